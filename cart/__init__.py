@@ -1,0 +1,1 @@
+"""The shop: catalogue, carts, ledger, payment, and the one pipeline that wires a store together."""

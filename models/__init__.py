@@ -1,0 +1,1 @@
+"""Neural-network weights: where they come from and how they are checked."""

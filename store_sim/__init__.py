@@ -1,0 +1,1 @@
+"""A store with known truth, and the recordings that engineers replay."""

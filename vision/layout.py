@@ -1,0 +1,504 @@
+"""The store as it is built: gondolas, shelves, bins, plates, cameras and zones, and the layout file that says so."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import cv2
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vision.arrays import FloatArray, check_shape
+from vision.cameras import Camera
+
+ANY_CAMERA = "*"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box in the world.
+
+    Attributes:
+        world_from_box: Rigid transform, shape (4, 4), metres; the box spans 0 to ``size_m`` on its own axes.
+        size_m: Length along each own axis, shape (3,), metres.
+    """
+
+    world_from_box: FloatArray
+    size_m: FloatArray
+
+    def __post_init__(self) -> None:
+        check_shape("Box.world_from_box", self.world_from_box, (4, 4))
+        check_shape("Box.size_m", self.size_m, (3,))
+        if not (self.size_m > 0).all():
+            raise ValueError(f"Box.size_m: expected positive lengths, got {self.size_m.tolist()}")
+
+    @property
+    def corners_m(self) -> FloatArray:
+        """The eight corners in the world, shape (8, 3), metres."""
+        unit = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], float)
+        return np.asarray((unit * self.size_m) @ self.world_from_box[:3, :3].T + self.world_from_box[:3, 3])
+
+    @property
+    def centre_m(self) -> FloatArray:
+        """The middle of the box in the world, shape (3,), metres."""
+        return np.asarray(self.world_from_box[:3, :3] @ (self.size_m / 2) + self.world_from_box[:3, 3])
+
+    def local_points(self, points_m: FloatArray) -> FloatArray:
+        """Express world points, shape (n, 3), on the box's own axes, metres."""
+        return np.asarray((np.asarray(points_m) - self.world_from_box[:3, 3]) @ self.world_from_box[:3, :3])
+
+    def distances_m(self, points_m: FloatArray) -> FloatArray:
+        """Distance of world points, shape (n, 3), from the box: shape (n,), metres, 0 inside, nan for nan."""
+        local = self.local_points(points_m)
+        return np.asarray(np.linalg.norm(local - np.clip(local, 0, self.size_m), axis=-1))
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A load cell's plate.
+
+    Attributes:
+        plate_id: ``gondola/shelf/plate`` as published.
+        gondola_id: Number of its gondola.
+        shelf_id: Number of its shelf on the gondola.
+        number: Number of the plate on the shelf.
+        box: The space on the plate, up to the next shelf.
+    """
+
+    plate_id: str
+    gondola_id: int
+    shelf_id: int
+    number: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The smallest addressable place of a shelf.
+
+    A bin has a ``box`` in the world, or a ``polygon_px`` drawn in one camera's picture.
+
+    Attributes:
+        bin_id: Unique in the store.
+        sku: What the planogram puts there; None if unplanned.
+        gondola_id: Number of the gondola, None for a drawn bin.
+        shelf_id: Number of the shelf on its gondola, None for a drawn bin.
+        plate_ids: Plates under it, as ``gondola/shelf/plate``; empty without scales.
+        box: Its space in the world, or None.
+        camera_id: The camera whose picture ``polygon_px`` is drawn in (``*``: whichever single camera there is).
+        polygon_px: Outline in that picture, shape (n, 2), pixels, or None.
+        capacity: Most units it holds, None if not known.
+    """
+
+    bin_id: str
+    sku: str | None = None
+    gondola_id: int | None = None
+    shelf_id: int | None = None
+    plate_ids: tuple[str, ...] = ()
+    box: Box | None = None
+    camera_id: str | None = None
+    polygon_px: FloatArray | None = None
+    capacity: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.box is None) == (self.polygon_px is None):
+            raise ValueError(f"bin {self.bin_id}: expected either a box in the world or a polygon in a picture")
+        if self.polygon_px is not None:
+            check_polygon(f"bin {self.bin_id}", self.polygon_px)
+            if self.camera_id is None:
+                raise ValueError(f"bin {self.bin_id}: a drawn bin needs its camera_id")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRecord:
+    """What a site publishes about a product.
+
+    Attributes:
+        sku: The barcode as published, text.
+        name: Name for people.
+        mass_g: Mass of one unit, grams; nan if not published.
+        unit_price_minor: Price in the currency's minor unit; None if unknown.
+        currency: ISO 4217 code.
+    """
+
+    sku: str
+    name: str
+    mass_g: float
+    unit_price_minor: int | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Zones drawn in one camera's picture, for a camera that is not calibrated, or to cut something out of one that is.
+
+    Attributes:
+        camera_id: The camera, or ``*``.
+        resolution_wh: Picture size the coordinates are for, pixels.
+        walkable_px: Where feet may stand, shape (n, 2), pixels, or None for everywhere.
+        exit_px: Where people leave the view for good, shape (n, 2), pixels, or None.
+    """
+
+    camera_id: str
+    resolution_wh: tuple[int, int]
+    walkable_px: FloatArray | None = None
+    exit_px: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """A store as it is built.
+
+    Attributes:
+        name: The store.
+        cameras: Calibrated cameras.
+        views: Zones drawn in pictures.
+        bins: All bins.
+        plates: All load-cell plates.
+        products: The products that bins refer to, and others the store sells.
+        walkable_m: Floor that shoppers can stand on, shape (n, 2), metres; None if not known (everywhere).
+        entrance_m: Line that people come in over, shape (2, 2), metres, or None.
+        exit_m: Line that people leave over, shape (2, 2), metres, or None.
+        notices: What was doubtful in the files it was read from, for people.
+    """
+
+    name: str
+    cameras: tuple[Camera, ...] = ()
+    views: tuple[View, ...] = ()
+    bins: tuple[Bin, ...] = ()
+    plates: tuple[Plate, ...] = ()
+    products: tuple[ProductRecord, ...] = ()
+    walkable_m: FloatArray | None = None
+    entrance_m: FloatArray | None = None
+    exit_m: FloatArray | None = None
+    notices: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("camera", [camera.camera_id for camera in self.cameras]),
+            ("view", [view.camera_id for view in self.views]),
+            ("bin", [a_bin.bin_id for a_bin in self.bins]),
+            ("plate", [plate.plate_id for plate in self.plates]),
+            ("product", [product.sku for product in self.products]),
+        ):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"layout {self.name}: {what} {twice[0]} is listed twice")
+        known = {plate.plate_id for plate in self.plates}
+        for a_bin in self.bins:
+            missing = [plate_id for plate_id in a_bin.plate_ids if plate_id not in known]
+            if missing:
+                raise ValueError(
+                    f"layout {self.name}: bin {a_bin.bin_id} names plate {missing[0]}, which the layout does not have"
+                )
+        if self.walkable_m is not None:
+            check_polygon(f"layout {self.name}: walkable", self.walkable_m)
+        for what, line in (("entrance", self.entrance_m), ("exit", self.exit_m)):
+            if line is None:
+                continue
+            check_shape(f"layout {self.name}: {what}", line, (2, 2))
+            if np.linalg.norm(line[1] - line[0]) < 0.05:
+                raise ValueError(f"layout {self.name}: the {what} line is shorter than 5 cm")
+
+    def camera(self, camera_id: str) -> Camera | None:
+        """Return a calibrated camera by its id, or None."""
+        return next((c for c in self.cameras if c.camera_id == camera_id), None)
+
+    def bin(self, bin_id: str) -> Bin:
+        """Return a bin by its id.
+
+        Raises:
+            ValueError: The layout has no such bin.
+        """
+        found = next((b for b in self.bins if b.bin_id == bin_id), None)
+        if found is None:
+            raise ValueError(f"layout {self.name}: there is no bin {bin_id}")
+        return found
+
+    def overlaid(self, other: "StoreLayout") -> "StoreLayout":
+        """Return this layout with another's cameras, views, bins, products and zones added or replacing its own."""
+        return replace(
+            self,
+            name=self.name or other.name,
+            cameras=_overlay(self.cameras, other.cameras, "camera_id"),
+            views=_overlay(self.views, other.views, "camera_id"),
+            bins=_overlay(self.bins, other.bins, "bin_id"),
+            plates=_overlay(self.plates, other.plates, "plate_id"),
+            products=_overlay(self.products, other.products, "sku"),
+            walkable_m=self.walkable_m if other.walkable_m is None else other.walkable_m,
+            entrance_m=self.entrance_m if other.entrance_m is None else other.entrance_m,
+            exit_m=self.exit_m if other.exit_m is None else other.exit_m,
+            notices=self.notices + other.notices,
+        )
+
+    def for_pictures(self, resolutions_wh: dict[str, tuple[int, int]]) -> "StoreLayout":
+        """Fit the layout to the cameras that are really there and their picture sizes.
+
+        Calibrations and drawn outlines are scaled to the pictures; what is drawn for ``*`` goes to the one
+        camera of the recording.
+
+        Args:
+            resolutions_wh: Width and height of the pictures of each camera, pixels.
+
+        Raises:
+            ValueError: A ``*`` is used with several cameras.
+        """
+        everywhere = [v for v in self.views if v.camera_id == ANY_CAMERA]
+        if everywhere and len(resolutions_wh) > 1:
+            raise ValueError(
+                f"layout {self.name}: camera '*' stands for the only camera, but there are {len(resolutions_wh)}"
+            )
+        only = next(iter(resolutions_wh), ANY_CAMERA)
+        drawn_wh = {
+            (only if view.camera_id == ANY_CAMERA else view.camera_id): view.resolution_wh for view in self.views
+        }
+        drawn_wh |= {
+            camera.camera_id: camera.resolution_wh for camera in self.cameras if camera.camera_id not in drawn_wh
+        }
+
+        def scaled(camera_id: str, points: FloatArray | None) -> FloatArray | None:
+            if points is None or camera_id not in resolutions_wh or camera_id not in drawn_wh:
+                return points
+            return np.asarray(points * (np.array(resolutions_wh[camera_id]) / drawn_wh[camera_id]))
+
+        def named(camera_id: str | None) -> str | None:
+            return only if camera_id == ANY_CAMERA else camera_id
+
+        views = []
+        for view in self.views:
+            camera_id = named(view.camera_id) or only
+            views.append(
+                View(
+                    camera_id,
+                    resolutions_wh.get(camera_id, view.resolution_wh),
+                    scaled(camera_id, view.walkable_px),
+                    scaled(camera_id, view.exit_px),
+                )
+            )
+        return replace(
+            self,
+            cameras=tuple(
+                camera.resized(resolutions_wh.get(camera.camera_id, camera.resolution_wh)) for camera in self.cameras
+            ),
+            views=tuple(views),
+            bins=tuple(
+                replace(
+                    a_bin,
+                    camera_id=named(a_bin.camera_id),
+                    polygon_px=scaled(named(a_bin.camera_id) or "", a_bin.polygon_px),
+                )
+                for a_bin in self.bins
+            ),
+        )
+
+
+def _overlay(below: tuple[T, ...], above: tuple[T, ...], key: str) -> tuple[T, ...]:
+    merged = {getattr(item, key): item for item in below}
+    merged |= {getattr(item, key): item for item in above}
+    return tuple(merged.values())
+
+
+def check_polygon(what: str, polygon: FloatArray) -> None:
+    """Raise ``ValueError`` unless a polygon, shape (n, 2), has three corners, an area, and no crossing sides."""
+    check_shape(what, polygon, ("n", 2))
+    if len(polygon) < 3 or not np.isfinite(polygon).all():
+        raise ValueError(f"{what}: expected a polygon of at least three finite corners")
+    if abs(polygon_area(polygon)) <= 0:
+        raise ValueError(f"{what}: the polygon has no area")
+    starts, ends = polygon, np.roll(polygon, -1, axis=0)
+    n = len(polygon)
+    for i in range(n):
+        for j in range(i + 2, n):
+            if i == 0 and j == n - 1:
+                continue
+            if segments_cross(starts[i], ends[i], starts[j], ends[j]):
+                raise ValueError(f"{what}: sides {i + 1} and {j + 1} of the polygon cross")
+
+
+def polygon_area(polygon: FloatArray) -> float:
+    """Signed area of a polygon, shape (n, 2), by the shoelace formula; positive when counter-clockwise."""
+    x, y = polygon[:, 0], polygon[:, 1]
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def segments_cross(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> bool:
+    """Whether the segments a-b and c-d, points of shape (2,), properly cross."""
+
+    def side(p: FloatArray, q: FloatArray, r: FloatArray) -> float:
+        return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
+def polygon_margins(polygon: FloatArray, points: FloatArray) -> FloatArray:
+    """How far inside a polygon points lie.
+
+    Args:
+        polygon: Corners, shape (n, 2).
+        points: Points in the same unit, shape (m, 2).
+
+    Returns:
+        Distance to the nearest side, shape (m,): positive inside, negative outside, nan for nan.
+    """
+    outline = np.asarray(polygon, np.float32)[:, None]
+    return np.array(
+        [
+            cv2.pointPolygonTest(outline, (float(x), float(y)), True) if np.isfinite(x) and np.isfinite(y) else np.nan
+            for x, y in np.asarray(points, float).reshape(-1, 2)
+        ]
+    )
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+Polygon = Annotated[list[tuple[float, float]], Field(min_length=3)]
+Line = Annotated[list[tuple[float, float]], Field(min_length=2, max_length=2)]
+Row3 = tuple[float, float, float]
+Row4 = tuple[float, float, float, float]
+
+
+class _CameraEntry(_Strict):
+    resolution_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    intrinsics: tuple[Row3, Row3, Row3] | None = None
+    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    world_from_cam: tuple[Row4, Row4, Row4, Row4] | None = None
+    walkable_px: Polygon | None = None
+    exit_px: Polygon | None = None
+
+
+class _BinEntry(_Strict):
+    bin: Annotated[str, Field(min_length=1)]
+    sku: str | None = None
+    capacity: Annotated[int, Field(gt=0)] | None = None
+    gondola: int | None = None
+    shelf: int | None = None
+    camera: str | None = None
+    polygon_px: Polygon | None = None
+    min_m: Row3 | None = None
+    max_m: Row3 | None = None
+
+
+class _ProductEntry(_Strict):
+    sku: Annotated[str, Field(min_length=1)]
+    name: str
+    mass_g: Annotated[float, Field(gt=0)] | None = None
+    unit_price_minor: Annotated[int, Field(ge=0)] | None = None
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
+
+
+class _LayoutFile(_Strict):
+    format: Literal["tillfree-layout/1"]
+    name: Annotated[str, Field(min_length=1)]
+    about: str = ""
+    cameras: dict[str, _CameraEntry] = Field(default_factory=dict)
+    walkable_m: Polygon | None = None
+    entrance_m: Line | None = None
+    exit_m: Line | None = None
+    bins: list[_BinEntry] = Field(default_factory=list)
+    products: list[_ProductEntry] = Field(default_factory=list)
+
+
+def read_layout(path: Path) -> StoreLayout:
+    """Read a layout file (YAML or JSON, format ``tillfree-layout/1``; see ``store_sim/layouts/README.md``).
+
+    Raises:
+        ValueError: The file is not a layout or contradicts itself; the message names the file and the place.
+        OSError: The file cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entry = _LayoutFile.model_validate(content)
+        return _layout_from(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the top"
+        raise ValueError(f"{path}: at {place}: {first['msg']}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a YAML file: {reason}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _layout_from(entry: _LayoutFile) -> StoreLayout:
+    cameras, views = [], []
+    for camera_id, camera in entry.cameras.items():
+        if (camera.intrinsics is None) != (camera.world_from_cam is None):
+            raise ValueError(f"camera {camera_id}: intrinsics and world_from_cam only make sense together")
+        if camera.intrinsics is not None and camera.world_from_cam is not None:
+            world_from_cam = np.array(camera.world_from_cam)
+            if abs(np.linalg.det(world_from_cam)) < 1e-9:
+                raise ValueError(f"camera {camera_id}: world_from_cam cannot be inverted")
+            cameras.append(
+                Camera(
+                    camera_id,
+                    np.array(camera.intrinsics),
+                    np.array(camera.distortion),
+                    np.linalg.inv(world_from_cam),
+                    camera.resolution_wh,
+                )
+            )
+        views.append(
+            View(
+                camera_id,
+                camera.resolution_wh,
+                _points(camera.walkable_px),
+                _points(camera.exit_px),
+            )
+        )
+    return StoreLayout(
+        name=entry.name,
+        cameras=tuple(cameras),
+        views=tuple(views),
+        bins=tuple(_bins_from(entry.bins, entry.cameras)),
+        products=tuple(
+            ProductRecord(
+                p.sku,
+                p.name,
+                float("nan") if p.mass_g is None else p.mass_g,
+                p.unit_price_minor,
+                p.currency,
+            )
+            for p in entry.products
+        ),
+        walkable_m=_points(entry.walkable_m),
+        entrance_m=_points(entry.entrance_m),
+        exit_m=_points(entry.exit_m),
+    )
+
+
+def _bins_from(entries: list[_BinEntry], cameras: dict[str, _CameraEntry]) -> Iterable[Bin]:
+    for entry in entries:
+        if entry.polygon_px is not None and entry.camera not in cameras:
+            raise ValueError(f"bin {entry.bin}: drawn in camera {entry.camera}, which the layout does not have")
+        box = None
+        if entry.min_m is not None or entry.max_m is not None:
+            if entry.min_m is None or entry.max_m is None:
+                raise ValueError(f"bin {entry.bin}: min_m and max_m only make sense together")
+            world_from_box = np.eye(4)
+            world_from_box[:3, 3] = entry.min_m
+            try:
+                box = Box(world_from_box, np.array(entry.max_m) - np.array(entry.min_m))
+            except ValueError as error:
+                raise ValueError(f"bin {entry.bin}: max_m must lie beyond min_m") from error
+        yield Bin(
+            bin_id=entry.bin,
+            sku=entry.sku,
+            gondola_id=entry.gondola,
+            shelf_id=entry.shelf,
+            box=box,
+            camera_id=entry.camera if entry.polygon_px is not None else None,
+            polygon_px=_points(entry.polygon_px),
+            capacity=entry.capacity,
+        )
+
+
+def _points(points: list[tuple[float, float]] | None) -> FloatArray | None:
+    return None if points is None else np.array(points, float)
