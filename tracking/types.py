@@ -1,7 +1,6 @@
 """What tracking hands on: tracks, identities, touches and interactions."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.arrays import FloatArray, ImageArray, IntArray, check_shape
+from vision.shelf import Handling, ShelfChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,40 +167,6 @@ class WeightChange:
 
     def __post_init__(self) -> None:
         check_shape("WeightChange.curve_g", self.curve_g, self.curve_ns.shape)
-
-
-class Handling(StrEnum):
-    """Which way an item went."""
-
-    PICK = "pick"
-    PUT_BACK = "put_back"
-
-
-@dataclass(frozen=True, slots=True)
-class ShelfChange:
-    """What stood in a bin before a disturbance and after it differs in the picture.
-
-    Attributes:
-        bin_id: The bin.
-        handling: Whether something left or came.
-        quantity: How many units, at least 1.
-        probability: That the change is real and of this kind, 0 to 1.
-        start_ns: When the bin was first disturbed.
-        time_ns: Best guess of the moment the item left or reached its place.
-        end_ns: When the bin was still again.
-        before: The bin's picture before, (h, w, 3) BGR.
-        after: The same afterwards.
-    """
-
-    bin_id: str
-    handling: Handling
-    quantity: int
-    probability: float
-    start_ns: int
-    time_ns: int
-    end_ns: int
-    before: ImageArray
-    after: ImageArray
 
 
 @dataclass(frozen=True, slots=True)
