@@ -1,0 +1,52 @@
+# Everything here starts from a bare checkout: each target makes what it needs.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/ready
+SOUND_PYTHON := $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+
+.PHONY: setup demo test lint bench lock clean python
+
+setup: $(READY)
+
+python:
+	@$(SOUND_PYTHON) || [ -x $(BIN)/python ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+	        ca-certificates python3 python3-venv; }
+	@$(SOUND_PYTHON) || [ -x $(BIN)/python ] || { \
+	    echo "make: expected Python 3.11 or newer with venv as $(PYTHON); on Debian: apt-get install python3 python3-venv" >&2; \
+	    exit 1; }
+
+$(READY): pyproject.toml requirements.lock | python
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/tillfree demo
+
+# The workers bring the parallelism; threads inside numerical libraries would only fight them over the cores.
+test: export OMP_NUM_THREADS = 1
+test: $(READY)
+	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/tillfree bench
+
+# The one target that changes a tracked file: the newest versions that pyproject.toml allows, with their hashes.
+lock: | python
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	build/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --fork-strategy fewest --generate-hashes --upgrade --quiet --no-emit-index-url \
+	    --custom-compile-command "make lock" --output-file requirements.lock
+
+clean:
+	rm -rf .venv build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
