@@ -1,9 +1,13 @@
 """What changed on a shelf face: the picture of a bin before and after a hand was there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vision.arrays import ImageArray
+from vision.detections import Detections
+from vision.frames import Frame
+from vision.layout import Bin
 
 
 class Handling(StrEnum):
@@ -38,3 +42,41 @@ class ShelfChange:
     end_ns: int
     before: ImageArray
     after: ImageArray
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfSettings:
+    """How a shelf face is watched."""
+
+
+class ShelfWatcher:
+    """Watches the bins drawn in one camera's picture and says what left them and what came.
+
+    Args:
+        bins: Bins with a ``polygon_px`` in this camera's picture, fitted to its size
+            (`StoreLayout.for_pictures`).
+        settings: How to watch.
+
+    Raises:
+        ValueError: A bin is not drawn in a picture, or bins of several cameras are mixed.
+    """
+
+    def __init__(self, bins: Sequence[Bin], settings: ShelfSettings | None = None) -> None:
+        self._bins = tuple(bins)
+        self._settings = settings or ShelfSettings()
+
+    def update(self, frame: Frame, detections: Detections) -> list[ShelfChange]:
+        """Look at the next frame and return the changes that are now certain enough, in order of their time.
+
+        Args:
+            frame: The camera's next picture; timestamps rise.
+            detections: What was detected in it, all classes; empty if no detector runs.
+
+        Raises:
+            ValueError: Frame or detections are of another camera or size, or time ran backwards.
+        """
+        return []
+
+    def finish(self) -> list[ShelfChange]:
+        """Judge what is still open at the end of the stream."""
+        return []
