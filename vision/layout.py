@@ -502,3 +502,85 @@ def _bins_from(entries: list[_BinEntry], cameras: dict[str, _CameraEntry]) -> It
 
 def _points(points: list[tuple[float, float]] | None) -> FloatArray | None:
     return None if points is None else np.array(points, float)
+
+
+def layout_to_yaml(layout: StoreLayout, *, about: str = "") -> str:
+    """Write a layout as a file of format ``tillfree-layout/1``; :func:`read_layout` reads it back.
+
+    Args:
+        layout: The layout.
+        about: A sentence for people.
+
+    Raises:
+        ValueError: It has what the format cannot say: load-cell plates, or a bin whose box is turned.
+    """
+    if layout.plates:
+        raise ValueError(f"layout {layout.name}: the layout format has no load-cell plates; they come from the site")
+    entry: dict[str, object] = {"format": "tillfree-layout/1", "name": layout.name}
+    if about:
+        entry["about"] = about
+    cameras = _camera_entries(layout)
+    if cameras:
+        entry["cameras"] = cameras
+    for key, points in (
+        ("walkable_m", layout.walkable_m),
+        ("entrance_m", layout.entrance_m),
+        ("exit_m", layout.exit_m),
+    ):
+        if points is not None:
+            entry[key] = points.tolist()
+    if layout.bins:
+        entry["bins"] = [_bin_entry(layout, a_bin) for a_bin in layout.bins]
+    if layout.products:
+        entry["products"] = [
+            {
+                "sku": product.sku,
+                "name": product.name,
+                **({} if np.isnan(product.mass_g) else {"mass_g": float(product.mass_g)}),
+                **({} if product.unit_price_minor is None else {"unit_price_minor": product.unit_price_minor}),
+                "currency": product.currency,
+            }
+            for product in layout.products
+        ]
+    return yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _camera_entries(layout: StoreLayout) -> dict[str, dict[str, object]]:
+    entries: dict[str, dict[str, object]] = {}
+    for camera in layout.cameras:
+        entries[camera.camera_id] = {
+            "resolution_wh": list(camera.resolution_wh),
+            "intrinsics": camera.intrinsics.tolist(),
+            "distortion": camera.distortion.tolist(),
+            "world_from_cam": camera.world_from_cam.tolist(),
+        }
+    for view in layout.views:
+        entry = entries.setdefault(view.camera_id, {"resolution_wh": list(view.resolution_wh)})
+        if entry["resolution_wh"] != list(view.resolution_wh):
+            raise ValueError(
+                f"layout {layout.name}: camera {view.camera_id} is calibrated for {entry['resolution_wh']} pixels "
+                f"but its zones are drawn for {list(view.resolution_wh)}"
+            )
+        for key, points in (("walkable_px", view.walkable_px), ("exit_px", view.exit_px)):
+            if points is not None:
+                entry[key] = points.tolist()
+    return entries
+
+
+def _bin_entry(layout: StoreLayout, a_bin: Bin) -> dict[str, object]:
+    place: dict[str, object] = {}
+    if a_bin.polygon_px is not None:
+        place = {"camera": a_bin.camera_id, "polygon_px": a_bin.polygon_px.tolist()}
+    elif a_bin.box is not None:
+        if not np.allclose(a_bin.box.world_from_box[:3, :3], np.eye(3), atol=1e-9):
+            raise ValueError(f"layout {layout.name}: bin {a_bin.bin_id}: the layout format has no turned boxes")
+        low = a_bin.box.world_from_box[:3, 3]
+        place = {"min_m": low.tolist(), "max_m": (low + a_bin.box.size_m).tolist()}
+    known = {
+        "bin": a_bin.bin_id,
+        "sku": a_bin.sku,
+        "capacity": a_bin.capacity,
+        "gondola": a_bin.gondola_id,
+        "shelf": a_bin.shelf_id,
+    }
+    return {key: value for key, value in known.items() if value is not None} | place
