@@ -103,6 +103,8 @@ class Identities:
         hands_m: Left and right hand in the world, shape (n, 2, 3), metres, nan when unseen.
         hand_miss_m: How far the rays behind a triangulated hand miss each other, shape (n, 2), metres; nan when the
             hand is unseen.
+        first_seen_ns: When each was first seen, shape (n,).
+        last_seen_ns: When each was last seen, shape (n,); before ``timestamp_ns`` for somebody hidden just now.
         sightings: One entry for each camera with a frame in this tick.
     """
 
@@ -113,6 +115,8 @@ class Identities:
     position_cov_m2: FloatArray
     hands_m: FloatArray
     hand_miss_m: FloatArray
+    first_seen_ns: IntArray
+    last_seen_ns: IntArray
     sightings: tuple[Sightings, ...] = ()
 
     def __post_init__(self) -> None:
@@ -122,6 +126,8 @@ class Identities:
         check_shape("Identities.position_cov_m2", self.position_cov_m2, (n, 2, 2))
         check_shape("Identities.hands_m", self.hands_m, (n, 2, 3))
         check_shape("Identities.hand_miss_m", self.hand_miss_m, (n, 2))
+        check_shape("Identities.first_seen_ns", self.first_seen_ns, (n,))
+        check_shape("Identities.last_seen_ns", self.last_seen_ns, (n,))
 
     def __len__(self) -> int:
         return len(self.identity_id)
@@ -137,6 +143,8 @@ class Identities:
             np.zeros((0, 2, 2)),
             np.zeros((0, 2, 3)),
             np.zeros((0, 2)),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int64),
             sightings,
         )
 
@@ -175,11 +183,12 @@ class HandContact:
 
     Attributes:
         identity_id: Whose hand.
-        bin_id: The bin it was nearest to.
+        bin_id: The bin it was most probably in.
         start_ns: When the hand came.
         end_ns: When it was last there.
         deepest_ns: When it was farthest inside.
-        distance_m: Mean distance from the bin's box, metres, 0 inside; nan for a bin drawn in a picture.
+        distance_m: Least distance from the bin's box, metres, 0 inside; nan for a bin drawn in a picture.
+        bin_shares: The bins it may have been in with their probabilities, most probable first; they sum to 1.
     """
 
     identity_id: int
@@ -188,6 +197,7 @@ class HandContact:
     end_ns: int
     deepest_ns: int
     distance_m: float
+    bin_shares: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,36 @@ class Camera:
         return np.asarray(hits)
 
 
+def nearest_to_rays(origins: FloatArray, directions: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Find the point with the least weighted sum of squared perpendicular distances to rays.
+
+    Args:
+        origins: Where the rays start, shape (n, 3), metres.
+        directions: Unit vectors, shape (n, 3).
+        weights: How much each ray counts, shape (n,); all the same if left out.
+
+    Returns:
+        The point, shape (3,), metres; nan if the rays are parallel or it lies behind the start of one.
+    """
+    projectors = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    if weights is not None:
+        projectors = projectors * weights[:, None, None]
+    normal = projectors.sum(axis=0)
+    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e6:
+        return np.full(3, np.nan)
+    point = np.linalg.solve(normal, np.einsum("nij,nj->i", projectors, origins))
+    if (np.einsum("ni,ni->n", point - origins, directions) <= 0).any():
+        return np.full(3, np.nan)
+    return np.asarray(point)
+
+
+def ray_distances(point_m: FloatArray, origins: FloatArray, directions: FloatArray) -> FloatArray:
+    """Perpendicular distance of a point, shape (3,), from rays, shape (n, 3): shape (n,), metres."""
+    offsets = point_m - origins
+    along = np.einsum("ni,ni->n", offsets, directions)
+    return np.asarray(np.linalg.norm(offsets - along[:, None] * directions, axis=1))
+
+
 def triangulate(cameras: Sequence[Camera], points_px: FloatArray) -> tuple[FloatArray, float]:
     """Find the world point nearest to the rays of one point seen by several cameras.
 
@@ -166,14 +196,7 @@ def triangulate(cameras: Sequence[Camera], points_px: FloatArray) -> tuple[Float
     check_shape("points_px", np.asarray(points_px), (len(cameras), 2))
     origins = np.stack([camera.position_m for camera in cameras])
     directions = np.concatenate([camera.ray_directions(points_px[i : i + 1]) for i, camera in enumerate(cameras)])
-    projectors = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    normal = projectors.sum(axis=0)
-    nowhere = np.full(3, np.nan), float("inf")
-    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e6:
-        return nowhere
-    point = np.linalg.solve(normal, np.einsum("nij,nj->i", projectors, origins))
-    offsets = point - origins
-    if (np.einsum("ni,ni->n", offsets, directions) <= 0).any():
-        return nowhere
-    misses = np.linalg.norm(np.einsum("nij,nj->ni", projectors, offsets), axis=1)
-    return np.asarray(point), float(2 * misses.max())
+    point = nearest_to_rays(origins, directions)
+    if not np.isfinite(point).all():
+        return point, float("inf")
+    return point, float(2 * ray_distances(point, origins, directions).max())

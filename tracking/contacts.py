@@ -1,0 +1,206 @@
+"""Hands in bins: when a hand came to a bin, how long it stayed, and in which of the neighbouring bins it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import norm
+
+from tracking.types import HandContact, Identities
+from vision.arrays import FloatArray
+from vision.layout import Bin, StoreLayout, polygon_margins
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSettings:
+    """When a hand is in a bin.
+
+    Attributes:
+        near_m: A hand this near to a bin's box touches it: one standard deviation and a half of a hand's position,
+            and fingers reach farther than the grip.
+        away_m: It has gone when farther than this; more than ``near_m`` so that noise does not cut a contact in two.
+        gap_s: A hand that was out of sight or away for less was there all the time.
+        shortest_s: A contact shorter than this is a hand passing by.
+        same_hand_m: A hand point this near to the last one is the same hand's.
+        sideways_sigma_m: Standard deviation of a hand's position along the shelf.
+        height_sigma_m: The same for its height, with what shelves hang lower or higher than the plan says.
+        product_height_m: Most products are lower; one is gripped at about half its height above its shelf.
+    """
+
+    near_m: float = 0.15
+    away_m: float = 0.25
+    gap_s: float = 0.6
+    shortest_s: float = 0.2
+    same_hand_m: float = 0.4
+    sideways_sigma_m: float = 0.07
+    height_sigma_m: float = 0.1
+    product_height_m: float = 0.16
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near_m <= self.away_m:
+            raise ValueError(f"ContactSettings: expected 0 < near_m <= away_m, got {self.near_m} and {self.away_m}")
+
+
+@dataclass(slots=True)
+class _Open:
+    identity_id: int
+    bin_id: str | None  # None: a hand among boxes in the world, the bin is judged at the end
+    start_ns: int
+    last_ns: int
+    times_ns: list[int] = field(default_factory=list)
+    points: list[FloatArray] = field(default_factory=list)
+    depths: list[float] = field(default_factory=list)  # the larger, the farther inside
+
+
+class ContactWatcher:
+    """Turns hands into contacts with bins, for boxes in the world and for bins drawn in a picture."""
+
+    def __init__(self, layout: StoreLayout, settings: ContactSettings | None = None) -> None:
+        self._settings = settings or ContactSettings()
+        self._boxed = [a_bin for a_bin in layout.bins if a_bin.box is not None]
+        self._drawn = [a_bin for a_bin in layout.bins if a_bin.polygon_px is not None]
+        self._frames = np.stack([b.box.world_from_box for b in self._boxed if b.box]) if self._boxed else None
+        self._sizes = np.stack([b.box.size_m for b in self._boxed if b.box]) if self._boxed else None
+        self._open: list[_Open] = []
+
+    @property
+    def open_contacts(self) -> tuple[tuple[int, str], ...]:
+        """Who has a hand in which bin right now, as (identity_id, bin_id); for drawing."""
+        return tuple((c.identity_id, c.bin_id or self._shares(c)[0][0]) for c in self._open)
+
+    def update(self, people: Identities) -> list[HandContact]:
+        """Take everybody's hands at one instant; give the contacts that have ended."""
+        now_ns = people.timestamp_ns
+        if self._boxed:
+            self._touch_boxes(people)
+        for view in people.sightings:
+            for a_bin in self._drawn:
+                if a_bin.camera_id == view.camera_id and a_bin.polygon_px is not None and len(view.identity_id):
+                    margins = polygon_margins(a_bin.polygon_px, view.hands_px.reshape(-1, 2)).reshape(-1, 2)
+                    for row, identity_id in enumerate(view.identity_id.tolist()):
+                        deepest = np.nanmax(margins[row], initial=-np.inf)
+                        if deepest >= 0:
+                            self._touch_drawn(identity_id, a_bin.bin_id, now_ns, float(deepest))
+        return self._close(now_ns)
+
+    def finish(self) -> list[HandContact]:
+        """Give the contacts that were going on when the recording ended."""
+        return self._close(None)
+
+    def _touch_boxes(self, people: Identities) -> None:
+        now_ns, settings = people.timestamp_ns, self._settings
+        for row, identity_id in enumerate(people.identity_id.tolist()):
+            for hand_m in people.hands_m[row]:
+                if not np.isfinite(hand_m).all():
+                    continue
+                distances = self._distances(hand_m)
+                nearest = float(distances.min())
+                if nearest > settings.away_m:
+                    continue
+                contact = self._hand_before(identity_id, hand_m)
+                if contact is None:
+                    if nearest > settings.near_m:
+                        continue
+                    contact = _Open(identity_id, None, now_ns, now_ns)
+                    self._open.append(contact)
+                if nearest <= settings.near_m:
+                    contact.last_ns = now_ns
+                contact.times_ns.append(now_ns)
+                contact.points.append(hand_m)
+                contact.depths.append(-nearest)
+
+    def _hand_before(self, identity_id: int, hand_m: FloatArray) -> _Open | None:
+        own = [c for c in self._open if c.identity_id == identity_id and c.bin_id is None]
+        distances = [float(np.linalg.norm(c.points[-1] - hand_m)) for c in own]
+        if not own or min(distances) > self._settings.same_hand_m:
+            return None
+        return own[int(np.argmin(distances))]
+
+    def _touch_drawn(self, identity_id: int, bin_id: str, now_ns: int, margin_px: float) -> None:
+        contact = next((c for c in self._open if c.identity_id == identity_id and c.bin_id == bin_id), None)
+        if contact is None:
+            contact = _Open(identity_id, bin_id, now_ns, now_ns)
+            self._open.append(contact)
+        contact.last_ns = now_ns
+        contact.times_ns.append(now_ns)
+        contact.depths.append(margin_px)
+
+    def _close(self, now_ns: int | None) -> list[HandContact]:
+        ended, going = [], []
+        for contact in self._open:
+            away_s = float("inf") if now_ns is None else (now_ns - contact.last_ns) / NANOSECONDS
+            (ended if away_s > self._settings.gap_s else going).append(contact)
+        self._open = going
+        return [
+            self._contact(contact)
+            for contact in ended
+            if (contact.last_ns - contact.start_ns) / NANOSECONDS >= self._settings.shortest_s
+        ]
+
+    def _contact(self, contact: _Open) -> HandContact:
+        shares = ((contact.bin_id, 1.0),) if contact.bin_id else self._shares(contact)
+        return HandContact(
+            identity_id=contact.identity_id,
+            bin_id=shares[0][0],
+            start_ns=contact.start_ns,
+            end_ns=contact.last_ns,
+            deepest_ns=contact.times_ns[int(np.argmax(contact.depths))],
+            distance_m=float("nan") if contact.bin_id else -max(contact.depths),
+            bin_shares=shares,
+        )
+
+    def _local(self, hand_m: FloatArray) -> FloatArray:
+        assert self._frames is not None
+        return np.asarray(np.einsum("bij,bi->bj", self._frames[:, :3, :3], hand_m - self._frames[:, :3, 3]))
+
+    def _distances(self, hand_m: FloatArray) -> FloatArray:
+        local = self._local(hand_m)
+        return np.asarray(np.linalg.norm(local - np.clip(local, 0, self._sizes), axis=1))
+
+    def _shares(self, contact: _Open) -> tuple[tuple[str, float], ...]:
+        """Judge in which bin the hand was, from its deepest half."""
+        depths = np.array(contact.depths)
+        deep = np.stack(contact.points)[depths >= np.median(depths)]
+        return bin_shares(self._boxed, np.median(deep, axis=0), self._settings)
+
+
+def bin_shares(
+    bins: Sequence[Bin], hand_m: FloatArray, settings: ContactSettings | None = None
+) -> tuple[tuple[str, float], ...]:
+    """Say in which bins a hand at a point may have been.
+
+    Along the shelf a bin gets the probability that the hand's true position lies between its ends. Upwards the grip is
+    expected at about half the height of a product that stands on the shelf, rather than anywhere up to the next one.
+
+    Args:
+        bins: Bins with a box in the world whose own axes run along the shelf, into it and up.
+        hand_m: Where the hand was, shape (3,), metres.
+        settings: Errors and sizes.
+
+    Returns:
+        Pairs of bin and probability, most probable first, those above one percent; they sum to 1.
+    """
+    settings = settings or ContactSettings()
+    boxes = [a_bin.box for a_bin in bins if a_bin.box is not None]
+    frames = np.stack([box.world_from_box for box in boxes])
+    sizes = np.stack([box.size_m for box in boxes])
+    local = np.einsum("bij,bi->bj", frames[:, :3, :3], hand_m - frames[:, :3, 3])
+    across = settings.sideways_sigma_m
+    along = norm.cdf((sizes[:, 0] - local[:, 0]) / across) - norm.cdf(-local[:, 0] / across)
+    into = local[:, 1] - np.clip(local[:, 1], 0, sizes[:, 1])
+    grip_m = np.minimum(sizes[:, 2], settings.product_height_m) / 2
+    chances = (
+        along
+        * np.exp(-0.5 * (into / settings.near_m) ** 2)
+        * np.exp(-0.5 * ((local[:, 2] - grip_m) / settings.height_sigma_m) ** 2)
+    )
+    if chances.sum() < 1e-12:
+        outside = np.linalg.norm(local - np.clip(local, 0, sizes), axis=1)
+        chances = np.exp(-0.5 * ((outside - outside.min()) / settings.near_m) ** 2)
+    chances = chances / chances.sum()
+    chances = np.where(chances >= 0.01, chances, 0)
+    chances = chances / chances.sum()
+    order = np.argsort(-chances, kind="stable")
+    return tuple((bins[i].bin_id, float(chances[i])) for i in order.tolist() if chances[i] > 0)

@@ -1,0 +1,403 @@
+"""Store-wide identities: the tracks of all cameras joined on the floor, one anonymous number for each person."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from filterpy.kalman import KalmanFilter
+from scipy.optimize import linear_sum_assignment
+
+from tracking.hands import HandView, place_hands
+from tracking.types import Identities, Sightings, Tracks
+from vision.arrays import FloatArray
+from vision.boxes import iou_matrix
+from vision.cameras import Camera
+from vision.frames import JOINT_NAMES, TrackedBodies
+from vision.layout import StoreLayout, polygon_margins
+from vision.pose import GRIP_PER_FOREARM, body_feet, hand_points
+
+logger = logging.getLogger(__name__)
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """How tracks become people in the store.
+
+    Attributes:
+        foot_sigma_per_height: Standard deviation of a foot point in the picture, as a share of the box's height.
+        calibration_sigma_m: Floor error that is the same in every frame of a camera.
+        acceleration_mps2: How hard people start, stop and turn (standard deviation).
+        gate_m: A track farther than this from an identity is not its track, however unsure both are: two strides.
+        gate_chi2: Squared Mahalanobis distance up to which a track may join an identity (99 % of 2 degrees of freedom).
+        confirm_s: Somebody seen for less is nobody yet.
+        vanish_s: Who is not seen by any camera for this long has left.
+        outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
+        outside_s: For this long, so that one bad foot point does not end a visit.
+        merge_m: Two identities nearer than this that no camera shows side by side are one person ...
+        merge_s: ... after this long.
+        same_box_iou: Two boxes of one camera that overlap by more show one person.
+    """
+
+    foot_sigma_per_height: float = 0.03
+    calibration_sigma_m: float = 0.1
+    acceleration_mps2: float = 2.0
+    gate_m: float = 1.2
+    gate_chi2: float = 9.21
+    confirm_s: float = 0.3
+    vanish_s: float = 3.0
+    outside_m: float = 0.15
+    outside_s: float = 0.25
+    merge_m: float = 0.5
+    merge_s: float = 0.8
+    same_box_iou: float = 0.6
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"IdentitySettings.{name}: expected a positive number, got {getattr(self, name)}")
+
+
+@dataclass(slots=True)
+class _Person:
+    """One identity while it lives."""
+
+    identity_id: int
+    first_seen_ns: int
+    last_seen_ns: int
+    motion: KalmanFilter | None
+    rows: dict[str, int] = field(default_factory=dict)  # camera -> row of this tick's tracks
+    tracks: dict[str, int] = field(default_factory=dict)  # camera -> track followed
+    outside_since_ns: int | None = None
+    close_since_ns: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def position_m(self) -> FloatArray:
+        return np.full(2, np.nan) if self.motion is None else np.asarray(self.motion.x[:2, 0])
+
+
+class IdentityTracker:
+    """Keeps one number for each person over all cameras of a store.
+
+    With calibrated cameras people are joined on the floor: each has a constant-velocity Kalman filter (filterpy) of
+    position and velocity in metres, and foot points of all cameras are its measurements, each with the error that its
+    camera has there. Without calibration each camera's tracks are people of their own.
+
+    Only people on the walkable floor count: reflections stand behind the mirror and passers-by behind the glass.
+    """
+
+    def __init__(self, layout: StoreLayout, settings: IdentitySettings | None = None) -> None:
+        self._layout = layout
+        self._settings = settings or IdentitySettings()
+        self._people: list[_Person] = []
+        self._next_id = 1
+        self._now_ns: int | None = None
+
+    def update(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> Identities:
+        """Take the tracks of one instant.
+
+        Args:
+            timestamp_ns: Store clock, nanoseconds; must not run backwards.
+            tracks: One entry for each camera that gave a frame.
+
+        Returns:
+            Everybody in the store, also those hidden just now.
+
+        Raises:
+            ValueError: Time ran backwards.
+        """
+        if self._now_ns is not None and timestamp_ns < self._now_ns:
+            raise ValueError(f"time ran backwards from {self._now_ns} to {timestamp_ns} ns")
+        dt_s = 0.0 if self._now_ns is None else (timestamp_ns - self._now_ns) / NANOSECONDS
+        self._now_ns = timestamp_ns
+        for person in self._people:
+            person.rows.clear()
+            if person.motion is not None and dt_s > 0:
+                _predict(person.motion, dt_s, self._settings.acceleration_mps2)
+        for view in tracks:
+            camera = self._layout.camera(view.camera_id)
+            if camera is None:
+                self._follow_in_picture(view, timestamp_ns)
+            else:
+                self._follow_on_floor(view, camera, timestamp_ns)
+        self._merge(timestamp_ns, tracks)
+        self._drop(timestamp_ns)
+        return self._identities(timestamp_ns, tracks)
+
+    def _follow_in_picture(self, view: Tracks, timestamp_ns: int) -> None:
+        zone = next((v for v in self._layout.views if v.camera_id == view.camera_id), None)
+        inside = np.ones(len(view), bool)
+        if zone is not None and zone.walkable_px is not None and len(view):
+            feet = body_feet(view.xyxy, view.keypoints, zone.resolution_wh)
+            bottoms = np.column_stack([(view.xyxy[:, 0] + view.xyxy[:, 2]) / 2, view.xyxy[:, 3]])
+            inside = polygon_margins(zone.walkable_px, np.where(np.isnan(feet), bottoms, feet)) >= 0
+        for row in np.flatnonzero(inside).tolist():
+            track_id = int(view.track_id[row])
+            person = self._holder(view.camera_id, track_id)
+            if person is None:
+                person = self._welcome(timestamp_ns, None)
+                person.tracks[view.camera_id] = track_id
+            person.rows[view.camera_id] = row
+            person.last_seen_ns = timestamp_ns
+
+    def _follow_on_floor(self, view: Tracks, camera: Camera, timestamp_ns: int) -> None:
+        settings = self._settings
+        errors = _floor_errors(view, camera, settings)
+        free = []
+        for row in range(len(view)):
+            person = self._holder(view.camera_id, int(view.track_id[row]))
+            if person is None:
+                free.append(row)
+                continue
+            seen = np.isfinite(view.floor_m[row]).all()
+            if seen and np.linalg.norm(view.floor_m[row] - person.position_m) > settings.gate_m:
+                del person.tracks[view.camera_id]
+                free.append(row)
+                continue
+            self._see(person, view, row, errors[row], timestamp_ns)
+        free = [row for row in free if np.isfinite(view.floor_m[row]).all()]
+        if not free:
+            return
+        open_people = [
+            person for person in self._people if view.camera_id not in person.rows and person.motion is not None
+        ]
+        taken = set()
+        if open_people:
+            cost = np.full((len(free), len(open_people)), 1e6)
+            for i, row in enumerate(free):
+                for j, person in enumerate(open_people):
+                    cost[i, j] = self._cost(person, view.floor_m[row], errors[row])
+            for i, j in zip(*linear_sum_assignment(cost), strict=True):
+                if cost[i, j] <= settings.gate_chi2:
+                    open_people[j].tracks[view.camera_id] = int(view.track_id[free[i]])
+                    self._see(open_people[j], view, free[i], errors[free[i]], timestamp_ns)
+                    taken.add(free[i])
+        known_rows = [person.rows[view.camera_id] for person in self._people if view.camera_id in person.rows]
+        for row in free:
+            if row in taken or not self._walkable(view.floor_m[row]):
+                continue
+            if known_rows and iou_matrix(view.xyxy[[row]], view.xyxy[known_rows]).max() > settings.same_box_iou:
+                continue
+            person = self._welcome(timestamp_ns, _motion(view.floor_m[row], errors[row]))
+            person.tracks[view.camera_id] = int(view.track_id[row])
+            person.rows[view.camera_id] = row
+            known_rows.append(row)
+
+    def _see(self, person: _Person, view: Tracks, row: int, error_m2: FloatArray, timestamp_ns: int) -> None:
+        person.rows[view.camera_id] = row
+        if person.motion is not None and np.isfinite(view.floor_m[row]).all():
+            person.motion.update(view.floor_m[row][:, None], R=error_m2)
+        if person.outside_since_ns is None or self._walkable(person.position_m):
+            person.last_seen_ns = timestamp_ns
+
+    def _cost(self, person: _Person, floor_m: FloatArray, error_m2: FloatArray) -> float:
+        offset = floor_m - person.position_m
+        if person.motion is None or np.linalg.norm(offset) > self._settings.gate_m:
+            return 1e6
+        covariance = person.motion.P[:2, :2] + error_m2
+        return float(offset @ np.linalg.solve(covariance, offset))
+
+    def _walkable(self, floor_m: FloatArray, slack_m: float = 0.0) -> bool:
+        if self._layout.walkable_m is None:
+            return True
+        return bool(polygon_margins(self._layout.walkable_m, floor_m[None])[0] >= -slack_m)
+
+    def _holder(self, camera_id: str, track_id: int) -> _Person | None:
+        return next((person for person in self._people if person.tracks.get(camera_id) == track_id), None)
+
+    def _welcome(self, timestamp_ns: int, motion: KalmanFilter | None) -> _Person:
+        person = _Person(self._next_id, timestamp_ns, timestamp_ns, motion)
+        self._next_id += 1
+        self._people.append(person)
+        return person
+
+    def _merge(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> None:
+        """Join identities that stand in one place while no camera shows two people there."""
+        boxes = {view.camera_id: view.xyxy for view in tracks}
+        gone: set[int] = set()
+        for younger in reversed(self._people):
+            for older in self._people:
+                if older.identity_id >= younger.identity_id or younger.identity_id in gone:
+                    continue
+                distance = np.linalg.norm(older.position_m - younger.position_m)
+                side_by_side = any(
+                    iou_matrix(boxes[c][[older.rows[c]]], boxes[c][[younger.rows[c]]])[0, 0]
+                    < self._settings.same_box_iou
+                    for c in older.rows.keys() & younger.rows.keys()
+                )
+                if not distance <= self._settings.merge_m or side_by_side:
+                    younger.close_since_ns.pop(older.identity_id, None)
+                    continue
+                since_ns = younger.close_since_ns.setdefault(older.identity_id, timestamp_ns)
+                if (timestamp_ns - since_ns) / NANOSECONDS >= self._settings.merge_s:
+                    older.tracks = younger.tracks | older.tracks
+                    older.rows = younger.rows | older.rows
+                    older.last_seen_ns = max(older.last_seen_ns, younger.last_seen_ns)
+                    gone.add(younger.identity_id)
+        self._people = [person for person in self._people if person.identity_id not in gone]
+
+    def _drop(self, timestamp_ns: int) -> None:
+        settings = self._settings
+        staying = []
+        for person in self._people:
+            if person.motion is not None and not self._walkable(person.position_m, settings.outside_m):
+                if person.outside_since_ns is None:
+                    person.outside_since_ns = timestamp_ns
+            else:
+                person.outside_since_ns = None
+            outside_s = (timestamp_ns - (person.outside_since_ns or timestamp_ns)) / NANOSECONDS
+            unseen_s = (timestamp_ns - person.last_seen_ns) / NANOSECONDS
+            if outside_s < settings.outside_s and unseen_s < settings.vanish_s:
+                staying.append(person)
+        self._people = staying
+
+    def _identities(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> Identities:
+        confirm_ns = int(self._settings.confirm_s * NANOSECONDS)
+        people = [p for p in self._people if p.last_seen_ns - p.first_seen_ns >= confirm_ns]
+        views = {view.camera_id: view for view in tracks}
+        n = len(people)
+        if not n:
+            return Identities.nobody(timestamp_ns, tuple(_sightings(view, []) for view in tracks))
+        hands, scores = {}, {}
+        for camera_id, view in views.items():
+            hands[camera_id], scores[camera_id] = hand_points(view.keypoints)
+        hands_m, miss_m = np.full((n, 2, 3), np.nan), np.full((n, 2), np.nan)
+        for i, person in enumerate(people):
+            seen_by = []
+            for camera_id, row in person.rows.items():
+                camera = self._layout.camera(camera_id)
+                if camera is not None:
+                    box = views[camera_id].xyxy[row]
+                    seen_by.append(
+                        HandView(camera, hands[camera_id][row], scores[camera_id][row], float(box[3] - box[1]))
+                    )
+            if len(seen_by) >= 2:
+                hands_m[i], miss_m[i] = place_hands(seen_by, person.position_m)
+        motions = [person.motion for person in people]
+        return Identities(
+            timestamp_ns,
+            np.array([person.identity_id for person in people], np.int64),
+            np.stack([person.position_m for person in people]),
+            np.stack([np.full(2, np.nan) if m is None else m.x[2:, 0] for m in motions]),
+            np.stack([np.full((2, 2), np.nan) if m is None else m.P[:2, :2] for m in motions]),
+            hands_m,
+            miss_m,
+            np.array([person.first_seen_ns for person in people], np.int64),
+            np.array([person.last_seen_ns for person in people], np.int64),
+            tuple(_sightings(view, people) for view in tracks),
+        )
+
+
+class BodyIdentities:
+    """Identities of bodies that an outside tracker has already followed and placed in the store.
+
+    Attributes:
+        names: The outside tracker's name of each identity.
+    """
+
+    def __init__(self, layout: StoreLayout, settings: IdentitySettings | None = None) -> None:
+        self._layout = layout
+        self._settings = settings or IdentitySettings()
+        self._numbers: dict[str, int] = {}
+        self._people: dict[int, _Person] = {}
+        self._places: dict[int, FloatArray] = {}
+
+    def name(self, identity_id: int) -> str:
+        """The outside tracker's name of an identity.
+
+        Raises:
+            ValueError: There is no such identity.
+        """
+        for name, number in self._numbers.items():
+            if number == identity_id:
+                return name
+        raise ValueError(f"identity {identity_id} is not known")
+
+    def update(self, bodies: TrackedBodies) -> Identities:
+        """Take the bodies of one instant; who is not among them is kept for ``vanish_s``."""
+        now_ns = bodies.timestamp_ns
+        trunk = [JOINT_NAMES.index(j) for j in ("head", "neck", "left_shoulder", "right_shoulder")]
+        wrists = bodies.joints_m[:, [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]]
+        elbows = bodies.joints_m[:, [JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")]]
+        forearms = np.where(np.isfinite(elbows), wrists - elbows, 0.0)
+        hands_m = wrists + GRIP_PER_FOREARM * forearms
+        hands: dict[int, FloatArray] = {}
+        for row, name in enumerate(bodies.target_id):
+            seen = bodies.joints_m[row, trunk, :2]
+            seen = seen[np.isfinite(seen).all(axis=1)]
+            number = self._numbers.setdefault(name, len(self._numbers) + 1)
+            if len(seen):
+                self._places[number] = seen.mean(axis=0)
+            person = self._people.get(number)
+            if person is None:
+                person = self._people[number] = _Person(number, now_ns, now_ns, None)
+            person.last_seen_ns = now_ns
+            hands[number] = hands_m[row]
+        vanish_ns = int(self._settings.vanish_s * NANOSECONDS)
+        self._people = {k: p for k, p in self._people.items() if now_ns - p.last_seen_ns < vanish_ns}
+        people = list(self._people.values())
+        if not people:
+            return Identities.nobody(now_ns)
+        nowhere, unseen = np.full(2, np.nan), np.full((2, 3), np.nan)
+        placed = np.stack([hands.get(p.identity_id, unseen) for p in people])
+        return Identities(
+            now_ns,
+            np.array([p.identity_id for p in people], np.int64),
+            np.stack([self._places.get(p.identity_id, nowhere) for p in people]),
+            np.full((len(people), 2), np.nan),
+            np.full((len(people), 2, 2), np.nan),
+            placed,
+            np.where(np.isfinite(placed).all(axis=2), 0.0, np.nan),
+            np.array([p.first_seen_ns for p in people], np.int64),
+            np.array([p.last_seen_ns for p in people], np.int64),
+        )
+
+
+def _sightings(view: Tracks, people: Sequence[_Person]) -> Sightings:
+    seen = [(person.identity_id, person.rows[view.camera_id]) for person in people if view.camera_id in person.rows]
+    rows = np.array([row for _, row in seen], np.int64)
+    hands_px, score = hand_points(view.keypoints[rows])
+    return Sightings(
+        view.camera_id,
+        view.timestamp_ns,
+        np.array([identity_id for identity_id, _ in seen], np.int64),
+        view.xyxy[rows],
+        hands_px,
+        score,
+    )
+
+
+def _motion(floor_m: FloatArray, error_m2: FloatArray) -> KalmanFilter:
+    """A filter of (x, y, vx, vy) for somebody first seen standing or walking: speed unknown, 1 m/s either way."""
+    motion = KalmanFilter(dim_x=4, dim_z=2)
+    motion.x = np.array([[floor_m[0]], [floor_m[1]], [0.0], [0.0]])
+    motion.H = np.eye(2, 4)
+    motion.P = np.zeros((4, 4))
+    motion.P[:2, :2] = error_m2
+    motion.P[2:, 2:] = np.eye(2)
+    return motion
+
+
+def _predict(motion: KalmanFilter, dt_s: float, acceleration_mps2: float) -> None:
+    """One step of constant velocity with white acceleration (Bar-Shalom et al., 2001, section 6.3.2)."""
+    transition = np.eye(4)
+    transition[0, 2] = transition[1, 3] = dt_s
+    gain = np.array([[dt_s**2 / 2, 0], [0, dt_s**2 / 2], [dt_s, 0], [0, dt_s]])
+    motion.predict(F=transition, Q=gain @ gain.T * acceleration_mps2**2)
+
+
+def _floor_errors(view: Tracks, camera: Camera, settings: IdentitySettings) -> FloatArray:
+    """Covariance of each foot point on the floor, shape (n, 2, 2), square metres; nan without a foot point."""
+    n = len(view)
+    if not n:
+        return np.zeros((0, 2, 2))
+    feet_px = camera.image_points(np.column_stack([view.floor_m, np.zeros(n)]))
+    step_px = 1.0
+    right = camera.floor_points(feet_px + np.array([step_px, 0.0])) - view.floor_m
+    below = camera.floor_points(feet_px + np.array([0.0, step_px])) - view.floor_m
+    jacobian = np.stack([right, below], axis=2) / step_px
+    sigma_px = settings.foot_sigma_per_height * (view.xyxy[:, 3] - view.xyxy[:, 1])
+    spread = jacobian @ jacobian.transpose(0, 2, 1) * (sigma_px**2)[:, None, None]
+    return np.asarray(spread + np.eye(2) * settings.calibration_sigma_m**2)

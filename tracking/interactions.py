@@ -1,0 +1,221 @@
+"""Joins hands, weight and picture: from what was touched and what changed to who took or put back what."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from tracking.attribution import explain_weight_change
+from tracking.contacts import ContactWatcher
+from tracking.types import (
+    Candidate,
+    Evidence,
+    HandContact,
+    HandPoints,
+    Identities,
+    Interaction,
+    WeightChange,
+)
+from vision.layout import Bin, StoreLayout
+from vision.shelf import Handling, ShelfChange
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionSettings:
+    """How evidence is joined.
+
+    Attributes:
+        wait_s: After a change this long is waited for hands that are seen late.
+        hands_kept_s: How far back hands are remembered: the longest contact and a settling scale.
+        around_s: A hand this long before or after a change of the picture may have made it.
+        span_s: Longest span that an interaction may claim.
+        shortest_take_s: Nobody takes anything in less.
+        dwell_s: With hands alone, time at the bin after which two thirds of all contacts are takings.
+        hands_alone: Largest probability of a taking that rests on a hand's stay alone.
+        unseen_hand: Share of a change of the picture that goes to people in view whose hands were not seen there.
+    """
+
+    wait_s: float = 0.7
+    hands_kept_s: float = 12.0
+    around_s: float = 0.7
+    span_s: float = 4.0
+    shortest_take_s: float = 0.4
+    dwell_s: float = 0.8
+    hands_alone: float = 0.6
+    unseen_hand: float = 0.3
+
+
+class InteractionWatcher:
+    """Turns contacts, weight changes and changes of the shelf's picture into interactions.
+
+    A bin's scale decides where it has one that speaks, else the bin's picture where a camera looks at its face, else
+    only a hand's stay is left, which says that something may have been taken and no more.
+    """
+
+    def __init__(self, layout: StoreLayout, namespace: UUID, settings: InteractionSettings | None = None) -> None:
+        self._layout = layout
+        self._namespace = namespace
+        self._settings = settings or InteractionSettings()
+        self._contacts = ContactWatcher(layout)
+        self._bins = {a_bin.bin_id: a_bin for a_bin in layout.bins}
+        self._hands: deque[tuple[int, int, tuple[float, float, float]]] = deque()
+        self._recent: deque[HandContact] = deque()
+        self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
+        self._weight_changes: list[WeightChange] = []
+        self._shelf_changes: list[ShelfChange] = []
+        self._speaking_plates: set[str] = set()
+        self._ended: list[HandContact] = []
+
+    @property
+    def open_contacts(self) -> tuple[tuple[int, str], ...]:
+        """Who has a hand in which bin right now, as (identity_id, bin_id)."""
+        return self._contacts.open_contacts
+
+    def plates_speak(self, plate_ids: Sequence[str]) -> None:
+        """Say that samples of these plates arrive, so that their scales decide."""
+        self._speaking_plates.update(plate_ids)
+
+    def add(self, weight_changes: Sequence[WeightChange], shelf_changes: Sequence[ShelfChange]) -> None:
+        """Take what scales and shelf pictures saw; it is judged when hands around it are known."""
+        self._weight_changes.extend(weight_changes)
+        self._shelf_changes.extend(shelf_changes)
+
+    def see(self, people: Identities) -> list[HandContact]:
+        """Take everybody's place and hands at one instant; give the contacts that have ended."""
+        now_ns = people.timestamp_ns
+        finite = np.isfinite(people.hands_m).all(axis=2)
+        for row, side in np.argwhere(finite).tolist():
+            x, y, z = people.hands_m[row, side].tolist()
+            self._hands.append((now_ns, int(people.identity_id[row]), (x, y, z)))
+        for view in people.sightings:
+            self._in_view.append((now_ns, view.camera_id, frozenset(view.identity_id.tolist())))
+        oldest_ns = now_ns - int(self._settings.hands_kept_s * NANOSECONDS)
+        while self._hands and self._hands[0][0] < oldest_ns:
+            self._hands.popleft()
+        while self._in_view and self._in_view[0][0] < oldest_ns:
+            self._in_view.popleft()
+        while self._recent and self._recent[0].end_ns < oldest_ns:
+            self._recent.popleft()
+        ended = self._contacts.update(people)
+        self._remember(ended)
+        return ended
+
+    def judge(self, now_ns: int) -> list[Interaction]:
+        """Give the interactions whose surroundings are known by now, in the order they happened."""
+        wait_ns = int(self._settings.wait_s * NANOSECONDS)
+        ready_weight = [c for c in self._weight_changes if c.end_ns + wait_ns <= now_ns]
+        ready_shelf = [c for c in self._shelf_changes if c.end_ns + wait_ns <= now_ns]
+        self._weight_changes = [c for c in self._weight_changes if c.end_ns + wait_ns > now_ns]
+        self._shelf_changes = [c for c in self._shelf_changes if c.end_ns + wait_ns > now_ns]
+        interactions = [self._from_weight(change) for change in ready_weight]
+        interactions += [self._from_shelf(change) for change in ready_shelf]
+        interactions += [self._from_contact(contact) for contact in self._ended]
+        self._ended = []
+        return sorted((i for i in interactions if i is not None), key=lambda i: i.time_ns)
+
+    def finish(self) -> tuple[list[HandContact], list[Interaction]]:
+        """Judge what is left when the recording has ended."""
+        ended = self._contacts.finish()
+        self._remember(ended)
+        return ended, self.judge(np.iinfo(np.int64).max)
+
+    def _remember(self, ended: Sequence[HandContact]) -> None:
+        self._recent.extend(ended)
+        self._ended.extend(ended)
+
+    def _from_weight(self, change: WeightChange) -> Interaction | None:
+        hands = HandPoints(
+            np.array([t for t, _, _ in self._hands], np.int64),
+            np.array([i for _, i, _ in self._hands], np.int64),
+            np.array([p for _, _, p in self._hands], float).reshape(-1, 3),
+        )
+        interaction = explain_weight_change(change, self._layout, hands, self._namespace)
+        if interaction is None:
+            return None
+        plates = set(change.plate_ids)
+        near = tuple(
+            contact
+            for contact in self._recent
+            if plates & set(self._bins[contact.bin_id].plate_ids)
+            and contact.start_ns <= interaction.end_ns
+            and contact.end_ns >= interaction.start_ns
+        )
+        return replace(interaction, evidence=replace(interaction.evidence, weight=change, contacts=near))
+
+    def _from_shelf(self, change: ShelfChange) -> Interaction:
+        settings = self._settings
+        around_ns = int(settings.around_s * NANOSECONDS)
+        a_bin = self._bins[change.bin_id]
+        first_ns, last_ns = change.start_ns - around_ns, change.end_ns + around_ns
+        near = [c for c in self._recent if c.bin_id == change.bin_id and c.start_ns <= last_ns and c.end_ns >= first_ns]
+        stays: dict[int, float] = {}
+        for contact in near:
+            overlap = min(contact.end_ns, last_ns) - max(contact.start_ns, first_ns)
+            stays[contact.identity_id] = stays.get(contact.identity_id, 0.0) + overlap / NANOSECONDS
+        probability = change.probability
+        if not stays:
+            in_view = frozenset[int]().union(
+                *(
+                    ids
+                    for t, camera_id, ids in self._in_view
+                    if camera_id == a_bin.camera_id and first_ns <= t <= last_ns
+                )
+            )
+            stays = dict.fromkeys(in_view, 1.0)
+            probability *= settings.unseen_hand
+        total = sum(stays.values())
+        candidates = [
+            Candidate(identity_id, a_bin.sku, change.quantity, probability * stay / total)
+            for identity_id, stay in stays.items()
+            if total > 0
+        ]
+        candidates.sort(key=lambda c: -c.probability)
+        return Interaction(
+            uuid5(self._namespace, f"{change.bin_id}@{change.start_ns}"),
+            change.handling,
+            change.bin_id,
+            (),
+            a_bin.sku,
+            change.quantity,
+            change.start_ns,
+            change.time_ns,
+            change.end_ns,
+            tuple(candidates),
+            Evidence(shelf=change, contacts=tuple(near)),
+        )
+
+    def _from_contact(self, contact: HandContact) -> Interaction | None:
+        """A hand at bins that neither a scale nor a picture watches: something may have been taken."""
+        settings = self._settings
+        where = self._bins[contact.bin_id]
+        stay_s = (contact.end_ns - contact.start_ns) / NANOSECONDS
+        if where.box is None or self._speaks(where) or stay_s < settings.shortest_take_s:
+            return None
+        taken = settings.hands_alone * (1 - float(np.exp(-stay_s / settings.dwell_s)))
+        products: dict[str | None, float] = {}
+        for bin_id, share in contact.bin_shares:
+            sku = self._bins[bin_id].sku
+            products[sku] = products.get(sku, 0.0) + share
+        ranked = sorted(((share, sku) for sku, share in products.items() if sku is not None), key=lambda x: -x[0])
+        if not ranked:
+            return None
+        return Interaction(
+            uuid5(self._namespace, f"{contact.bin_id}@{contact.start_ns}"),
+            Handling.PICK,
+            contact.bin_id,
+            where.plate_ids,
+            ranked[0][1],
+            1,
+            max(contact.start_ns, contact.end_ns - int(settings.span_s * NANOSECONDS)),
+            contact.end_ns,
+            contact.end_ns,
+            tuple(Candidate(contact.identity_id, sku, 1, taken * share) for share, sku in ranked),
+            Evidence(contacts=(contact,)),
+        )
+
+    def _speaks(self, a_bin: Bin) -> bool:
+        return bool(self._speaking_plates & set(a_bin.plate_ids))

@@ -1,0 +1,79 @@
+"""Visits: who came in when, and when they were last there."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from tracking.types import Identities
+from vision.arrays import FloatArray
+from vision.layout import StoreLayout
+
+NEAR_EXIT_M = 1.0
+"""Who is last seen this near to the exit left through it: a stride and the floor error."""
+
+
+class Leaving(StrEnum):
+    """How a visit ended."""
+
+    EXIT = "exit"
+    VANISHED = "vanished"
+    RECORDING_ENDED = "recording_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class VisitEnd:
+    """Somebody is no longer in the store.
+
+    Attributes:
+        identity_id: Who.
+        last_seen_ns: When they were last seen inside.
+        leaving: How.
+    """
+
+    identity_id: int
+    last_seen_ns: int
+    leaving: Leaving
+
+
+class VisitWatcher:
+    """Says who came and who went, from everybody's identities at each instant."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self._exit_m = layout.exit_m
+        self._last_seen: dict[int, tuple[int, FloatArray]] = {}
+
+    def update(self, people: Identities) -> tuple[list[tuple[int, int]], list[VisitEnd]]:
+        """Take everybody at one instant.
+
+        Returns:
+            Who is new, as (identity_id, first seen in ns), and who has gone.
+        """
+        came = [
+            (identity_id, first_ns)
+            for identity_id, first_ns in zip(people.identity_id.tolist(), people.first_seen_ns.tolist(), strict=True)
+            if identity_id not in self._last_seen
+        ]
+        here = set(people.identity_id.tolist())
+        gone = [self._end(identity_id, None) for identity_id in list(self._last_seen) if identity_id not in here]
+        for row, identity_id in enumerate(people.identity_id.tolist()):
+            self._last_seen[identity_id] = int(people.last_seen_ns[row]), people.position_m[row]
+        return came, gone
+
+    def finish(self) -> list[VisitEnd]:
+        """End the visits of those who were there when the recording ended."""
+        return [self._end(identity_id, Leaving.RECORDING_ENDED) for identity_id in list(self._last_seen)]
+
+    def _end(self, identity_id: int, leaving: Leaving | None) -> VisitEnd:
+        last_ns, position_m = self._last_seen.pop(identity_id)
+        if leaving is None:
+            leaving = Leaving.EXIT if self._near_exit(position_m) else Leaving.VANISHED
+        return VisitEnd(identity_id, last_ns, leaving)
+
+    def _near_exit(self, position_m: FloatArray) -> bool:
+        if self._exit_m is None or not np.isfinite(position_m).all():
+            return False
+        start, end = self._exit_m
+        along = end - start
+        share = np.clip((position_m - start) @ along / (along @ along), 0, 1)
+        return bool(np.linalg.norm(start + share * along - position_m) <= NEAR_EXIT_M)
