@@ -166,6 +166,13 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_file_of_ours_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})/[\w/.-]*\w", page.read_text("utf-8"))
+    pulled = "models/weights/"  # a folder that is made when weights are pulled
+    assert [path for path in named if not (PROJECT / path).exists() and not path.startswith(pulled)] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_python_example_on_a_page_runs(page: Path) -> None:
     for number, block in enumerate(fences(page.read_text("utf-8"), {"python", "py", "pycon"})):
         example = doctest.DocTestParser().get_doctest(block, {}, f"{page.name} block {number}", str(page), None)
