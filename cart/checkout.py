@@ -1,0 +1,230 @@
+"""A visit from check-in to its charge: the one service through which the shop's state changes.
+
+>>> from datetime import UTC, datetime
+>>> from uuid import UUID, uuid5
+>>> from cart.catalog import Catalogue, Product
+>>> from cart.events import CartEvent
+>>> from cart.payments import FakeGateway
+>>> from cart.receipts import render_text
+>>> from cart.repository import Database
+>>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+>>> catalogue = Catalogue("EUR", [Product("042", "Oat bar", 199, "EUR", tax_rate_bp=700)])
+>>> checkout = Checkout(Database.in_memory(), catalogue, FakeGateway())  # or Database.open("sqlite:///shop.db")
+>>> session = checkout.check_in("ada", noon)
+>>> pick = UUID(int=7)                                                   # an interaction's id
+>>> event_id = uuid5(pick, str(session.session_id))
+>>> checkout.record(CartEvent(event_id, session.session_id, noon, "042", 2, cause_id=pick, probability=0.98))
+Cart(lines=(CartLine(sku='042', quantity=2, probability=0.98),))
+>>> outcome = checkout.close(session.session_id, noon)
+>>> outcome.status, outcome.receipt.total_minor, checkout.close(session.session_id, noon) == outcome
+(<SessionStatus.CHARGED: 'charged'>, 398, True)
+>>> unsure = checkout.check_in("grace", noon)
+>>> checkout.flag(unsure.session_id, "the camera was blind for 4 s", None, noon)
+>>> checkout.close(unsure.session_id, noon).status
+<SessionStatus.NEEDS_REVIEW: 'needs_review'>
+>>> checkout.close(checkout.check_in("visitor-3", noon, has_account=False).session_id, noon).status
+<SessionStatus.NO_ACCOUNT: 'no_account'>
+>>> print(render_text(outcome.receipt, "Corner shop", width=34))
+           Corner shop
+Receipt 1     2026-01-01 12:00 UTC
+Shopper ada
+----------------------------------
+2 x Oat bar                   3.98
+----------------------------------
+Total EUR                     3.98
+  incl. 7 % tax               0.26
+Paid
+
+How a charge stays exactly one. The first transaction of ``close`` freezes the receipt's lines and prices, writes the
+sale into the ledger and a *pending* charge with its idempotency key; only then is the gateway called. The second
+transaction writes what came of it. Whoever finds a pending charge, a second caller or a restarted process, looks the
+payment up at the gateway before trying again, and always under the same key.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID, uuid4, uuid5
+
+from cart.cart import Cart
+from cart.catalog import Catalogue
+from cart.errors import EventConflict, PaymentDeclined, PaymentUnknown, SessionAlreadyClosed
+from cart.events import CartEvent, ReviewFlag
+from cart.ledger import (
+    GATEWAY,
+    SALES,
+    TAX,
+    Transfer,
+    TransferCode,
+    TransferPhase,
+    shopper_account,
+)
+from cart.payments import (
+    Charge,
+    ChargeKind,
+    ChargeStatus,
+    Payment,
+    PaymentGateway,
+    PaymentRequest,
+    PaymentState,
+)
+from cart.receipts import Receipt, ReceiptLine, price_cart
+from cart.repository import Database, Repository
+from cart.sessions import Session, SessionStatus
+
+_log = logging.getLogger(__name__)
+
+# Further kinds and later sequences (corrections, debts) come with their own approval; the exit's capture is the first.
+_EXIT_SEQUENCE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a visit ended.
+
+    Attributes:
+        session: The visit.
+        receipt: Always there; numbered only if charged or empty.
+        charge: The charge; None if there was nothing to charge or nobody may be charged.
+        flags: Why a person should look at the visit, oldest first.
+    """
+
+    session: Session
+    receipt: Receipt
+    charge: Charge | None
+    flags: tuple[ReviewFlag, ...] = ()
+
+    @property
+    def status(self) -> SessionStatus:
+        """Charged, empty, needs review, no account, payment failed; closed while the payment is not known."""
+        return self.session.status
+
+
+class Checkout:
+    """Visits, their carts, and what they are charged. Safe to call from several threads.
+
+    Args:
+        database: Where everything is kept.
+        catalogue: What is sold, at what price. A visit is priced when it is closed.
+        gateway: Who takes the money.
+        new_id: Makes ids of visits and charges.
+        payment_attempts: How often a payment with an unclear outcome is tried within one call, at least 1. What is
+            still unclear then is tried again by the next ``close`` or ``resume``.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        gateway: PaymentGateway,
+        new_id: Callable[[], UUID] = uuid4,
+        payment_attempts: int = 3,
+    ) -> None:
+        if payment_attempts < 1:
+            raise ValueError(f"payment_attempts: expected at least 1, got {payment_attempts}")
+        self._database = database
+        self._catalogue = catalogue
+        self._gateway = gateway
+        self._new_id = new_id
+        self._payment_attempts = payment_attempts
+
+    def check_in(self, shopper_id: str, at: datetime, party_size: int = 1, *, has_account: bool = True) -> Session:
+        """Open a visit.
+
+        Args:
+            shopper_id: The account's id; for somebody without one, any name for them.
+            at: When, timezone-aware.
+            party_size: How many people shop on this account, at least 1.
+            has_account: Whether there is an account to charge.
+        """
+        session = Session(self._new_id(), shopper_id, has_account, party_size, SessionStatus.OPEN, at)
+        with self._database.transaction() as repository:
+            repository.add_session(session)
+        return session
+
+    def record(self, event: CartEvent) -> Cart:
+        """Put an event into its visit's cart, once however often it comes.
+
+        Returns:
+            The cart with it.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            SessionAlreadyClosed: The visit is over and did not have this event.
+            EventConflict: An event of this id, with other content, came before.
+        """
+        with self._database.transaction() as repository:
+            session = repository.session(event.session_id)
+            known = repository.cart_event(event.event_id)
+            if known is not None and known != event:
+                raise EventConflict(f"cart event {event.event_id} came with two contents")
+            if known is None:
+                if session.status is not SessionStatus.OPEN:
+                    raise SessionAlreadyClosed(f"visit {session.session_id} is {session.status}, expected an open one")
+                repository.add_cart_event(event)
+            return Cart.of(repository.cart_events(event.session_id))
+
+    def flag(self, session_id: UUID, reason: str, cause_id: UUID | None, at: datetime) -> None:
+        """Say that a person must look at this visit; a flag that is there already changes nothing.
+
+        An open visit will then not be charged when it is closed. On a closed one the flag is kept for whoever looks at
+        it later, and changes nothing else.
+
+        Args:
+            session_id: The visit.
+            reason: One sentence for the reviewer.
+            cause_id: The interaction behind it; None if it is about the visit as a whole.
+            at: When, timezone-aware.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        with self._database.transaction() as repository:
+            repository.session(session_id)
+            repository.add_flag(ReviewFlag(session_id, reason, cause_id, at))
+
+    def close(self, session_id: UUID, at: datetime) -> Outcome:
+        """End a visit and charge it, if it may be charged; closing again gives the same outcome and charges nothing.
+
+        ``no_account`` if there is nobody to charge; else ``needs_review`` if it was flagged, a price is not known, or
+        more came back than was taken; else ``empty`` if nothing was taken; else ``charged``, or ``payment_failed``
+        after a definite decline, or ``closed`` while the payment's outcome is not known. In that last case closing
+        again, or ``resume``, goes on where it stopped.
+
+        Args:
+            session_id: The visit.
+            at: When the shopper left, timezone-aware.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        raise NotImplementedError
+
+    def resume(self, at: datetime) -> list[Outcome]:
+        """Go on with every payment whose outcome is not known, as after a crash, oldest visit first."""
+        raise NotImplementedError
+
+    def outcome(self, session_id: UUID) -> Outcome | None:
+        """How a visit ended as it stands now; None while it is open.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        raise NotImplementedError
+
+    def session(self, session_id: UUID) -> Session:
+        """One visit.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        raise NotImplementedError
+
+    def cart(self, session_id: UUID) -> Cart:
+        """What a visit's cart holds.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        raise NotImplementedError

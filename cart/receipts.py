@@ -1,0 +1,220 @@
+"""What a visit cost: a priced cart, and its text for a terminal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from cart.cart import Cart
+from cart.catalog import Catalogue
+from cart.events import check_aware
+from cart.money import format_amount, tax_included
+from cart.sessions import Session, SessionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptLine:
+    """One product on a receipt, priced when the visit was closed.
+
+    Attributes:
+        sku: The product.
+        name: Its name then; the sku if the catalogue does not have it.
+        quantity: Units; negative only on a visit that needs review.
+        unit_price_minor: Price of one unit with tax; None if not known.
+        tax_rate_bp: Tax contained in the price, basis points.
+        probability: How sure the line is, 0 to 1.
+    """
+
+    sku: str
+    name: str
+    quantity: int
+    unit_price_minor: int | None
+    tax_rate_bp: int
+    probability: float = 1.0
+
+    @property
+    def amount_minor(self) -> int | None:
+        """Price of the line with tax, in the minor unit; None if the unit price is not known."""
+        return None if self.unit_price_minor is None else self.unit_price_minor * self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class TaxAmount:
+    """The tax of one rate on a receipt.
+
+    Attributes:
+        tax_rate_bp: The rate, basis points.
+        gross_minor: What the lines of this rate cost with tax.
+        tax_minor: The tax contained in it, rounded half away from zero.
+    """
+
+    tax_rate_bp: int
+    gross_minor: int
+    tax_minor: int
+
+
+def price_cart(cart: Cart, catalogue: Catalogue) -> tuple[ReceiptLine, ...]:
+    """Price every line of a cart as the catalogue stands now; a product it does not have gets no price."""
+    lines = []
+    for line in cart.lines:
+        product = catalogue.get(line.sku)
+        if product is None:
+            lines.append(ReceiptLine(line.sku, line.sku, line.quantity, None, 0, line.probability))
+        else:
+            lines.append(
+                ReceiptLine(
+                    line.sku,
+                    product.name,
+                    line.quantity,
+                    product.unit_price_minor,
+                    product.tax_rate_bp,
+                    line.probability,
+                )
+            )
+    return tuple(lines)
+
+
+def taxes_of(lines: Iterable[ReceiptLine]) -> tuple[TaxAmount, ...] | None:
+    """Tax by rate, lowest rate first; None if a price is not known."""
+    gross: dict[int, int] = {}
+    for line in lines:
+        if line.amount_minor is None:
+            return None
+        gross[line.tax_rate_bp] = gross.get(line.tax_rate_bp, 0) + line.amount_minor
+    return tuple(TaxAmount(rate, gross[rate], tax_included(gross[rate], rate)) for rate in sorted(gross))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a visit cost, or would cost if a person agrees.
+
+    Attributes:
+        session_id: The visit.
+        shopper_id: Whose it was.
+        status: How the visit ended; ``CLOSED`` while the payment's outcome is not known.
+        lines: Priced lines, by sku.
+        currency: ISO 4217 code.
+        taxes: Tax by rate; None if a price is not known.
+        issued_at: When it was made out, timezone-aware.
+        receipt_number: Running number without gaps; None unless the visit is charged or empty.
+    """
+
+    session_id: UUID
+    shopper_id: str
+    status: SessionStatus
+    lines: tuple[ReceiptLine, ...]
+    currency: str
+    taxes: tuple[TaxAmount, ...] | None
+    issued_at: datetime
+    receipt_number: int | None = None
+
+    def __post_init__(self) -> None:
+        check_aware("Receipt.issued_at", self.issued_at)
+        if self.status is SessionStatus.OPEN:
+            raise ValueError("Receipt.status: expected a closed visit, got an open one")
+
+    @classmethod
+    def of(
+        cls,
+        session: Session,
+        lines: tuple[ReceiptLine, ...],
+        currency: str,
+        issued_at: datetime,
+        receipt_number: int | None = None,
+    ) -> Self:
+        """Make out the receipt of a closed visit from its priced lines."""
+        return cls(
+            session.session_id,
+            session.shopper_id,
+            session.status,
+            lines,
+            currency,
+            taxes_of(lines),
+            issued_at,
+            receipt_number,
+        )
+
+    @property
+    def total_minor(self) -> int | None:
+        """What is to pay, with tax, in the minor unit; None if a price is not known."""
+        return None if self.taxes is None else sum(tax.gross_minor for tax in self.taxes)
+
+    @property
+    def tax_minor(self) -> int | None:
+        """The tax contained in the total, in the minor unit; None if a price is not known."""
+        return None if self.taxes is None else sum(tax.tax_minor for tax in self.taxes)
+
+    @property
+    def subtotal_minor(self) -> int | None:
+        """The total without tax, in the minor unit; None if a price is not known."""
+        return None if self.taxes is None else sum(tax.gross_minor - tax.tax_minor for tax in self.taxes)
+
+
+_HEADINGS = {
+    SessionStatus.CLOSED: "Payment not confirmed yet",
+    SessionStatus.CHARGED: "Paid",
+    SessionStatus.NEEDS_REVIEW: "Not charged: a person will look at this visit",
+    SessionStatus.EMPTY: "Nothing taken, nothing charged",
+    SessionStatus.NO_ACCOUNT: "Not charged: no account",
+    SessionStatus.PAYMENT_FAILED: "Payment declined: the total is owed",
+}
+
+
+def render_text(receipt: Receipt, store_name: str, width: int = 44) -> str:
+    """Write a receipt as plain text for a terminal.
+
+    Args:
+        receipt: The receipt.
+        store_name: Printed at the top.
+        width: Columns, at least 30.
+
+    Returns:
+        Lines of at most ``width`` characters, except that headings are never cut; no newline at the end.
+
+    Raises:
+        ValueError: ``width`` is too small for the amounts.
+    """
+    if width < 30:
+        raise ValueError(f"width: expected at least 30, got {width}")
+
+    def row(left: str, amount_minor: int | None) -> str:
+        amount = "?" if amount_minor is None else format_amount(amount_minor, receipt.currency)
+        room = width - len(amount) - 1
+        if len(left) > room:
+            left = left[: room - 1] + "…"
+        return f"{left.ljust(room)} {amount}"
+
+    number = "" if receipt.receipt_number is None else f"Receipt {receipt.receipt_number}"
+    rule = "-" * width
+    rows = [
+        store_name.center(width).rstrip(),
+        f"{number.ljust(width - 20)}{receipt.issued_at:%Y-%m-%d %H:%M} UTC"
+        if number
+        else f"{receipt.issued_at:%Y-%m-%d %H:%M} UTC".rjust(width),
+        f"Shopper {receipt.shopper_id}",
+        rule,
+    ]
+    for line in receipt.lines:
+        rows.append(row(f"{line.quantity} x {line.name}", line.amount_minor))
+    if receipt.lines:
+        rows.append(rule)
+    rows.append(row(f"Total {receipt.currency}", receipt.total_minor))
+    rows += [
+        row(f"  incl. {format_rate(tax.tax_rate_bp)} tax", tax.tax_minor)
+        for tax in receipt.taxes or ()
+        if tax.tax_rate_bp
+    ]
+    rows.append(_HEADINGS[receipt.status])
+    return "\n".join(rows)
+
+
+def format_rate(tax_rate_bp: int) -> str:
+    """Write basis points as per cent.
+
+    >>> format_rate(1900), format_rate(825)
+    ('19 %', '8.25 %')
+    """
+    whole, rest = divmod(tax_rate_bp, 100)
+    fraction = f".{rest:02d}".rstrip("0") if rest else ""
+    return f"{whole}{fraction} %"
