@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.arrays import FloatArray, check_shape
+from vision.boxes import cxcywh_from_xyxy, xyxy_from_cxcywh
 
 BODY_HEIGHT_PER_WIDTH = 2.0
 """Least height of an uncut standing body per width of its box; walking, box aspect ratios lie between 2 and 3."""
@@ -35,18 +36,22 @@ class BoxNoise:
         position_sigma: Standard deviation of a detected centre. Boxes of one standing person jump by about 2 % and,
             with swinging arms and legs or partial cover, by 5 %.
         size_sigma: Standard deviation of a detected width or height.
+        sway_sigma: How far a box wanders about the body that it shows in one second, growing with the square root of
+            time: swinging limbs, a bent back, partial cover. Half the box's width is 0.2 body heights. Without it the
+            filter takes every swing for a change of velocity.
         acceleration_sigma: Random acceleration of the centre: its effect on the velocity after one second, in body
-            heights a second. A walk (1.4 m/s) is 0.8 body heights a second, and people start, stop and turn within
-            about one second.
-        size_acceleration_sigma: The same for width and height, which change with distance, pose and cover.
+            heights a second. A walk (1.4 m/s) is 0.8 body heights a second; in one second people take up or lose half
+            of it.
+        size_acceleration_sigma: The same for width and height, which change with distance only: half as fast.
         start_velocity_sigma: Velocity of a new track's centre, of which nothing is known.
         start_size_velocity_sigma: The same for width and height; a person who steps into the picture grows fast.
     """
 
     position_sigma: float = 0.05
     size_sigma: float = 0.05
-    acceleration_sigma: float = 1.0
-    size_acceleration_sigma: float = 0.5
+    sway_sigma: float = 0.2
+    acceleration_sigma: float = 0.4
+    size_acceleration_sigma: float = 0.2
     start_velocity_sigma: float = 1.0
     start_size_velocity_sigma: float = 0.5
 
@@ -110,8 +115,8 @@ class BoxStates:
     @property
     def xyxy(self) -> FloatArray:
         """The estimated boxes (left, top, right, bottom), shape (n, 4), pixels."""
-        half = np.maximum(self.mean[:, 2:4], _SMALLEST_PX) / 2
-        return np.concatenate([self.mean[:, :2] - half, self.mean[:, :2] + half], axis=1)
+        size = np.maximum(self.mean[:, 2:4], _SMALLEST_PX)
+        return xyxy_from_cxcywh(np.concatenate([self.mean[:, :2], size], axis=1))
 
     @property
     def covariance(self) -> FloatArray:
@@ -134,24 +139,12 @@ class BoxStates:
 
     def replaced(self, rows: NDArray[Any], other: "BoxStates") -> "BoxStates":
         """Return these rows with some, given by their indices, exchanged for those of another."""
-        result = BoxStates(
-            self.mean.copy(), self.position_var.copy(), self.cross_cov.copy(), self.velocity_var.copy()
-        )
+        result = BoxStates(self.mean.copy(), self.position_var.copy(), self.cross_cov.copy(), self.velocity_var.copy())
         result.mean[rows] = other.mean
         result.position_var[rows] = other.position_var
         result.cross_cov[rows] = other.cross_cov
         result.velocity_var[rows] = other.velocity_var
         return result
-
-
-def centre_boxes(xyxy: FloatArray) -> FloatArray:
-    """Turn boxes (left, top, right, bottom) into (cx, cy, w, h), shape (n, 4), float64, pixels.
-
-    >>> centre_boxes(np.array([[10.0, 20.0, 30.0, 60.0]]))
-    array([[20., 40., 20., 40.]])
-    """
-    boxes = np.asarray(xyxy, np.float64)
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def body_heights_px(size_px: FloatArray) -> FloatArray:
@@ -177,7 +170,7 @@ def start(xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
     Returns:
         One state for each box.
     """
-    measured = centre_boxes(xyxy)
+    measured = cxcywh_from_xyxy(np.asarray(xyxy, np.float64))
     scale = body_heights_px(measured[:, 2:])[:, None]
     return BoxStates(
         np.concatenate([measured, np.zeros_like(measured)], axis=1),
@@ -190,7 +183,8 @@ def start(xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
 def predict(states: BoxStates, dt_s: float, noise: BoxNoise) -> BoxStates:
     """Move states forward in time.
 
-    With the mean and covariance of each axis, F = [[1, dt], [0, 1]] and Q = q [[dt^3/3, dt^2/2], [dt^2/2, dt]].
+    With the mean and covariance of each axis, F = [[1, dt], [0, 1]] and Q = q [[dt^3/3, dt^2/2], [dt^2/2, dt]] +
+    s [[dt, 0], [0, 0]], q being the squared acceleration and s the squared sway.
 
     Args:
         states: Where the boxes were.
@@ -207,37 +201,38 @@ def predict(states: BoxStates, dt_s: float, noise: BoxNoise) -> BoxStates:
         raise ValueError(f"predict: expected 0 or more seconds, got {dt_s}")
     scale = body_heights_px(states.mean[:, 2:4])[:, None]
     q = (scale * noise.acceleration) ** 2
+    sway = (scale * noise.sway_sigma) ** 2
     mean = states.mean.copy()
     mean[:, :4] += dt_s * mean[:, 4:]
     return BoxStates(
         mean,
-        states.position_var + 2 * dt_s * states.cross_cov + dt_s**2 * states.velocity_var + q * dt_s**3 / 3,
+        states.position_var
+        + 2 * dt_s * states.cross_cov
+        + dt_s**2 * states.velocity_var
+        + q * dt_s**3 / 3
+        + sway * dt_s,
         states.cross_cov + dt_s * states.velocity_var + q * dt_s**2 / 2,
         states.velocity_var + q * dt_s,
     )
 
 
-def update(states: BoxStates, xyxy: FloatArray, noise: BoxNoise, trust: FloatArray | None = None) -> BoxStates:
+def update(states: BoxStates, xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
     """Correct states with the boxes that were detected for them.
 
     Args:
         states: Predicted states.
         xyxy: The detected box of each state, shape (n, 4), pixels.
         noise: How well boxes are seen.
-        trust: Factor on the standard deviation of each detection, shape (n,); 1 for all if left out.
 
     Returns:
         The corrected states.
     """
     check_shape("update: xyxy", xyxy, (len(states), 4))
-    measured = centre_boxes(xyxy)
-    sigma = body_heights_px(states.mean[:, 2:4])[:, None] * noise.measurement
-    if trust is not None:
-        sigma = sigma * trust[:, None]
-    innovation_var = states.position_var + sigma**2
+    scale = body_heights_px(states.mean[:, 2:4])[:, None]
+    innovation_var = states.position_var + (scale * noise.measurement) ** 2
     position_gain = states.position_var / innovation_var
     velocity_gain = states.cross_cov / innovation_var
-    innovation = measured - states.mean[:, :4]
+    innovation = cxcywh_from_xyxy(np.asarray(xyxy, np.float64)) - states.mean[:, :4]
     mean = states.mean.copy()
     mean[:, :4] += position_gain * innovation
     mean[:, 4:] += velocity_gain * innovation
@@ -247,3 +242,21 @@ def update(states: BoxStates, xyxy: FloatArray, noise: BoxNoise, trust: FloatArr
         (1 - position_gain) * states.cross_cov,
         states.velocity_var - velocity_gain * states.cross_cov,
     )
+
+
+def steadied(states: BoxStates, rows: NDArray[Any]) -> BoxStates:
+    """Stop the growth of boxes that are not seen now.
+
+    A box that was shrinking while somebody stepped in front of it would otherwise go on shrinking behind them
+    (ByteTrack does the same with the height).
+
+    Args:
+        states: All states.
+        rows: Which of them to steady, indices or a mask.
+
+    Returns:
+        The states, with the velocities of width and height of these rows at zero.
+    """
+    mean = states.mean.copy()
+    mean[rows, 6:] = 0
+    return BoxStates(mean, states.position_var, states.cross_cov, states.velocity_var)
