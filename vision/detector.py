@@ -16,9 +16,10 @@ below. A model with a uint8 input does the scaling itself. Metadata, where the f
 
 import ast
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -51,9 +52,10 @@ HEADS_READ = "1x(4+classes)xN or 1x56xN (YOLOv8/11), 1xNx6 or 1xNx57 (end to end
 DEFAULT_SIDE_PX = 640  # what YOLO models are trained at, for a file that leaves its input size open
 STRIDE_PX = 32  # coarsest common grid of the YOLO families; an open input size is a multiple of it
 PAD_GREY = 114  # what both families were trained with around the picture
-MAX_CANDIDATES = 2000  # before duplicates go; bounds the time and memory a hopeless picture can cost
+MAX_CANDIDATES = 1000  # before duplicates go; bounds the time and memory a hopeless picture can cost
 MAX_DETECTIONS = 300
-GRIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
+GRIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+"""Strides of the grids that a head looks at, in pixels: as usual, or with a coarser or a finer one more."""
 
 
 class Head(Enum):
@@ -284,8 +286,9 @@ class Detector:
 
     def _detections(self, frame: Frame, letterbox: Letterbox, output: FloatArray) -> Detections:
         raw = _decoded(self.head, output, letterbox.input_wh, self._min_confidence)
-        xyxy = clipped(letterbox.restored(raw.xyxy.reshape(-1, 2, 2)).reshape(-1, 4), letterbox.source_wh)
-        sound = np.isfinite(xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+        xyxy = letterbox.restored(raw.xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+        xyxy = clipped(xyxy.astype(np.float32), letterbox.source_wh)
+        sound = np.isfinite(raw.xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
         sound &= (raw.class_idx >= 0) & (raw.class_idx < len(self._class_ids))
         rows = np.flatnonzero(sound)
         if len(rows) > MAX_CANDIDATES:
@@ -305,7 +308,7 @@ class Detector:
         return Detections(
             frame.camera_id,
             frame.timestamp_ns,
-            xyxy[rows].astype(np.float32),
+            xyxy[rows],
             raw.confidence[rows].astype(np.float32),
             self._class_ids[raw.class_idx[rows]],
             keypoints,
@@ -407,7 +410,7 @@ def load_detector(
         weights: An ONNX file with one of the heads of this module's text.
         providers: What to run it on. ``auto`` takes CUDA where ONNX Runtime has it and it works, else OpenVINO, else
             the CPU; the others insist.
-        threads: CPU threads for one run; None leaves it to ONNX Runtime (all cores).
+        threads: CPU threads for one run; None leaves it to the runtime (all cores).
         min_confidence: Lowest score that is reported. Keep it low: the tracker matches weak detections to known tracks.
         nms_iou: Overlap above which two boxes of one class are one thing; None takes what the family is evaluated with
             (0.7 for Ultralytics, 0.65 for YOLOX).
@@ -434,18 +437,13 @@ def load_detector(
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """A loaded model and what runs it."""
+    """A loaded model and what runs it: ``run`` takes a batch laid out as the model wants and gives its first output."""
 
-    session: Any
+    run: Callable[[NDArray[Any]], NDArray[Any]]
     provider: str
-    input_name: str
     input_shape: tuple[int | None, ...]
     input_dtype: type[np.generic]
     metadata: dict[str, str]
-
-    def run(self, pictures: NDArray[Any]) -> NDArray[Any]:
-        """Run the model on a batch laid out as it wants; gives its first output."""
-        return np.asarray(self.session.run(None, {self.input_name: pictures})[0])
 
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -453,55 +451,86 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
     "tensor(uint8)": np.uint8,
 }
-_PROVIDER_NAMES = {
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def _open_session(weights: Path, providers: Providers, threads: int | None) -> _Session:
     if threads is not None and threads < 1:
         raise ValueError(f"threads: expected at least 1, got {threads}")
-    if providers not in ("auto", *_PROVIDER_NAMES):
+    if providers not in ("auto", "cpu", "cuda", "openvino"):
         raise ValueError(f"providers: expected auto, cpu, cuda or openvino, got {providers}")
     with weights.open("rb") as file:
         if not file.read(1):
             raise ValueError(f"{weights}: expected an ONNX model, got an empty file")
     available = onnxruntime.get_available_providers()
-    if providers == "auto":
-        wanted = [name for name in _PROVIDER_NAMES.values() if name in available]
-    else:
-        wanted = [_PROVIDER_NAMES[providers]]
-        if wanted[0] not in available:
-            raise ValueError(
-                f"{providers}: this ONNX Runtime has no {wanted[0]}, only {', '.join(available)}; "
-                "install the onnxruntime build that has it, or leave the choice to auto"
-            )
+    has_cuda, has_openvino = _CUDA in available, find_spec("openvino") is not None
+    if providers == "cuda" and not has_cuda:
+        raise ValueError(f"cuda: this ONNX Runtime has no {_CUDA}, only {', '.join(available)}; see onnxruntime-gpu")
+    if providers == "openvino" and not has_openvino:
+        raise ValueError("openvino: the package is not installed; pip install 'tillfree[openvino]'")
+    if providers == "cuda" or (providers == "auto" and has_cuda):
+        session = _onnxruntime_session(weights, [_CUDA, _CPU], threads)
+        if session.provider == "cuda":
+            return session
+        if providers == "cuda":
+            raise ValueError(f"cuda: {_CUDA} is installed but did not start; its libraries or the device are missing")
+        _log.warning("CUDA is installed but did not start")
+    session = _onnxruntime_session(weights, [_CPU], threads)
+    if providers == "openvino" or (providers == "auto" and has_openvino):
+        try:
+            return replace(session, provider="openvino", run=_openvino_run(weights, threads))
+        except RuntimeError as error:  # OpenVINO raises nothing narrower
+            if providers == "openvino":
+                raise ValueError(f"{weights}: OpenVINO cannot run it: {_one_line(error)}") from error
+            _log.warning("%s: OpenVINO cannot run it, ONNX Runtime does: %s", weights.name, _one_line(error))
+    return session
+
+
+def _onnxruntime_session(weights: Path, providers: list[str], threads: int | None) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(weights), options, providers=wanted)
+        session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors share no narrower base, and differ between its versions
         raise ValueError(f"{weights}: not an ONNX model that can be run: {_one_line(error)}") from error
-    used = next(short for short, name in _PROVIDER_NAMES.items() if name == session.get_providers()[0])
-    if providers not in ("auto", used):
-        raise ValueError(f"{providers}: {wanted[0]} is installed but did not start; its libraries may be missing")
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _DTYPES:
-        got = ", ".join(f"{each.type} {each.shape}" for each in inputs)
+        got = ", ".join(f"{each.type} {each.shape}" for each in inputs) or "none"
         raise ValueError(f"{weights}: expected one input of float, float16 or uint8 pictures, got {got}")
+    name = inputs[0].name
+
+    def run(pictures: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(session.run(None, {name: pictures})[0])
+
     return _Session(
-        session,
-        used,
-        inputs[0].name,
+        run,
+        "cuda" if session.get_providers()[0] == _CUDA else "cpu",
         tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in inputs[0].shape),
         _DTYPES[inputs[0].type],
         dict(session.get_modelmeta().custom_metadata_map),
     )
+
+
+def _openvino_run(weights: Path, threads: int | None) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Compile a model with OpenVINO for the CPU; the import is here because the package is an extra."""
+    import openvino
+
+    core = openvino.Core()
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # the default on some machines, bf16, is slower and blunter
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = core.compile_model(core.read_model(str(weights)), "CPU", settings)
+
+    def run(pictures: NDArray[Any]) -> NDArray[Any]:
+        return np.array(compiled([pictures])[0])  # a copy: OpenVINO writes the next result over it
+
+    return run
 
 
 def _one_line(error: Exception) -> str:
@@ -620,7 +649,8 @@ def _decoded(head: Head, output: FloatArray, input_wh: tuple[int, int], min_conf
         return _decoded_yolox(output, input_wh, min_confidence)
     if head in (Head.END_TO_END, Head.END_TO_END_POSE):
         rows = output[output[:, 4] >= min_confidence]
-        return _Raw(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), rows[:, 6:].reshape(len(rows), -1, 3))
+        class_idx = np.nan_to_num(rows[:, 5], nan=-1, posinf=-1, neginf=-1).clip(-1, 1e6).astype(np.int64)
+        return _Raw(rows[:, :4], rows[:, 4], class_idx, rows[:, 6:].reshape(len(rows), (output.shape[1] - 6) // 3, 3))
     keypoint_numbers = 3 * KEYPOINT_COUNT if head.has_keypoints else 0
     scores = output[4 : len(output) - keypoint_numbers]
     anchors = np.flatnonzero(scores.max(axis=0) >= min_confidence)
