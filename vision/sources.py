@@ -136,7 +136,11 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
-        self._resolution_wh: tuple[int, int] | None = None
+
+    @property
+    def resolution_wh(self) -> tuple[int, int]:
+        """Picture size as announced, pixels, before turning pictures upright."""
+        return self._announced_wh
 
     @property
     def period_ns(self) -> int:
@@ -366,7 +370,7 @@ class _CameraFile:
             self.close()
             raise ValueError(f"{path}: expected a video, but no picture in it can be decoded")
         self.first_ns = self._waiting_ns
-        self.resolution_wh = (self.waiting.image.shape[1], self.waiting.image.shape[0])
+        self.resolution_wh: tuple[int, int] = (self.waiting.image.shape[1], self.waiting.image.shape[0])
 
     @property
     def waiting_ns(self) -> int:
