@@ -128,7 +128,8 @@ class ContactWatcher:
         contact.depths.append(margin_px)
 
     def _close(self, now_ns: int | None) -> list[HandContact]:
-        ended, going = [], []
+        ended: list[_Open] = []
+        going: list[_Open] = []
         for contact in self._open:
             away_s = float("inf") if now_ns is None else (now_ns - contact.last_ns) / NANOSECONDS
             (ended if away_s > self._settings.gap_s else going).append(contact)

@@ -16,12 +16,15 @@ distance. Rays of different hands, or of a hand and something like one, usually 
 REACH_M = 1.1
 """No hand is farther than this from where its owner stands: arm and lean of a tall adult, plus the floor error."""
 
-KEYPOINT_SIGMA_PER_HEIGHT = 0.03
-"""Standard deviation of a wrist in the picture as a share of the height of its person's box: COCO's 0.062 times
-the root of the area (https://cocodataset.org/#keypoints-eval) for a box half as wide as high, rounded down."""
+WRIST_SIGMA_M = 0.05
+"""Standard deviation of a surely seen wrist across the line of sight: COCO's per-key-point constant for wrists
+(https://cocodataset.org/#keypoints-eval) on a body of 1.75 m, about 3 % of its height."""
 
-MIN_SINE = 0.17
-"""Rays that meet at less than 10 degrees say too little about the distance."""
+PIXEL_SIGMA = 2.0
+"""What calibration and the model's grid add, pixels."""
+
+MIN_SINE = 0.34
+"""Rays that meet at less than 20 degrees place a hand three times worse along them than across them: not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,11 @@ class HandView:
         camera: The calibrated camera.
         hands_px: Both hands, shape (2, 2), pixels, nan when unseen. Left and right need not agree between cameras.
         score: Visibility of each, shape (2,), 0 to 1.
-        box_height_px: Height of the person's box.
     """
 
     camera: Camera
     hands_px: FloatArray
     score: FloatArray
-    box_height_px: float
 
     def __post_init__(self) -> None:
         check_shape("HandView.hands_px", self.hands_px, (2, 2))
@@ -51,8 +52,11 @@ class _Ray:
     side: int
     origin: FloatArray
     direction: FloatArray
+    sigma_m: float
     sigma_rad: float
-    score: float
+
+    def sigma_at(self, distance_m: float) -> float:
+        return float(np.hypot(self.sigma_m, self.sigma_rad * distance_m))
 
 
 def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -116,8 +120,8 @@ def _rays(views: Sequence[HandView]) -> list[_Ray]:
         focal_px = float(view.camera.intrinsics[0, 0])
         for side in (0, 1):
             if np.isfinite(directions[side]).all() and view.score[side] > 0:
-                sigma_px = max(2.0, KEYPOINT_SIGMA_PER_HEIGHT * view.box_height_px) / view.score[side]
-                rays.append(_Ray(index, side, origin, directions[side], sigma_px / focal_px, float(view.score[side])))
+                sigma_m = WRIST_SIGMA_M / float(view.score[side])
+                rays.append(_Ray(index, side, origin, directions[side], sigma_m, PIXEL_SIGMA / focal_px))
     return rays
 
 
@@ -128,7 +132,7 @@ def _meet(rays: Sequence[_Ray]) -> tuple[FloatArray, float, float]:
     point = nearest_to_rays(origins, directions)
     if not np.isfinite(point).all():
         return point, float("inf"), float("inf")
-    sigmas = np.array([ray.sigma_rad for ray in rays]) * np.linalg.norm(point - origins, axis=1)
+    sigmas = np.array([ray.sigma_at(float(np.linalg.norm(point - ray.origin))) for ray in rays])
     point = nearest_to_rays(origins, directions, 1 / sigmas**2)
     if not np.isfinite(point).all():
         return point, float("inf"), float("inf")

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from tracking.hands import HandView, place_hands
 from tracking.types import Identities, Sightings, Tracks
 from vision.arrays import FloatArray
-from vision.boxes import iou_matrix
+from vision.boxes import box_areas, intersections, iou_matrix
 from vision.cameras import Camera
 from vision.frames import JOINT_NAMES, TrackedBodies
 from vision.layout import StoreLayout, polygon_margins
@@ -20,6 +20,8 @@ from vision.pose import GRIP_PER_FOREARM, body_feet, hand_points
 logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
+NO_MATCH = 1e6
+BODY_M = (0.3, 1.75)  # half the width and the height of an adult standing with arms a little off the body
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,17 @@ class IdentitySettings:
         acceleration_mps2: How hard people start, stop and turn (standard deviation).
         gate_m: A track farther than this from an identity is not its track, however unsure both are: two strides.
         gate_chi2: Squared Mahalanobis distance up to which a track may join an identity (99 % of 2 degrees of freedom).
+        astray_s: A followed track whose feet fail the gate for this long has gone over to somebody else.
+        same_place_iou: A box that overlaps this much with where a person is expected in the picture may be theirs
+            although its feet say otherwise: feet are hidden or mistaken more often than bodies.
         confirm_s: Somebody seen for less is nobody yet.
         vanish_s: Who is not seen by any camera for this long has left.
         outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
         outside_s: For this long, so that one bad foot point does not end a visit.
         merge_m: Two identities nearer than this that no camera shows side by side are one person ...
         merge_s: ... after this long.
-        same_box_iou: Two boxes of one camera that overlap by more show one person.
+        nested_share: Of two boxes of one camera, the smaller may be the same person if more than this of it lies in the
+            larger; nobody new is welcomed on it.
     """
 
     foot_sigma_per_height: float = 0.03
@@ -46,13 +52,15 @@ class IdentitySettings:
     acceleration_mps2: float = 2.0
     gate_m: float = 1.2
     gate_chi2: float = 9.21
+    astray_s: float = 0.5
+    same_place_iou: float = 0.3
     confirm_s: float = 0.3
     vanish_s: float = 3.0
     outside_m: float = 0.15
     outside_s: float = 0.25
     merge_m: float = 0.5
     merge_s: float = 0.8
-    same_box_iou: float = 0.6
+    nested_share: float = 0.8
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -72,6 +80,7 @@ class _Person:
     tracks: dict[str, int] = field(default_factory=dict)  # camera -> track followed
     outside_since_ns: int | None = None
     close_since_ns: dict[int, int] = field(default_factory=dict)
+    astray_since_ns: dict[str, int] = field(default_factory=dict)
 
     @property
     def position_m(self) -> FloatArray:
@@ -151,51 +160,72 @@ class IdentityTracker:
             if person is None:
                 free.append(row)
                 continue
-            seen = np.isfinite(view.floor_m[row]).all()
-            if seen and np.linalg.norm(view.floor_m[row] - person.position_m) > settings.gate_m:
+            if self._fits(person, view.camera_id, view.floor_m[row], errors[row], timestamp_ns):
+                self._see(person, view, row, errors[row], timestamp_ns)
+            else:
                 del person.tracks[view.camera_id]
                 free.append(row)
-                continue
-            self._see(person, view, row, errors[row], timestamp_ns)
-        free = [row for row in free if np.isfinite(view.floor_m[row]).all()]
         if not free:
             return
         open_people = [
             person for person in self._people if view.camera_id not in person.rows and person.motion is not None
         ]
-        taken = set()
-        if open_people:
-            cost = np.full((len(free), len(open_people)), 1e6)
+        cost = np.full((len(free), len(open_people)), NO_MATCH)
+        for j, person in enumerate(open_people):
+            expected = _expected_box(person.position_m, camera)
             for i, row in enumerate(free):
-                for j, person in enumerate(open_people):
-                    cost[i, j] = self._cost(person, view.floor_m[row], errors[row])
-            for i, j in zip(*linear_sum_assignment(cost), strict=True):
-                if cost[i, j] <= settings.gate_chi2:
-                    open_people[j].tracks[view.camera_id] = int(view.track_id[free[i]])
-                    self._see(open_people[j], view, free[i], errors[free[i]], timestamp_ns)
-                    taken.add(free[i])
+                floor_cost = self._cost(person, view.floor_m[row], errors[row])
+                if floor_cost <= settings.gate_chi2:
+                    cost[i, j] = floor_cost
+                elif iou_matrix(view.xyxy[[row]], expected)[0, 0] >= settings.same_place_iou:
+                    cost[i, j] = settings.gate_chi2
+        rows, columns = linear_sum_assignment(cost)
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+            if cost[i, j] < NO_MATCH:
+                open_people[j].tracks[view.camera_id] = int(view.track_id[free[i]])
+                self._see(open_people[j], view, free[i], errors[free[i]], timestamp_ns)
+        taken = {person.rows.get(view.camera_id) for person in open_people}
         known_rows = [person.rows[view.camera_id] for person in self._people if view.camera_id in person.rows]
         for row in free:
-            if row in taken or not self._walkable(view.floor_m[row]):
+            if row in taken or np.isnan(view.floor_m[row]).any() or not self._walkable(view.floor_m[row]):
                 continue
-            if known_rows and iou_matrix(view.xyxy[[row]], view.xyxy[known_rows]).max() > settings.same_box_iou:
+            if any(self._nested(view, row, other) for other in known_rows):
                 continue
             person = self._welcome(timestamp_ns, _motion(view.floor_m[row], errors[row]))
             person.tracks[view.camera_id] = int(view.track_id[row])
             person.rows[view.camera_id] = row
             known_rows.append(row)
 
+    def _nested(self, view: Tracks, row: int, other: int) -> bool:
+        """Whether most of one box lies in another: a detector's second box of one person, or somebody hidden."""
+        shared = intersections(view.xyxy[[row]], view.xyxy[[other]])[0, 0]
+        return bool(shared > self._settings.nested_share * box_areas(view.xyxy[[row, other]]).min())
+
+    def _fits(
+        self, person: _Person, camera_id: str, floor_m: FloatArray, error_m2: FloatArray, timestamp_ns: int
+    ) -> bool:
+        """Whether a followed track may still be this person: its feet have not been somewhere else for long."""
+        if np.isnan(floor_m).any() or self._cost(person, floor_m, error_m2) <= self._settings.gate_chi2:
+            person.astray_since_ns.pop(camera_id, None)
+            return True
+        since_ns = person.astray_since_ns.setdefault(camera_id, timestamp_ns)
+        if (timestamp_ns - since_ns) / NANOSECONDS < self._settings.astray_s:
+            return True
+        del person.astray_since_ns[camera_id]
+        return False
+
     def _see(self, person: _Person, view: Tracks, row: int, error_m2: FloatArray, timestamp_ns: int) -> None:
         person.rows[view.camera_id] = row
-        if person.motion is not None and np.isfinite(view.floor_m[row]).all():
+        cost = self._cost(person, view.floor_m[row], error_m2)
+        if person.motion is not None and cost <= self._settings.gate_chi2:
             person.motion.update(view.floor_m[row][:, None], R=error_m2)
         if person.outside_since_ns is None or self._walkable(person.position_m):
             person.last_seen_ns = timestamp_ns
 
     def _cost(self, person: _Person, floor_m: FloatArray, error_m2: FloatArray) -> float:
         offset = floor_m - person.position_m
-        if person.motion is None or np.linalg.norm(offset) > self._settings.gate_m:
-            return 1e6
+        if person.motion is None or not np.linalg.norm(offset) <= self._settings.gate_m:
+            return NO_MATCH
         covariance = person.motion.P[:2, :2] + error_m2
         return float(offset @ np.linalg.solve(covariance, offset))
 
@@ -215,7 +245,7 @@ class IdentityTracker:
 
     def _merge(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> None:
         """Join identities that stand in one place while no camera shows two people there."""
-        boxes = {view.camera_id: view.xyxy for view in tracks}
+        views = {view.camera_id: view for view in tracks}
         gone: set[int] = set()
         for younger in reversed(self._people):
             for older in self._people:
@@ -223,8 +253,7 @@ class IdentityTracker:
                     continue
                 distance = np.linalg.norm(older.position_m - younger.position_m)
                 side_by_side = any(
-                    iou_matrix(boxes[c][[older.rows[c]]], boxes[c][[younger.rows[c]]])[0, 0]
-                    < self._settings.same_box_iou
+                    not self._nested(views[c], older.rows[c], younger.rows[c])
                     for c in older.rows.keys() & younger.rows.keys()
                 )
                 if not distance <= self._settings.merge_m or side_by_side:
@@ -269,10 +298,7 @@ class IdentityTracker:
             for camera_id, row in person.rows.items():
                 camera = self._layout.camera(camera_id)
                 if camera is not None:
-                    box = views[camera_id].xyxy[row]
-                    seen_by.append(
-                        HandView(camera, hands[camera_id][row], scores[camera_id][row], float(box[3] - box[1]))
-                    )
+                    seen_by.append(HandView(camera, hands[camera_id][row], scores[camera_id][row]))
             if len(seen_by) >= 2:
                 hands_m[i], miss_m[i] = place_hands(seen_by, person.position_m)
         motions = [person.motion for person in people]
@@ -367,6 +393,17 @@ def _sightings(view: Tracks, people: Sequence[_Person]) -> Sightings:
         hands_px,
         score,
     )
+
+
+def _expected_box(stands_m: FloatArray, camera: Camera) -> FloatArray:
+    """Box that somebody standing on the floor would fill in a picture, shape (1, 4), pixels; empty if not in it."""
+    half_m, height_m = BODY_M
+    offsets = [(dx, dy, z) for dx in (-half_m, half_m) for dy in (-half_m, half_m) for z in (0.0, height_m)]
+    corners = camera.image_points(np.array([[stands_m[0] + dx, stands_m[1] + dy, z] for dx, dy, z in offsets]))
+    if np.isnan(corners).any():
+        return np.zeros((1, 4))
+    limits = np.array(camera.resolution_wh, float)
+    return np.concatenate([np.clip(corners.min(axis=0), 0, limits), np.clip(corners.max(axis=0), 0, limits)])[None]
 
 
 def _motion(floor_m: FloatArray, error_m2: FloatArray) -> KalmanFilter:

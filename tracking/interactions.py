@@ -207,7 +207,7 @@ class InteractionWatcher:
             uuid5(self._namespace, f"{contact.bin_id}@{contact.start_ns}"),
             Handling.PICK,
             contact.bin_id,
-            where.plate_ids,
+            (),
             ranked[0][1],
             1,
             max(contact.start_ns, contact.end_ns - int(settings.span_s * NANOSECONDS)),

@@ -151,6 +151,22 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class FixtureShift:
+    """Where fixtures really stand, measured in the shop, against what the site's files say.
+
+    Attributes:
+        gondola_id: The gondola, or None for all that have no shift of their own.
+        shift_m: What to add to its published position, shape (3,), metres.
+    """
+
+    gondola_id: int | None
+    shift_m: FloatArray
+
+    def __post_init__(self) -> None:
+        check_shape("FixtureShift.shift_m", self.shift_m, (3,))
+
+
+@dataclass(frozen=True, slots=True)
 class StoreLayout:
     """A store as it is built.
 
@@ -164,6 +180,7 @@ class StoreLayout:
         walkable_m: Floor that shoppers can stand on, shape (n, 2), metres; None if not known (everywhere).
         entrance_m: Line that people come in over, shape (2, 2), metres, or None.
         exit_m: Line that people leave over, shape (2, 2), metres, or None.
+        fixture_shifts: Corrections to the fixtures of the layout that this one is laid over.
         notices: What was doubtful in the files it was read from, for people.
     """
 
@@ -176,6 +193,7 @@ class StoreLayout:
     walkable_m: FloatArray | None = None
     entrance_m: FloatArray | None = None
     exit_m: FloatArray | None = None
+    fixture_shifts: tuple[FixtureShift, ...] = ()
     notices: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -227,8 +245,8 @@ class StoreLayout:
             name=self.name or other.name,
             cameras=_overlay(self.cameras, other.cameras, "camera_id"),
             views=_overlay(self.views, other.views, "camera_id"),
-            bins=_overlay(self.bins, other.bins, "bin_id"),
-            plates=_overlay(self.plates, other.plates, "plate_id"),
+            bins=_overlay(_shifted(self.bins, other.fixture_shifts), other.bins, "bin_id"),
+            plates=_overlay(_shifted(self.plates, other.fixture_shifts), other.plates, "plate_id"),
             products=_overlay(self.products, other.products, "sku"),
             walkable_m=self.walkable_m if other.walkable_m is None else other.walkable_m,
             entrance_m=self.entrance_m if other.entrance_m is None else other.entrance_m,
@@ -301,6 +319,22 @@ def _overlay(below: tuple[T, ...], above: tuple[T, ...], key: str) -> tuple[T, .
     merged = {getattr(item, key): item for item in below}
     merged |= {getattr(item, key): item for item in above}
     return tuple(merged.values())
+
+
+Placed = TypeVar("Placed", Bin, Plate)
+
+
+def _shifted(placed: tuple[Placed, ...], shifts: tuple[FixtureShift, ...]) -> tuple[Placed, ...]:
+    by_gondola = {shift.gondola_id: shift.shift_m for shift in shifts}
+    moved = []
+    for item in placed:
+        shift_m = by_gondola.get(item.gondola_id, by_gondola.get(None))
+        if shift_m is not None and item.box is not None:
+            world_from_box = item.box.world_from_box.copy()
+            world_from_box[:3, 3] += shift_m
+            item = replace(item, box=replace(item.box, world_from_box=world_from_box))
+        moved.append(item)
+    return tuple(moved)
 
 
 def check_polygon(what: str, polygon: FloatArray) -> None:
@@ -393,6 +427,11 @@ class _ProductEntry(_Strict):
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
 
 
+class _FixtureShiftEntry(_Strict):
+    gondola: int | None = None
+    shift_m: Row3
+
+
 class _LayoutFile(_Strict):
     format: Literal["tillfree-layout/1"]
     name: Annotated[str, Field(min_length=1)]
@@ -401,6 +440,7 @@ class _LayoutFile(_Strict):
     walkable_m: Polygon | None = None
     entrance_m: Line | None = None
     exit_m: Line | None = None
+    fixture_shifts: list[_FixtureShiftEntry] = Field(default_factory=list)
     bins: list[_BinEntry] = Field(default_factory=list)
     products: list[_ProductEntry] = Field(default_factory=list)
 
@@ -471,6 +511,7 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
         walkable_m=_points(entry.walkable_m),
         entrance_m=_points(entry.entrance_m),
         exit_m=_points(entry.exit_m),
+        fixture_shifts=tuple(FixtureShift(s.gondola, np.array(s.shift_m)) for s in entry.fixture_shifts),
     )
 
 

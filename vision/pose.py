@@ -31,7 +31,7 @@ SOLE_PER_SHANK = 0.16
 Ankle height is 0.039 and knee to ankle 0.246 of a person's height (Drillis & Contini, *Body Segment Parameters*, 1966).
 """
 
-EDGE_SHARE = 0.02
+EDGE_SHARE = 0.04
 """A box this close to the picture's edge, as a share of its own side, is taken as cut by it: what detectors miss by."""
 
 
