@@ -574,11 +574,11 @@ def _bent_arm(
     upper, lower = UPPER_ARM * height_m, (FOREARM + WRIST_TO_GRIP) * height_m
     along = grip - shoulder
     distance = float(np.clip(np.linalg.norm(along), abs(upper - lower) + 1e-3, upper + lower))
-    along = _unit(along)
+    direction = _unit(along)
     down = np.array([0.0, 0.0, -1.0]) - 0.5 * forward
-    aside = _unit(down - (down @ along) * along)
+    aside = _unit(down - (down @ direction) * direction)
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
-    elbow = shoulder + upper * (cosine * along + np.sqrt(max(0.0, 1 - cosine**2)) * aside)
+    elbow = shoulder + upper * (cosine * direction + np.sqrt(max(0.0, 1 - cosine**2)) * aside)
     wrist = elbow + (grip - elbow) * FOREARM / (FOREARM + WRIST_TO_GRIP)
     return elbow, wrist
 
