@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tracking.hands import HandView, place_hands
 from tracking.types import Identities, Sightings, Tracks
+from tracking.visits import near_line
 from vision.arrays import FloatArray
 from vision.boxes import box_areas, intersections, iou_matrix
 from vision.cameras import Camera
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
 NO_MATCH = 1e6
+COAST_S = 0.7  # who is hidden for longer has probably stopped or turned
 BODY_M = (0.3, 1.75)  # half the width and the height of an adult standing with arms a little off the body
 
 
@@ -38,7 +40,10 @@ class IdentitySettings:
         same_place_iou: A box that overlaps this much with where a person is expected in the picture may be theirs
             although its feet say otherwise: feet are hidden or mistaken more often than bodies.
         confirm_s: Somebody seen for less is nobody yet.
-        vanish_s: Who is not seen by any camera for this long has left.
+        vanish_s: Who is not seen by any camera for this long has left ...
+        hidden_s: ... unless last seen away from a known exit: nobody leaves through a wall, so they are hidden.
+        followed_s: The same for people whom an outside tracker follows and knows again.
+        stride_mps: How fast somebody hidden may have moved on.
         outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
         outside_s: For this long, so that one bad foot point does not end a visit.
         merge_m: Two identities nearer than this that no camera shows side by side are one person ...
@@ -56,6 +61,9 @@ class IdentitySettings:
     same_place_iou: float = 0.3
     confirm_s: float = 0.3
     vanish_s: float = 3.0
+    hidden_s: float = 8.0
+    followed_s: float = 30.0
+    stride_mps: float = 0.7
     outside_m: float = 0.15
     outside_s: float = 0.25
     merge_m: float = 0.5
@@ -124,6 +132,8 @@ class IdentityTracker:
         for person in self._people:
             person.rows.clear()
             if person.motion is not None and dt_s > 0:
+                if (timestamp_ns - person.last_seen_ns) / NANOSECONDS > COAST_S:
+                    person.motion.x[2:] = 0.0
                 _predict(person.motion, dt_s, self._settings.acceleration_mps2)
         for view in tracks:
             camera = self._layout.camera(view.camera_id)
@@ -136,7 +146,7 @@ class IdentityTracker:
         return self._identities(timestamp_ns, tracks)
 
     def _follow_in_picture(self, view: Tracks, timestamp_ns: int) -> None:
-        zone = next((v for v in self._layout.views if v.camera_id == view.camera_id), None)
+        zone = self._layout.view(view.camera_id)
         inside = np.ones(len(view), bool)
         if zone is not None and zone.walkable_px is not None and len(view):
             feet = body_feet(view.xyxy, view.keypoints, zone.resolution_wh)
@@ -224,7 +234,9 @@ class IdentityTracker:
 
     def _cost(self, person: _Person, floor_m: FloatArray, error_m2: FloatArray) -> float:
         offset = floor_m - person.position_m
-        if person.motion is None or not np.linalg.norm(offset) <= self._settings.gate_m:
+        unseen_s = ((self._now_ns or 0) - person.last_seen_ns) / NANOSECONDS
+        gate_m = self._settings.gate_m + self._settings.stride_mps * unseen_s
+        if person.motion is None or not np.linalg.norm(offset) <= gate_m:
             return NO_MATCH
         covariance = person.motion.P[:2, :2] + error_m2
         return float(offset @ np.linalg.solve(covariance, offset))
@@ -278,7 +290,9 @@ class IdentityTracker:
                 person.outside_since_ns = None
             outside_s = (timestamp_ns - (person.outside_since_ns or timestamp_ns)) / NANOSECONDS
             unseen_s = (timestamp_ns - person.last_seen_ns) / NANOSECONDS
-            if outside_s < settings.outside_s and unseen_s < settings.vanish_s:
+            away = self._layout.exit_m is not None and not near_line(self._layout.exit_m, person.position_m)
+            patience_s = settings.hidden_s if away else settings.vanish_s
+            if outside_s < settings.outside_s and unseen_s < patience_s:
                 staying.append(person)
         self._people = staying
 
@@ -342,7 +356,7 @@ class BodyIdentities:
         raise ValueError(f"identity {identity_id} is not known")
 
     def update(self, bodies: TrackedBodies) -> Identities:
-        """Take the bodies of one instant; who is not among them is kept for ``vanish_s``."""
+        """Take the bodies of one instant; who is not among them is kept for ``followed_s``."""
         now_ns = bodies.timestamp_ns
         trunk = [JOINT_NAMES.index(j) for j in ("head", "neck", "left_shoulder", "right_shoulder")]
         wrists = bodies.joints_m[:, [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]]
@@ -361,7 +375,7 @@ class BodyIdentities:
                 person = self._people[number] = _Person(number, now_ns, now_ns, None)
             person.last_seen_ns = now_ns
             hands[number] = hands_m[row]
-        vanish_ns = int(self._settings.vanish_s * NANOSECONDS)
+        vanish_ns = int(self._settings.followed_s * NANOSECONDS)
         self._people = {k: p for k, p in self._people.items() if now_ns - p.last_seen_ns < vanish_ns}
         people = list(self._people.values())
         if not people:

@@ -67,13 +67,14 @@ class VisitWatcher:
     def _end(self, identity_id: int, leaving: Leaving | None) -> VisitEnd:
         last_ns, position_m = self._last_seen.pop(identity_id)
         if leaving is None:
-            leaving = Leaving.EXIT if self._near_exit(position_m) else Leaving.VANISHED
+            exited = self._exit_m is not None and near_line(self._exit_m, position_m)
+            leaving = Leaving.EXIT if exited else Leaving.VANISHED
         return VisitEnd(identity_id, last_ns, leaving)
 
-    def _near_exit(self, position_m: FloatArray) -> bool:
-        if self._exit_m is None or not np.isfinite(position_m).all():
-            return False
-        start, end = self._exit_m
-        along = end - start
-        share = np.clip((position_m - start) @ along / (along @ along), 0, 1)
-        return bool(np.linalg.norm(start + share * along - position_m) <= NEAR_EXIT_M)
+
+def near_line(line_m: FloatArray, position_m: FloatArray) -> bool:
+    """Whether a position, shape (2,), is within ``NEAR_EXIT_M`` of a line, shape (2, 2), metres; nan is not."""
+    start, end = line_m
+    along = end - start
+    share = np.clip((position_m - start) @ along / (along @ along), 0, 1)
+    return bool(np.linalg.norm(start + share * along - position_m) <= NEAR_EXIT_M)

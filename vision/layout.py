@@ -142,12 +142,15 @@ class View:
         resolution_wh: Picture size the coordinates are for, pixels.
         walkable_px: Where feet may stand, shape (n, 2), pixels, or None for everywhere.
         exit_px: Where people leave the view for good, shape (n, 2), pixels, or None.
+        follows_people: False for a camera that looks at a shelf from so near that nobody stands in its picture: what
+            looks like a person there is an arm.
     """
 
     camera_id: str
     resolution_wh: tuple[int, int]
     walkable_px: FloatArray | None = None
     exit_px: FloatArray | None = None
+    follows_people: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,10 @@ class StoreLayout:
         """Return a calibrated camera by its id, or None."""
         return next((c for c in self.cameras if c.camera_id == camera_id), None)
 
+    def view(self, camera_id: str) -> View | None:
+        """Return the zones drawn in a camera's picture, or None."""
+        return next((v for v in self.views if v.camera_id == camera_id), None)
+
     def bin(self, bin_id: str) -> Bin:
         """Return a bin by its id.
 
@@ -296,6 +303,7 @@ class StoreLayout:
                     resolutions_wh.get(camera_id, view.resolution_wh),
                     scaled(camera_id, view.walkable_px),
                     scaled(camera_id, view.exit_px),
+                    view.follows_people,
                 )
             )
         return replace(
@@ -405,6 +413,7 @@ class _CameraEntry(_Strict):
     world_from_cam: tuple[Row4, Row4, Row4, Row4] | None = None
     walkable_px: Polygon | None = None
     exit_px: Polygon | None = None
+    follows_people: bool = True
 
 
 class _BinEntry(_Strict):
@@ -491,6 +500,7 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
                 camera.resolution_wh,
                 _points(camera.walkable_px),
                 _points(camera.exit_px),
+                camera.follows_people,
             )
         )
     return StoreLayout(
