@@ -242,7 +242,9 @@ def _without_nan(array: Any) -> Any:
     array = np.asarray(array, np.float64)
     if np.isinf(array).any():
         raise ValueError("expected finite numbers or nan in tracked bodies, got an infinite one")
-    return np.where(np.isnan(array), None, array).tolist()
+    nested = array.astype(object)
+    nested[np.isnan(array)] = None
+    return nested.tolist()
 
 
 class _CameraWriter:

@@ -144,9 +144,12 @@ class VideoReader:
 
     @property
     def period_ns(self) -> int:
-        """Nominal time from one picture to the next; 40 ms where the file does not say."""
+        """Nominal time from one picture to the next; 40 ms where the file does not say.
+
+        Files with a variable frame rate may state the ticks of their clock instead, thousands a second.
+        """
         for rate in (self._stream.average_rate, self._stream.guessed_rate):
-            if rate and 0.1 <= rate <= 1000:
+            if rate and 0.1 <= rate <= 240:
                 return round(NANO / rate)
         return NANO // 25
 
