@@ -27,7 +27,7 @@ LANE_PX, LANE_TOP_PX, BAR_PX = 46, 8, 14
 TIMELINE_PX, TIMELINE_PX_PER_S, TIMELINE_MOST_PX = 1040, 8, 8000
 TIMELINE_EDGE_PX = 16
 CURVE_PX = (560, 190)
-CURVE_EDGES_PX = (58, 12, 14, 30)  # left, top, right, bottom
+CURVE_EDGES_PX = (74, 12, 14, 32)  # left, top, right, bottom
 CURVE_POINTS = 500
 MOMENT_MOST_PX, BIN_MOST_PX = 800, 360  # widest embedded pictures; the page holds all of them
 JPEG_QUALITY = 82
@@ -345,6 +345,11 @@ class _Story:
     before: str
     after: str
     picture: str
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the picture of the moment stands beside other evidence, or has the place alone."""
+        return bool(self.curve or self.before or self.after)
 
     @property
     def sentence(self) -> str:
