@@ -42,15 +42,22 @@ payment up at the gateway before trying again, and always under the same key.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid4, uuid5
 
 from cart.cart import Cart
 from cart.catalog import Catalogue
-from cart.errors import EventConflict, PaymentDeclined, PaymentUnknown, SessionAlreadyClosed
-from cart.events import CartEvent, ReviewFlag
+from cart.errors import (
+    EventConflict,
+    LedgerConflict,
+    PaymentDeclined,
+    PaymentUnknown,
+    SessionAlreadyClosed,
+    SessionNotFound,
+)
+from cart.events import CartEvent, ReviewFlag, check_aware
 from cart.ledger import (
     GATEWAY,
     SALES,
@@ -64,12 +71,11 @@ from cart.payments import (
     Charge,
     ChargeKind,
     ChargeStatus,
-    Payment,
     PaymentGateway,
     PaymentRequest,
     PaymentState,
 )
-from cart.receipts import Receipt, ReceiptLine, price_cart
+from cart.receipts import Receipt, ReceiptLine, price_cart, total_of
 from cart.repository import Database, Repository
 from cart.sessions import Session, SessionStatus
 
@@ -77,6 +83,13 @@ _log = logging.getLogger(__name__)
 
 # Further kinds and later sequences (corrections, debts) come with their own approval; the exit's capture is the first.
 _EXIT_SEQUENCE = 1
+_RECEIPTS = "receipts"
+_PAYMENT = "payment"
+_CHARGE_STATUS = {
+    PaymentState.CAPTURED: ChargeStatus.POSTED,
+    PaymentState.VOIDED: ChargeStatus.VOIDED,
+    PaymentState.DECLINED: ChargeStatus.FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ class Outcome:
 
     Attributes:
         session: The visit.
-        receipt: Always there; numbered only if charged or empty.
+        receipt: Always there; numbered only if charged.
         charge: The charge; None if there was nothing to charge or nobody may be charged.
         flags: Why a person should look at the visit, oldest first.
     """
@@ -199,11 +212,27 @@ class Checkout:
         Raises:
             SessionNotFound: There is no such visit.
         """
-        raise NotImplementedError
+        check_aware("at", at)
+        with self._database.transaction() as repository:
+            session = repository.session(session_id)
+            newly_closed = session.status is SessionStatus.OPEN
+            if newly_closed:
+                self._end_visit(repository, session, at)
+        return self._settle(session_id, at, heard_of=not newly_closed)
 
     def resume(self, at: datetime) -> list[Outcome]:
-        """Go on with every payment whose outcome is not known, as after a crash, oldest visit first."""
-        raise NotImplementedError
+        """Go on with every payment whose outcome is not known, as after a crash, oldest first.
+
+        Args:
+            at: When, timezone-aware.
+
+        Returns:
+            How those visits stand now; ``closed`` where the gateway still gives no clear answer.
+        """
+        check_aware("at", at)
+        with self._database.reading() as repository:
+            charges = repository.pending_charges()
+        return [self._settle(charge.session_id, at, heard_of=True) for charge in charges]
 
     def outcome(self, session_id: UUID) -> Outcome | None:
         """How a visit ended as it stands now; None while it is open.
@@ -211,7 +240,10 @@ class Checkout:
         Raises:
             SessionNotFound: There is no such visit.
         """
-        raise NotImplementedError
+        with self._database.reading() as repository:
+            if repository.session(session_id).status is SessionStatus.OPEN:
+                return None
+            return _read_outcome(repository, session_id)
 
     def session(self, session_id: UUID) -> Session:
         """One visit.
@@ -219,7 +251,8 @@ class Checkout:
         Raises:
             SessionNotFound: There is no such visit.
         """
-        raise NotImplementedError
+        with self._database.reading() as repository:
+            return repository.session(session_id)
 
     def cart(self, session_id: UUID) -> Cart:
         """What a visit's cart holds.
@@ -227,4 +260,167 @@ class Checkout:
         Raises:
             SessionNotFound: There is no such visit.
         """
-        raise NotImplementedError
+        with self._database.reading() as repository:
+            repository.session(session_id)
+            return Cart.of(repository.cart_events(session_id))
+
+    def _end_visit(self, repository: Repository, session: Session, at: datetime) -> None:
+        """Freeze the receipt and decide what the visit comes to; the gateway is not called yet."""
+        lines = price_cart(Cart.of(repository.cart_events(session.session_id)), self._catalogue)
+        for reason in doubts_about(lines):
+            repository.add_flag(ReviewFlag(session.session_id, reason, None, at))
+        total_minor = total_of(lines)
+        if not session.has_account:
+            status = SessionStatus.NO_ACCOUNT
+        elif repository.flags(session.session_id) or total_minor is None:
+            status = SessionStatus.NEEDS_REVIEW
+        elif not lines:
+            status = SessionStatus.EMPTY
+        elif total_minor == 0:
+            # Everything was free: it is settled, and no gateway takes a payment of nothing.
+            status = SessionStatus.CHARGED
+        else:
+            status = SessionStatus.CLOSED
+        ended = replace(session, status=status, closed_at=at)
+        repository.change_session(ended)
+        number = repository.next_number(_RECEIPTS) if status is SessionStatus.CHARGED else None
+        receipt = Receipt.of(ended, lines, self._catalogue.currency, at, number)
+        repository.add_receipt(receipt)
+        if status is SessionStatus.CLOSED:
+            self._write_charge(repository, receipt, at)
+
+    def _write_charge(self, repository: Repository, receipt: Receipt, at: datetime) -> None:
+        """Write the sale, and a pending charge with its key; what happens after this can always be picked up again."""
+        total_minor, tax_minor, subtotal_minor = receipt.total_minor, receipt.tax_minor, receipt.subtotal_minor
+        if total_minor is None or tax_minor is None or subtotal_minor is None:
+            raise ValueError(f"visit {receipt.session_id}: expected a known price for everything")
+        charge = Charge(
+            self._new_id(),
+            receipt.session_id,
+            ChargeKind.CAPTURE,
+            _EXIT_SEQUENCE,
+            total_minor,
+            receipt.currency,
+            ChargeStatus.PENDING,
+            at,
+        )
+        repository.add_charge(charge)
+        # The goods have left the store, so the sale stands whatever the payment does: until it is paid it is owed.
+        shopper = shopper_account(receipt.shopper_id)
+        for name, account, amount_minor, code in (
+            ("sale", SALES, subtotal_minor, TransferCode.SALE),
+            ("tax", TAX, tax_minor, TransferCode.TAX),
+        ):
+            if amount_minor:
+                repository.add_transfer(
+                    Transfer(
+                        uuid5(charge.charge_id, name),
+                        shopper,
+                        account,
+                        amount_minor,
+                        charge.currency,
+                        code,
+                        TransferPhase.IMMEDIATE,
+                        at,
+                    )
+                )
+        repository.add_transfer(
+            Transfer(
+                uuid5(charge.charge_id, _PAYMENT),
+                GATEWAY,
+                shopper,
+                charge.amount_minor,
+                charge.currency,
+                TransferCode.PAYMENT,
+                TransferPhase.PENDING,
+                at,
+            )
+        )
+
+    def _settle(self, session_id: UUID, at: datetime, *, heard_of: bool) -> Outcome:
+        """Bring a pending charge to its end, if the gateway says what became of it.
+
+        Args:
+            session_id: A closed visit.
+            at: Now.
+            heard_of: Whether the gateway may have heard of the charge before.
+        """
+        with self._database.reading() as repository:
+            outcome = _read_outcome(repository, session_id)
+        charge = outcome.charge
+        if charge is None or charge.status is not ChargeStatus.PENDING:
+            return outcome
+        request = PaymentRequest(
+            charge.idempotency_key, outcome.session.shopper_id, charge.amount_minor, charge.currency
+        )
+        for attempt in range(self._payment_attempts):
+            try:
+                result = self._take_payment(charge, request, heard_of=heard_of or attempt > 0)
+            except PaymentUnknown as error:
+                _log.warning("charge %s: attempt %d: %s", charge.charge_id, attempt + 1, error)
+            else:
+                return self._write_result(result, at)
+        return outcome
+
+    def _take_payment(self, charge: Charge, request: PaymentRequest, *, heard_of: bool) -> Charge:
+        """Ask the gateway for the money and return the charge as it stands then, posted, voided or failed.
+
+        Raises:
+            PaymentUnknown: The gateway gave no clear answer.
+        """
+        # A gateway may have forgotten the key of an old payment and would then take the money again.
+        payment = self._gateway.look_up(request.idempotency_key) if heard_of else None
+        if payment is None:
+            try:
+                payment = self._gateway.authorise(request)
+            except PaymentDeclined as error:
+                _log.info("charge %s: %s", charge.charge_id, error)
+                return replace(charge, status=ChargeStatus.FAILED)
+        if payment.request != request:
+            raise PaymentUnknown(f"{request.idempotency_key}: the gateway knows another payment under this key")
+        if payment.state is PaymentState.AUTHORISED:
+            try:
+                payment = self._gateway.capture(payment)
+            except PaymentDeclined as error:
+                _log.info("charge %s: %s", charge.charge_id, error)
+                payment = replace(payment, state=PaymentState.VOIDED)
+        return replace(charge, status=_CHARGE_STATUS[payment.state], gateway_reference=payment.reference)
+
+    def _write_result(self, result: Charge, at: datetime) -> Outcome:
+        """Write what became of a charge, unless somebody else did so meanwhile."""
+        with self._database.transaction() as repository:
+            session = repository.session(result.session_id)
+            current = repository.charge(result.session_id)
+            if current is None or current.charge_id != result.charge_id or current.status is not ChargeStatus.PENDING:
+                return _read_outcome(repository, result.session_id)
+            pending = repository.transfer(uuid5(result.charge_id, _PAYMENT))
+            if pending is None:
+                raise LedgerConflict(f"charge {result.charge_id} has no pending transfer")
+            repository.change_charge(result)
+            if result.status is ChargeStatus.POSTED:
+                repository.add_transfer(pending.post(uuid5(result.charge_id, f"{_PAYMENT}:post"), at))
+                repository.change_session(replace(session, status=SessionStatus.CHARGED))
+                repository.issue_receipt(session.session_id, repository.next_number(_RECEIPTS), at)
+            else:
+                repository.add_transfer(pending.void(uuid5(result.charge_id, f"{_PAYMENT}:void"), at))
+                repository.change_session(replace(session, status=SessionStatus.PAYMENT_FAILED))
+            return _read_outcome(repository, result.session_id)
+
+
+def doubts_about(lines: Iterable[ReceiptLine]) -> list[str]:
+    """Reasons why a priced cart cannot be charged as it is, one sentence each."""
+    doubts = []
+    for line in lines:
+        if line.quantity < 0:
+            doubts.append(f"{-line.quantity} x {line.sku} came back that nobody was seen taking")
+        if line.unit_price_minor is None:
+            doubts.append(f"the price of {line.sku} is not known")
+    return doubts
+
+
+def _read_outcome(repository: Repository, session_id: UUID) -> Outcome:
+    session = repository.session(session_id)
+    receipt = repository.receipt(session)
+    if receipt is None:
+        raise SessionNotFound(f"visit {session_id} has no receipt, it is {session.status}")
+    return Outcome(session, receipt, repository.charge(session_id), repository.flags(session_id))

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+# Nobody carries more units of a product in one go; together with the bound on prices it keeps every sum far inside a
+# 64-bit database column.
+MAX_QUANTITY = 1000
+
 
 def check_aware(what: str, moment: datetime) -> None:
     """Raise ``ValueError`` unless a time knows its offset from UTC."""
@@ -21,7 +25,7 @@ class CartEvent:
         session_id: The visit.
         occurred_at: When it happened, timezone-aware.
         sku: The product as the catalogue names it.
-        quantity: Units added; negative for units put back; never 0.
+        quantity: Units added; negative for units put back; never 0, at most ``MAX_QUANTITY`` either way.
         cause_id: The interaction, or the correction, behind it; None if there is no such thing.
         probability: How sure the cause is that just this happened, 0 to 1.
     """
@@ -38,8 +42,8 @@ class CartEvent:
         check_aware("CartEvent.occurred_at", self.occurred_at)
         if not self.sku:
             raise ValueError("CartEvent.sku: expected text, got nothing")
-        if self.quantity == 0:
-            raise ValueError("CartEvent.quantity: expected a number other than 0")
+        if not 1 <= abs(self.quantity) <= MAX_QUANTITY:
+            raise ValueError(f"CartEvent.quantity: expected 1 to {MAX_QUANTITY} either way, got {self.quantity}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"CartEvent.probability: expected 0 to 1, got {self.probability}")
 

@@ -7,7 +7,7 @@ tax amount a rate, not one a line): errors of half a unit then do not add up ove
 
 import re
 
-# ISO 4217 active codes by the number of decimals of the minor unit (list one; funds codes and precious metals left out).
+# ISO 4217 list one, active codes by the decimals of their minor unit; funds codes and precious metals are left out.
 _CODES_BY_DIGITS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
     2: (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
@@ -85,6 +85,12 @@ def taxes_of(lines: Iterable[ReceiptLine]) -> tuple[TaxAmount, ...] | None:
     return tuple(TaxAmount(rate, gross[rate], tax_included(gross[rate], rate)) for rate in sorted(gross))
 
 
+def total_of(lines: Iterable[ReceiptLine]) -> int | None:
+    """What lines cost together with tax, in the minor unit; None if a price is not known."""
+    amounts = [line.amount_minor for line in lines]
+    return None if None in amounts else sum(amount or 0 for amount in amounts)
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a visit cost, or would cost if a person agrees.
@@ -97,7 +103,7 @@ class Receipt:
         currency: ISO 4217 code.
         taxes: Tax by rate; None if a price is not known.
         issued_at: When it was made out, timezone-aware.
-        receipt_number: Running number without gaps; None unless the visit is charged or empty.
+        receipt_number: Running number without gaps; None unless the visit is charged.
     """
 
     session_id: UUID
@@ -138,7 +144,7 @@ class Receipt:
     @property
     def total_minor(self) -> int | None:
         """What is to pay, with tax, in the minor unit; None if a price is not known."""
-        return None if self.taxes is None else sum(tax.gross_minor for tax in self.taxes)
+        return total_of(self.lines)
 
     @property
     def tax_minor(self) -> int | None:
@@ -187,11 +193,10 @@ def render_text(receipt: Receipt, store_name: str, width: int = 44) -> str:
 
     number = "" if receipt.receipt_number is None else f"Receipt {receipt.receipt_number}"
     rule = "-" * width
+    issued = f"{receipt.issued_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     rows = [
         store_name.center(width).rstrip(),
-        f"{number.ljust(width - 20)}{receipt.issued_at:%Y-%m-%d %H:%M} UTC"
-        if number
-        else f"{receipt.issued_at:%Y-%m-%d %H:%M} UTC".rjust(width),
+        number.ljust(width - len(issued)) + issued if number else issued,
         f"Shopper {receipt.shopper_id}",
         rule,
     ]

@@ -1,0 +1,49 @@
+"""Settings of a store, read once at the program's rim from the environment (``TILLFREE_...``)."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cart.money import minor_digits
+
+
+def _known_currency(currency: str) -> str:
+    minor_digits(currency)
+    return currency
+
+
+class Settings(BaseSettings):
+    """Every setting of a store; ``TILLFREE_CURRENCY=EUR`` in the environment sets ``currency``."""
+
+    model_config = SettingsConfigDict(env_prefix="TILLFREE_", frozen=True)
+
+    database_url: str = Field(
+        default="sqlite:///tillfree.db",
+        min_length=1,
+        description="Where the shop's state is kept, as an SQLAlchemy URL; sqlite:// is in memory.",
+    )
+    store_name: str = Field(
+        default="Tillfree",
+        min_length=1,
+        max_length=80,
+        description="Printed on receipts, and the namespace of interaction ids.",
+    )
+    currency: Annotated[str, AfterValidator(_known_currency)] = Field(
+        default="USD", description="ISO 4217 code of all prices."
+    )
+    charge_probability: float = Field(
+        default=0.9,
+        ge=0.5,
+        le=1.0,
+        description=(
+            "An interaction less sure than this sends its visit to review. A wrong charge (complaint, refund, a shopper"
+            " lost) is taken to cost ten times what a look at a visit costs, so a look pays below 1 - 1/10."
+        ),
+    )
+    payment_attempts: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="How often a payment without a clear answer is tried at the exit before it is left to the sweeper.",
+    )
