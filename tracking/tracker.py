@@ -40,8 +40,8 @@ class TrackerSettings:
             where it was expected.
         low_gap_s: A track that was not seen in the frame before and is unseen for longer than this is continued by sure
             detections only; unsure ones are too often background.
-        start_overlap: A detection that overlaps somebody already followed by more than this begins no new track. Just
-            below what detectors' own suppression of duplicates lets through (0.65 to 0.7).
+        start_overlap: A detection that overlaps somebody followed, or a surer detection, by more begins no new track.
+            Just below what detectors' own suppression of duplicates lets through (0.65 to 0.7).
         confirm_s: A track must have been followed for this long to count as a person. Flickers of a detector last one
             or two frames; 0.2 s is a quarter of a step.
         confirm_hits: And must have been detected this often, since at a low frame rate time alone is no evidence.
@@ -290,13 +290,17 @@ class Tracker:
         )
 
     def _fresh(self, match: IntArray, xyxy: FloatArray, confidence: FloatArray) -> IntArray:
-        """Detections that show somebody new: sure, unmatched, and not a second box of somebody followed."""
+        """Detections that show somebody new: sure, unmatched, no second box of somebody."""
         free = confidence >= self._settings.high_confidence
         free[match[match >= 0]] = False
-        fresh, taken = np.flatnonzero(free), match[match >= 0]
-        pairs = touching_pairs(xyxy[fresh], xyxy[taken])
-        double = pairs.row[pair_overlaps(xyxy[fresh], xyxy[taken], pairs) > self._settings.start_overlap]
-        return np.delete(fresh, np.unique(double))
+        fresh = np.flatnonzero(free)
+        fresh = fresh[np.argsort(-confidence[fresh], kind="stable")]
+        taken = match[match >= 0]
+        known = np.concatenate([taken, fresh])
+        pairs = touching_pairs(xyxy[fresh], xyxy[known])
+        pairs = pairs[pairs.column < pairs.row + len(taken)]  # with those followed already, and with surer new ones
+        double = pairs.row[pair_overlaps(xyxy[fresh], xyxy[known], pairs) > self._settings.start_overlap]
+        return np.sort(np.delete(fresh, np.unique(double)))
 
     def _judged(self, followed: _Followed) -> _Followed:
         """Confirm those with enough evidence; once confirmed, always confirmed."""
