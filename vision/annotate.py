@@ -258,11 +258,13 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
         if points:
             left, top = min(p[0] for p in points), min(p[1] for p in points)
             bottom = max(p[1] for p in points)
-            tall = pen.label_size(mark.name)[1]
-            spots = [(left, top - tall), (left, top), (left, bottom - tall), (left, bottom)]
+            wide, tall = pen.label_size(mark.name)
             if mark.is_thin:
+                x, y = (np.mean(points, axis=0) - (wide / 2, tall / 2)).tolist()
+                spots = [(x, y), (x, y + tall), (x, y - tall)]
                 pen.label(mark.name, spots, INK, SHELF_COLOUR, may_overlap=False)
             else:
+                spots = [(left, top - tall), (left, top), (left, bottom - tall), (left, bottom)]
                 pen.label(mark.name, spots, TOUCHED_COLOUR if mark.is_touched else BIN_COLOUR, INK)
     return canvas
 
@@ -482,12 +484,12 @@ class _Pen:
     def line(self, points: FloatArray, colour: Colour, wide: bool = False, dashed: bool = False) -> None:
         # A dark seam on both sides keeps a line visible on any background.
         width = self.line_px + (self.line_px if wide else 0)
-        for piece in _dashes(points, 8.0 * self.line_px) if dashed else [points]:
-            self._polyline(piece, INK, width + 2)
-            self._polyline(piece, colour, width)
+        pieces = _dashes(points, 8.0 * self.line_px) if dashed else [points]
+        self._polylines(pieces, INK, width + 2)
+        self._polylines(pieces, colour, width)
 
     def hairline(self, points: FloatArray, colour: Colour) -> None:
-        self._polyline(points, colour, 1)
+        self._polylines([points], colour, 1)
 
     def dot(self, point: FloatArray, colour: Colour) -> None:
         radius = 2 * self.line_px + 2
@@ -533,13 +535,13 @@ class _Pen:
     def _width(self, text: str, weight: int) -> int:
         return int(cv2.getTextSize((0, 0), text, (0, 0), self._font, self.text_px, weight)[2])
 
-    def _polyline(self, points: FloatArray, colour: Colour, width: int) -> None:
+    def _polylines(self, lines: Sequence[FloatArray], colour: Colour, width: int) -> None:
         # OpenCV takes a sixteenth of a pixel (shift 4) and overflows far outside the picture, so both are bounded.
         reach = 4 * max(self.canvas.shape[:2])
-        finite = np.asarray(points, float)[np.isfinite(points).all(axis=1)]
-        if len(finite) >= 2:
-            fixed = np.round(np.clip(finite, -reach, reach) * 16).astype(np.int32)
-            cv2.polylines(self.canvas, [fixed], False, colour, width, cv2.LINE_AA, 4)
+        finite = [np.asarray(line, float)[np.isfinite(line).all(axis=1)] for line in lines]
+        fixed = [np.round(np.clip(line, -reach, reach) * 16).astype(np.int32) for line in finite if len(line) >= 2]
+        if fixed:
+            cv2.polylines(self.canvas, fixed, False, colour, width, cv2.LINE_AA, 4)
 
 
 def _draw_person(pen: _Pen, person: PersonMark, scale: FloatArray) -> None:
@@ -651,10 +653,10 @@ def _shelf_fronts(layout: StoreLayout, camera: Camera) -> list[BinMark]:
     for gondola_id in dict.fromkeys(b.gondola_id for b in world_bins):
         bins = [b for b in world_bins if b.gondola_id == gondola_id]
         front = _Front.of(bins, layout, camera)
-        face = front.face_m(bins)
-        if not front.faces(camera, face):
+        if not front.faces(camera, front.face_m(bins)):
             continue
-        outlines = _projected(camera, _closed(face))
+        # Only the shelves' lower front edges, the rails: how high a top shelf reaches, nobody has built.
+        outlines: list[FloatArray] = []
         for shelf_id in dict.fromkeys(b.shelf_id for b in bins):
             shelf = front.face_m([b for b in bins if b.shelf_id == shelf_id])
             outlines += _projected(camera, shelf[:2])
