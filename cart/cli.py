@@ -1,0 +1,440 @@
+"""The ``tillfree`` command."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from cart.catalog import Catalogue
+from cart.checkout import Checkout
+from cart.errors import StoreError
+from cart.film import Film
+from cart.money import format_amount
+from cart.payments import FakeGateway
+from cart.pipeline import (
+    HandSeen,
+    InteractionSeen,
+    PipelineSettings,
+    StoreEvent,
+    StorePipeline,
+    VisitOpened,
+    catalogue_of,
+)
+from cart.receipts import render_text
+from cart.replay import Replay, place_name, product_names, public_status
+from cart.report import write_report
+from cart.repository import Database
+from models import weights as model_files
+from store_sim.autocheckout import read_site
+from store_sim.replay import find_site, open_recording
+from store_sim.shop import ShopTruth, demo_shop
+from vision.calibration import Calibration, calibrate_pairs, draw_calibration, read_point_pairs, write_calibration
+from vision.detector import DetectorBank, ObjectDetector, load_detector
+from vision.frames import Source
+from vision.layout import StoreLayout, read_layout
+from vision.sources import CameraAddress, StreamSource
+
+app = typer.Typer(
+    name="tillfree",
+    help="A checkout-free store: who took what, and what they pay.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+DEFAULT_CURRENCY = "USD"
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was given; the message is one line."""
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what is wrong with the input into one line on standard error and exit status 2."""
+    try:
+        yield
+    except (UsageError, ValueError, OSError, StoreError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"tillfree: {message}", file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+@app.callback()
+def _log_level(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+@app.command()
+def replay(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH…",
+            help="A recording folder, an AutoCheckout folder, video files, or live cameras (NAME=rtsp://…).",
+        ),
+    ],
+    site: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Gondolas, plates, planogram and products; else site/ inside or beside PATH."),
+    ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A layout that adds or replaces cameras, drawn bins, zones, exit."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A model that sees people or products; may be given several times."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything that came of it as JSON.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the footage with all that was seen.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with the evidence.")] = None,
+) -> None:
+    """Replay a recording through the store: visits, carts and receipts, as they happen."""
+    with _one_line_errors():
+        for file in (json_file, video):
+            if file is not None and not file.absolute().parent.is_dir():
+                raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
+        if report is not None and report.exists() and not report.is_dir():
+            raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
+        source, store = _opened(paths, site, layout)
+        detector = _detector(weights or [])
+        if source.camera_ids and detector is None and not store.plates:
+            raise UsageError("these cameras need a model that sees people: give --weights NAME or FILE")
+        fitted = store.for_pictures(source.resolutions_wh)
+        pipeline = StorePipeline(
+            fitted, _checkout(catalogue_of(fitted.products, DEFAULT_CURRENCY)), detector, PipelineSettings()
+        )
+        title = Path(paths[0]).resolve().name or paths[0]
+        running = Replay(source, pipeline, keep_pictures=report is not None)
+        _play(running, source, fitted, video)
+        _finish(running, fitted, title, json_file, report)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="Another seed, another morning.")] = 1,
+) -> None:
+    """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
+    with _one_line_errors():
+        layout, source, truth = demo_shop(seed)
+        pipeline = StorePipeline(layout, _checkout(catalogue_of(layout.products, DEFAULT_CURRENCY)))
+        running = Replay(source, pipeline)
+        _play(running, source, layout, None)
+        OUT.print()
+        for closed in running.closed:
+            OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
+            for flag in closed.outcome.flags:
+                OUT.print(f"  {flag.reason}", markup=False)
+            OUT.print()
+        remarks = _against_truth(running, truth)
+        for remark in remarks:
+            OUT.print(remark, markup=False)
+        out.mkdir(parents=True, exist_ok=True)
+        running.document().write(out / "demo.json")
+        page = write_report(running.report("Demo shop", remarks), out / "report")
+        OUT.print(f"Report: {page}", markup=False)
+
+
+@app.command()
+def calibrate(
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Image points and where they are in the store.")],
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Picture size, where PAIRS does not give it.")] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[CAMERA=]FILE", help="A picture of the camera, to draw the fit into."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cameras as a layout file.")] = None,
+    pictures: Annotated[Path, typer.Option(metavar="DIR", help="Where drawn pictures go.")] = Path("calibration"),
+    distortion: Annotated[bool, typer.Option("--distortion", help="Estimate lens distortion too.")] = False,
+) -> None:
+    """Place cameras in the store from image points whose place is known, and say how well they fit."""
+    with _one_line_errors():
+        resolution_wh = None if size is None else _size(size)
+        found = [
+            calibrate_pairs(each, resolution_wh, estimate_distortion=distortion) for each in read_point_pairs(pairs)
+        ]
+        for calibration in found:
+            _print_calibration(calibration)
+        for entry in image or []:
+            camera_id, equals, name = entry.partition("=")
+            file = Path(name if equals else entry)
+            picture = cv2.imread(str(file))
+            if picture is None:
+                raise UsageError(f"{file}: expected a picture, it cannot be read")
+            matching = [c for c in found if not equals or c.camera.camera_id == camera_id]
+            if len(matching) != 1:
+                raise UsageError(f"{entry}: write CAMERA={file} with one of the cameras {_names(found)}")
+            pictures.mkdir(parents=True, exist_ok=True)
+            drawn = pictures / f"{matching[0].camera.camera_id}.png"
+            if not cv2.imwrite(str(drawn), draw_calibration(np.asarray(picture, np.uint8), matching[0])):
+                raise OSError(f"{drawn}: cannot be written")
+            OUT.print(f"Picture: {drawn}", markup=False)
+        if out is not None:
+            write_calibration(found, out, name=pairs.stem)
+            OUT.print(f"Layout: {out}", markup=False)
+
+
+@app.command()
+def bench(
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Time for each measurement.")] = 2.0,
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE", help="Measure this model too; may be given several times.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
+) -> None:
+    """Measure speed on this machine, with peers in the same run."""
+    from cart.bench import measure, write_measurements  # its peers take a second to import
+
+    with _one_line_errors():
+        files = [model_files.resolve_weights(name) for name in weights or []]
+        table = Table("what", "measured", "peer", "ratio")
+        rows = []
+        with _progress() as progress:
+            task = progress.add_task("measuring", total=None)
+            for row in measure(seconds, files):
+                progress.update(task, description=row.what)
+                rows.append(row)
+                table.add_row(row.what, row.measured, row.peer, row.ratio)
+        OUT.print(table)
+        if json_file is not None:
+            write_measurements(rows, json_file)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Show the models of the manifest and which are here."""
+    with _one_line_errors():
+        table = Table("name", "here", "size", "licence", "what it sees")
+        for entry in model_files.list_models():
+            state = model_files.model_state(entry)
+            table.add_row(entry.name, state.value, f"{entry.size_bytes / 1e6:.1f} MB", entry.licence, entry.about)
+        OUT.print(table)
+        OUT.print(f"Folder: {model_files.models_folder()}", markup=False)
+
+
+@models_app.command("pull")
+def pull_model(name: Annotated[str, typer.Argument(help="A name that `tillfree models list` shows.")]) -> None:
+    """Fetch a model, check it against the manifest, and keep it."""
+    with _one_line_errors(), _progress(DownloadColumn()) as progress:
+        task = progress.add_task(name, total=None)
+
+        def tell(have: int, total: int) -> None:
+            progress.update(task, completed=have, total=total)
+
+        path = model_files.pull(name, progress=tell)
+        OUT.print(f"{path}", markup=False)
+
+
+@models_app.command("verify")
+def verify_models() -> None:
+    """Check the files that are here against the manifest; exit status 2 if one is damaged."""
+    with _one_line_errors():
+        damaged = []
+        for entry in model_files.list_models():
+            state = model_files.model_state(entry)
+            OUT.print(f"{entry.name}: {state.value}", markup=False)
+            if state is model_files.ModelState.DAMAGED:
+                damaged.append(entry.name)
+        if damaged:
+            raise UsageError(f"damaged: {', '.join(damaged)}; fetch again with tillfree models pull NAME")
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tuple[Source, StoreLayout]:
+    """Open what is to be replayed, and the store it was recorded in."""
+    live = [path for path in paths if "://" in path or path.startswith("/dev/video")]
+    files = [Path(path) for path in paths]
+    if live and len(live) != len(paths):
+        raise UsageError("live cameras and recorded files cannot be replayed together")
+    if site is not None and not site.is_dir():
+        raise UsageError(f"{site}: expected the folder of a site, there is none")
+    where = site or (None if live else find_site(files))
+    drawn = None if layout is None else read_layout(layout)
+    if where is not None:
+        store = read_site(where)
+        store = store if drawn is None else store.overlaid(drawn)
+    else:
+        store = drawn or StoreLayout(name=files[0].stem)
+    if live:
+        return StreamSource([CameraAddress.parse(path) for path in paths]), store
+    return open_recording(files, store.plates or None), store
+
+
+def _detector(names: Sequence[str]) -> ObjectDetector | None:
+    detectors = [load_detector(model_files.resolve_weights(name)) for name in names]
+    if not detectors:
+        return None
+    return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
+
+
+def _checkout(catalogue: Catalogue) -> Checkout:
+    return Checkout(Database.in_memory(), catalogue, FakeGateway())
+
+
+def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None) -> None:
+    """Run a replay to its end with a progress bar, printing what happens."""
+    names = product_names(layout)
+    with ExitStack() as stack:
+        film = None if video is None else stack.enter_context(Film(video, source, running))
+        progress = stack.enter_context(_progress())
+        total = source.duration_s if source.duration_s == source.duration_s else None
+        task = progress.add_task("replaying", total=total)
+        try:
+            for step in running.steps():
+                for event in step.events:
+                    line = _line(event, running, layout, names)
+                    if line:
+                        OUT.print(line, markup=False)
+                if film is not None:
+                    film.add(step)
+                progress.update(task, completed=step.media_s)
+        except KeyboardInterrupt:
+            for event in running.pipeline.finish():
+                OUT.print(_line(event, running, layout, names), markup=False)
+            raise typer.Exit(130) from None
+
+
+def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | None, report: Path | None) -> None:
+    document = running.document()
+    for closed in running.closed:
+        OUT.print()
+        OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
+        for flag in closed.outcome.flags:
+            OUT.print(f"  {flag.reason}", markup=False)
+    for notice in document.notices:
+        ERR.print(f"note: {notice.stream}: {notice.message}", markup=False)
+    speed = f", {document.media_s / document.wall_s:.1f} times real time" if document.wall_s > 0 else ""
+    OUT.print(
+        f"\n{len(document.visits)} visits, {len(document.interactions)} interactions, {document.frames} pictures; "
+        f"{document.media_s:.1f} s in {document.wall_s:.1f} s{speed}",
+        markup=False,
+    )
+    if json_file is not None:
+        document.write(json_file)
+    if report is not None:
+        OUT.print(f"Report: {write_report(running.report(title), report)}", markup=False)
+
+
+def _line(event: StoreEvent, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:
+    """One line for people; empty for what is not worth one."""
+    if isinstance(event, VisitOpened):
+        return f"{running.seconds(event.entered_ns):7.1f} s  {event.shopper} came in"
+    if isinstance(event, HandSeen):
+        return ""
+    if isinstance(event, InteractionSeen):
+        return _interaction_line(event, running, layout, names)
+    outcome = event.outcome
+    total = outcome.receipt.total_minor
+    amount = "" if total is None else f" {format_amount(total, outcome.receipt.currency)} {outcome.receipt.currency}"
+    return f"{running.seconds(event.left_ns):7.1f} s  {event.shopper} left: {public_status(event)}{amount}"
+
+
+def _interaction_line(seen: InteractionSeen, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:
+    interaction = seen.interaction
+    what = "something" if interaction.sku is None else names.get(interaction.sku, interaction.sku)
+    verb = interaction.kind.value.replace("_", " ")
+    who = "nobody in view"
+    if interaction.candidates:
+        best = interaction.candidates[0]
+        who = f"{seen.shoppers[0]}, {best.probability:.0%} sure"
+    place = place_name(layout.bin(interaction.bin_id))
+    return f"{running.seconds(interaction.time_ns):7.1f} s  {verb} {interaction.quantity} x {what} at {place}: {who}"
+
+
+def _against_truth(running: Replay, truth: ShopTruth) -> tuple[str, ...]:
+    """How a simulated shop's receipts compare with what people carried out."""
+    right, wrong, reviewed = 0, 0, 0
+    by_shopper = {closed.shopper: closed for closed in running.closed}
+    for receipt in truth.receipts:
+        closed = by_shopper.get(receipt.shopper)
+        if closed is None:
+            wrong += 1
+            continue
+        status = public_status(closed)
+        lines = {line.sku: line.quantity for line in closed.outcome.receipt.lines}
+        agrees = lines == {line.sku: line.quantity for line in receipt.lines}
+        if status == "needs_review":
+            reviewed += 1
+        elif agrees:
+            right += 1
+        else:
+            wrong += 1
+    return (
+        f"{right} of {len(truth.receipts)} visits ended with exactly what was carried out, "
+        f"{reviewed} went to review, {wrong} were charged wrongly.",
+    )
+
+
+def _progress(*extra: DownloadColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *extra,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=ERR,
+        transient=True,
+        disable=not ERR.is_terminal,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UsageError(f"--size: expected WIDTHxHEIGHT such as 640x360, got {text}")
+    return int(width), int(height)
+
+
+def _names(found: Sequence[Calibration]) -> str:
+    return ", ".join(calibration.camera.camera_id for calibration in found)
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    table = Table("pair", "error px", "floor error cm", "")
+    for name, error, floor, out in zip(
+        calibration.pairs.names, calibration.errors_px, calibration.floor_errors_m, calibration.is_outlier, strict=True
+    ):
+        table.add_row(name, f"{error:.1f}", "" if floor != floor else f"{floor * 100:.1f}", "left out" if out else "")
+    camera = calibration.camera
+    x, y, z = camera.position_m.tolist()
+    OUT.print(
+        f"{camera.camera_id}: reprojection error {calibration.rms_px:.2f} px; "
+        f"hangs at x {x:.2f}, y {y:.2f}, z {z:.2f} m (± {calibration.position_sd_m * 100:.0f} cm); "
+        f"focal length {camera.intrinsics[0, 0]:.0f} px (± {calibration.focal_sd_px:.0f})",
+        markup=False,
+    )
+    OUT.print(table)

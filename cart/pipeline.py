@@ -1,0 +1,379 @@
+"""Wires one store: what the sensors give becomes identities, interactions, cart events and receipts."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from cart.catalog import Catalogue, Product, is_gtin
+from cart.checkout import Checkout, Outcome
+from cart.events import CartEvent
+from cart.sessions import Session
+from tracking.identities import BodyIdentities, IdentityTracker
+from tracking.interactions import InteractionWatcher
+from tracking.scales import WeightWatcher
+from tracking.tracker import Tracker
+from tracking.types import HandContact, Identities, Interaction, Tracks, WeightChange
+from tracking.visits import Leaving, VisitEnd, VisitWatcher
+from vision.detections import Detections
+from vision.detector import ObjectDetector
+from vision.frames import Frame, Tick
+from vision.layout import ProductRecord, StoreLayout
+from vision.shelf import Handling, ShelfChange, ShelfWatcher
+
+logger = logging.getLogger(__name__)
+
+NANOSECONDS = 1_000_000_000
+STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """When the store is sure enough.
+
+    Attributes:
+        charge_probability: An interaction is charged without a person's look from this probability on.
+        suspect_probability: Whoever may have taken something with at least this probability is not charged before a
+            person has looked.
+        settle_s: A visit is charged this long after it ended, when scales have settled and late messages have come.
+    """
+
+    charge_probability: float = 0.9
+    suspect_probability: float = 0.1
+    settle_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.suspect_probability <= self.charge_probability <= 1:
+            raise ValueError(
+                "PipelineSettings: expected 0 < suspect_probability <= charge_probability <= 1, "
+                f"got {self.suspect_probability} and {self.charge_probability}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class VisitOpened:
+    """Somebody came in and was checked in."""
+
+    shopper: str
+    identity_id: int
+    entered_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandSeen:
+    """A hand was in a bin; ``shopper`` is whose it was."""
+
+    shopper: str
+    contact: HandContact
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionSeen:
+    """Something was taken or put back.
+
+    Attributes:
+        interaction: What the sensors say.
+        shoppers: Who each candidate is, in the order of ``interaction.candidates``.
+        recorded_for: Whose cart it went into; None when it was nobody's, or too unsure for any cart.
+        sure: Whether it may be charged without a person's look.
+    """
+
+    interaction: Interaction
+    shoppers: tuple[str, ...]
+    recorded_for: str | None
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VisitClosed:
+    """A visit ended and was charged, or says why not.
+
+    Attributes:
+        shopper: Whose visit.
+        entered_ns: When it began, store clock.
+        left_ns: When the shopper was last seen inside.
+        leaving: How they left.
+        outcome: Receipt, charge and reasons for review.
+    """
+
+    shopper: str
+    entered_ns: int
+    left_ns: int
+    leaving: Leaving
+    outcome: Outcome
+
+
+StoreEvent: TypeAlias = VisitOpened | HandSeen | InteractionSeen | VisitClosed
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCart:
+    """A cart as it stands: whose, and (sku, units) of each line."""
+
+    shopper: str
+    identity_id: int
+    lines: tuple[tuple[str, int], ...]
+
+
+@dataclass(slots=True)
+class _Visit:
+    shopper: str
+    identity_id: int
+    session: Session
+    entered_ns: int
+    ending: VisitEnd | None = None
+
+
+class StorePipeline:
+    """One store from its sensors to its receipts. Feed it ticks in order; it gives what happened.
+
+    Without gates everybody who is tracked is a visit with an implied check-in on an account of their own.
+
+    Args:
+        layout: The store, fitted to its cameras' pictures (``StoreLayout.for_pictures``).
+        checkout: Where carts are kept and charged.
+        detector: Sees people and products; None for a store whose bodies come from an outside tracker.
+        settings: When the store is sure enough.
+        has_account: Whether the shopper of that name has an account that can be charged.
+    """
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        checkout: Checkout,
+        detector: ObjectDetector | None = None,
+        settings: PipelineSettings | None = None,
+        *,
+        has_account: Callable[[str], bool] = lambda shopper: True,
+    ) -> None:
+        self.layout = layout
+        self.people = Identities.nobody(0)
+        self.detections: tuple[Detections, ...] = ()
+        self._checkout = checkout
+        self._detector = detector
+        self._settings = settings or PipelineSettings()
+        self._has_account = has_account
+        self._trackers: dict[str, Tracker] = {}
+        self._shelves = _shelf_watchers(layout)
+        self._scales = WeightWatcher(layout.plates) if layout.plates else None
+        self._identities = IdentityTracker(layout)
+        self._bodies: BodyIdentities | None = None
+        self._interactions = InteractionWatcher(layout, uuid5(STORE_NAMESPACE, layout.name))
+        self._visit_watcher = VisitWatcher(layout)
+        self._visits: dict[int, _Visit] = {}
+        self._leaving: list[_Visit] = []
+        self._visit_count = 0
+        self._now_ns = 0
+
+    @property
+    def open_contacts(self) -> tuple[tuple[int, str], ...]:
+        """Who has a hand in which bin right now, as (identity_id, bin_id)."""
+        return self._interactions.open_contacts
+
+    def shopper(self, identity_id: int) -> str | None:
+        """Who an identity is; None for somebody who is not in a visit."""
+        visit = self._visits.get(identity_id)
+        return None if visit is None else visit.shopper
+
+    def carts(self) -> tuple[LiveCart, ...]:
+        """The carts of everybody in the store, in the order they came."""
+        return tuple(
+            LiveCart(
+                visit.shopper,
+                visit.identity_id,
+                tuple((line.sku, line.quantity) for line in self._checkout.cart(visit.session.session_id).lines),
+            )
+            for visit in self._visits.values()
+            if visit.ending is None
+        )
+
+    def step(self, tick: Tick) -> list[StoreEvent]:
+        """Take everything of one instant; give what happened, in order."""
+        self._now_ns = max(self._now_ns, tick.timestamp_ns)
+        weight_changes: list[WeightChange] = []
+        for samples in tick.scales:
+            if self._scales is not None:
+                self._interactions.plates_speak(samples.plate_id)
+                weight_changes += self._scales.update(samples)
+        shelf_changes = self._see(tick)
+        self._interactions.add(weight_changes, shelf_changes)
+        events: list[StoreEvent] = []
+        if tick.bodies is not None or (tick.frames and self._bodies is None):
+            events += self._follow()
+        for interaction in self._interactions.judge(self._now_ns):
+            events.append(self._record(interaction))
+        settled_ns = self._now_ns - int(self._settings.settle_s * NANOSECONDS)
+        events += self._close([v for v in self._leaving if v.ending and v.ending.last_seen_ns <= settled_ns])
+        return events
+
+    def finish(self) -> list[StoreEvent]:
+        """Close everything when the stream has ended."""
+        changes = [] if self._scales is None else self._scales.finish()
+        shelf_changes = [change for watcher in self._shelves.values() for change in watcher.finish()]
+        self._interactions.add(changes, shelf_changes)
+        contacts, interactions = self._interactions.finish()
+        events = self._hands(contacts)
+        events += [self._record(interaction) for interaction in interactions]
+        self._end_visits(self._visit_watcher.finish())
+        events += self._close(list(self._leaving))
+        return events
+
+    def _see(self, tick: Tick) -> list[ShelfChange]:
+        """Find who is there, from outside bodies or from pictures; give what changed on shelves."""
+        changes: list[ShelfChange] = []
+        self.detections = ()
+        if tick.bodies is not None:
+            if self._bodies is None:
+                self._bodies = BodyIdentities(self.layout)
+            self.people = self._bodies.update(tick.bodies)
+        if tick.frames and self._detector is not None:
+            self.detections = tuple(self._detector.detect(tick.frames))
+            tracks: list[Tracks] = []
+            for frame, detections in zip(tick.frames, self.detections, strict=True):
+                watcher = self._shelves.get(frame.camera_id)
+                if watcher is not None:
+                    changes += watcher.update(frame, detections)
+                tracks.append(self._track(frame, detections))
+            if self._bodies is None:
+                self.people = self._identities.update(tick.timestamp_ns, tracks)
+        return changes
+
+    def _track(self, frame: Frame, detections: Detections) -> Tracks:
+        tracker = self._trackers.get(frame.camera_id)
+        if tracker is None:
+            tracker = Tracker(frame.camera_id, self.layout.camera(frame.camera_id))
+            self._trackers[frame.camera_id] = tracker
+        view = self.layout.view(frame.camera_id)
+        if view is not None and not view.follows_people:
+            detections = detections[np.zeros(len(detections), bool)]
+        return tracker.update(detections)
+
+    def _follow(self) -> list[StoreEvent]:
+        """Open and end visits, and follow hands."""
+        events: list[StoreEvent] = []
+        came, gone = self._visit_watcher.update(self.people)
+        for identity_id, first_ns in came:
+            self._visit_count += 1
+            name = f"shopper-{self._visit_count}" if self._bodies is None else self._bodies.name(identity_id)
+            session = self._checkout.check_in(name, _moment(first_ns), has_account=self._has_account(name))
+            self._visits[identity_id] = _Visit(name, identity_id, session, first_ns)
+            events.append(VisitOpened(name, identity_id, first_ns))
+        events += self._hands(self._interactions.see(self.people))
+        self._end_visits(gone)
+        return events
+
+    def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
+        return [
+            HandSeen(self._visits[contact.identity_id].shopper, contact)
+            for contact in contacts
+            if contact.identity_id in self._visits
+        ]
+
+    def _end_visits(self, ends: Sequence[VisitEnd]) -> None:
+        for end in ends:
+            visit = self._visits[end.identity_id]
+            visit.ending = end
+            self._leaving.append(visit)
+
+    def _record(self, interaction: Interaction) -> InteractionSeen:
+        """Put an interaction into the cart it most probably belongs to, and say who cannot be charged on it."""
+        shoppers = tuple(
+            self._visits[c.identity_id].shopper if c.identity_id in self._visits else f"person-{c.identity_id}"
+            for c in interaction.candidates
+        )
+        moment = _moment(interaction.time_ns)
+        shares: dict[int, float] = {}
+        for candidate in interaction.candidates:
+            shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + candidate.probability
+        best = interaction.candidates[0] if interaction.candidates else None
+        sure = best is not None and best.sku is not None and best.probability >= self._settings.charge_probability
+        for identity_id, share in shares.items():
+            visit = self._visits.get(identity_id)
+            if visit is None or share < self._settings.suspect_probability:
+                continue
+            if sure and best is not None and identity_id == best.identity_id:
+                continue
+            reason = f"{_verb(interaction.kind)} at {interaction.bin_id}: {share:.0%} sure that it was this shopper"
+            if best is not None and identity_id == best.identity_id and best.sku is not None:
+                reason += f", {best.probability:.0%} that it was {best.quantity} of {best.sku}"
+            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+        recorded_for = None
+        if best is not None and best.sku is not None and shares[best.identity_id] >= self._settings.suspect_probability:
+            visit = self._visits.get(best.identity_id)
+            if visit is not None and visit in [*self._leaving, *self._visits.values()]:
+                sign = 1 if interaction.kind is Handling.PICK else -1
+                self._checkout.record(
+                    CartEvent(
+                        uuid5(interaction.interaction_id, visit.shopper),
+                        visit.session.session_id,
+                        moment,
+                        best.sku,
+                        sign * best.quantity,
+                        interaction.interaction_id,
+                        best.probability,
+                    )
+                )
+                recorded_for = visit.shopper
+        return InteractionSeen(interaction, shoppers, recorded_for, sure)
+
+    def _close(self, visits: Sequence[_Visit]) -> list[StoreEvent]:
+        events: list[StoreEvent] = []
+        for visit in visits:
+            assert visit.ending is not None
+            self._leaving.remove(visit)
+            if self._visits.get(visit.identity_id) is visit:
+                del self._visits[visit.identity_id]
+            left_ns = visit.ending.last_seen_ns
+            outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
+            events.append(VisitClosed(visit.shopper, visit.entered_ns, left_ns, visit.ending.leaving, outcome))
+        return events
+
+
+def catalogue_of(records: Sequence[ProductRecord], default_currency: str) -> Catalogue:
+    """Make the shop's catalogue from what a site publishes.
+
+    Args:
+        records: The published products; all must be priced in one currency.
+        default_currency: ISO 4217 code of an empty catalogue.
+
+    Raises:
+        ValueError: Products are priced in several currencies.
+    """
+    currencies = sorted({record.currency for record in records}) or [default_currency]
+    if len(currencies) > 1:
+        raise ValueError(f"the site prices products in several currencies: {', '.join(currencies)}")
+    return Catalogue(
+        currencies[0],
+        [
+            Product(
+                record.sku,
+                record.name,
+                record.unit_price_minor,
+                record.currency,
+                mass_g=record.mass_g if np.isfinite(record.mass_g) and record.mass_g > 0 else None,
+                gtin=record.sku if is_gtin(record.sku) else None,
+            )
+            for record in records
+        ],
+    )
+
+
+def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:
+    cameras = {b.camera_id for b in layout.bins if b.polygon_px is not None and b.camera_id is not None}
+    return {
+        camera_id: ShelfWatcher([b for b in layout.bins if b.camera_id == camera_id and b.polygon_px is not None])
+        for camera_id in sorted(cameras)
+    }
+
+
+def _moment(timestamp_ns: int) -> datetime:
+    return UNIX_EPOCH + timedelta(microseconds=timestamp_ns // 1000)
+
+
+def _verb(kind: Handling) -> str:
+    return "pick" if kind is Handling.PICK else "put-back"
