@@ -83,8 +83,8 @@ class GateEvent:
 
 class _CameraEntry(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    camera_id: str = Field(pattern=r"^[^/\\\0]+$")
-    file: str = Field(pattern=r"^[^/\\\0]+$")
+    camera_id: str = Field(min_length=1)
+    file: str = Field(pattern=r"^[\w.-]+$")
     resolution_wh: tuple[int, int]
 
 
@@ -542,7 +542,7 @@ def _read_blocks(folder: Path, notices: NoticeLog) -> Iterator[tuple[int, ScaleS
 
 
 def _chunk_blocks(path: Path) -> list[tuple[int, ScaleSamples]]:
-    with np.load(path, allow_pickle=False) as chunk:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as chunk:
         ticks, counts, columns = chunk["tick"].tolist(), chunk["samples"].tolist(), chunk["columns"].tolist()
         rates_hz = chunk["rate_hz"].tolist()
         names = [tuple(str(text).split()) for text in chunk["plate_ids"]]

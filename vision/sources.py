@@ -133,6 +133,7 @@ class VideoReader:
                 raise ValueError(f"{path}: the video is in a format that cannot be decoded here")
             check_resolution(str(path), (codec.width, codec.height))
             self._announced_wh = (codec.width, codec.height)
+            self._last_ns: int | None = None
         except BaseException:
             self._container.close()
             raise
@@ -197,6 +198,16 @@ class VideoReader:
             return float(self._stream.duration * self._stream.time_base)
         return self._container.duration / 1e6 if self._container.duration else math.nan
 
+    def _pts_ns(self, frame: VideoFrame) -> int | None:
+        stamp = frame.pts
+        if self._container.format.name == "avi":
+            # AVI has decoding times only: pictures that were reordered carry each other's. The decoder's own clock
+            # rises; the last pictures, which come when the file has ended, have none.
+            stamp = frame.dts
+            if stamp is None and self._last_ns is not None:
+                return self._last_ns + self.period_ns
+        return round(stamp * NANO * frame.time_base) if stamp is not None and frame.time_base else None
+
     def _frames(self) -> Iterator[VideoFrame]:
         name = self.path.name
         try:
@@ -230,9 +241,7 @@ class VideoReader:
             return None
         if frame.is_corrupt:
             self._notices.add(name, "corrupt-video", "a picture is damaged and was used as it is")
-        pts_ns = None
-        if frame.pts is not None and frame.time_base:
-            pts_ns = round(frame.pts * NANO * frame.time_base)
+        self._last_ns = pts_ns = self._pts_ns(frame)
         return Picture(pts_ns, np.ascontiguousarray(np.rot90(image, turns)) if turns else image)
 
 
