@@ -1,29 +1,606 @@
-"""Turns raw plate samples into weight changes: steady levels, the steps between them, and how sure each step is."""
+"""Turns raw plate samples into weight changes: steady levels, the steps between them, and how sure each step is.
 
+A reading is averaged over a tenth of a second. Each plate has a steady level and a scale of how far short means
+stray from it when nobody is there (a running median, which no single touch can move). People who walk by shake a whole
+gondola, so the scale is multiplied by how much more than usual the plates of a shelf stray right now, by their median:
+a hand moves a few plates, a step moves all. A plate that leaves its level is followed until it is steady again; what is
+then missing or added is a change if it is far outside what both levels' means may err by. A hand that only presses
+comes back to the old level and leaves nothing.
+
+With Gaussian errors a level that did not change would pass ``certain_sigmas`` once in 26 million settlings. Real errors
+are not Gaussian: the tests measure the rate with vibration, wander and touches.
+"""
+
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tracking.types import WeightChange
+from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.frames import ScaleSamples
 from vision.layout import Plate
+
+NANOSECONDS = 1_000_000_000
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation (Hampel, 1974)."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleSettings:
-    """How weight changes are told from noise; filled in below."""
+    """How weight changes are told from noise.
+
+    Attributes:
+        bin_s: Readings are averaged over this long: one to two periods of a loaded shelf's own vibration, 7 to 12 Hz.
+        short_s: Length of the short mean that must leave, or keep to, the level.
+        settle_s: A level is steady when short means keep together for this long: no hand holds its pressure
+            within a few grams for longer, and few people take two things from one plate faster.
+        confirm_s: The level after a change is averaged for this long before the change is told.
+        level_s: Memory of the level: longer than the electronics' wander (about 1.5 Hz), shorter than its drift.
+        learn_s: Readings from which a plate's first level and scale are taken.
+        leave_sigmas: A short mean this far from the level begins an active segment. Not rare, and harmless: what
+            returns is no change.
+        steady_sigmas: Largest spread of short means that counts as steady.
+        tired_s: After this long without rest a plate is allowed more spread, in proportion.
+        certain_sigmas: A difference of two levels this large is a change.
+        weak_sigmas: One this large counts if a neighbour changed for certain at the same moment.
+        smallest_g: Nothing that is sold weighs less. Hysteresis of a touched plate stays below it.
+        floor_g: Short means of the best plates stray by this much.
+        drift_g: Random walk of a level, grams a square root of a second.
+        creep: Share of a load by which a load cell's level is off just after a step.
+        coupling: Share of a plate's change that its shelf, bending, gives to other plates.
+        merge_s: Neighbouring plates under one item let go of it within this time.
+        couple_s: Coupled plates step within this time of the plate that was relieved.
+        return_s: A level left and taken again within this time is a touch, even if it was steady in between.
+        patience_s: A change waits this long at most for other plates of the shelf to settle.
+        history_s: Readings kept for curves and for the moment of a step.
+        curve_s: Time of the curve before and after a change.
+        saturation_g: Above it a plate's reading stops following its load.
+    """
+
+    bin_s: float = 0.1
+    short_s: float = 0.3
+    settle_s: float = 0.8
+    confirm_s: float = 1.5
+    level_s: float = 2.0
+    learn_s: float = 1.2
+    leave_sigmas: float = 5.0
+    steady_sigmas: float = 5.0
+    tired_s: float = 6.0
+    certain_sigmas: float = 5.5
+    weak_sigmas: float = 3.0
+    smallest_g: float = 5.0
+    floor_g: float = 0.15
+    drift_g: float = 0.3
+    creep: float = 0.0005
+    coupling: float = 0.04
+    merge_s: float = 0.4
+    couple_s: float = 0.7
+    return_s: float = 3.0
+    patience_s: float = 2.0
+    history_s: float = 20.0
+    curve_s: float = 1.0
+    saturation_g: float = 20_000.0
+
+    def __post_init__(self) -> None:
+        for name in ("bin_s", "short_s", "settle_s", "level_s", "learn_s", "tired_s", "floor_g", "history_s"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"ScaleSettings.{name}: expected a positive number, got {value}")
+        if self.history_s < 4 * self.settle_s:
+            raise ValueError(f"ScaleSettings.history_s: expected at least four times settle_s, got {self.history_s} s")
 
 
 class WeightWatcher:
-    """Finds lasting weight changes in the samples of a store's plates, as they stream in."""
+    """Finds lasting weight changes in the samples of a store's plates, as they stream in.
+
+    Blocks may have any length, gaps and nan between; samples that lie before what was already read of their gondola are
+    ignored. All plates of a gondola are expected in the same block.
+
+    Args:
+        plates: The plates the store has; samples of any other plate are ignored.
+        settings: How changes are told from noise.
+    """
 
     def __init__(self, plates: Sequence[Plate], settings: ScaleSettings | None = None) -> None:
-        """Watch the given plates; samples of any other plate are ignored."""
         self._settings = settings or ScaleSettings()
+        by_gondola: defaultdict[int, list[Plate]] = defaultdict(list)
+        for plate in plates:
+            by_gondola[plate.gondola_id].append(plate)
+        self._plates = {
+            gondola_id: tuple(sorted(own, key=lambda p: (p.shelf_id, p.number)))
+            for gondola_id, own in by_gondola.items()
+        }
+        self._gondola_of = {plate.plate_id: plate.gondola_id for plate in plates}
+        self._gondolas: dict[int, _Gondola] = {}
+        self._columns: dict[tuple[str, ...], tuple[tuple[int, IntArray, IntArray], ...]] = {}
+
+    @property
+    def saturated_plates(self) -> frozenset[str]:
+        """Plates that have reported more than they can carry."""
+        return frozenset(
+            gondola.plates[j].plate_id
+            for gondola in self._gondolas.values()
+            for j in np.flatnonzero(gondola.saturated_ever).tolist()
+        )
 
     def update(self, samples: ScaleSamples) -> list[WeightChange]:
-        """Take one block of one gondola in and return the changes that have settled by now, oldest first."""
-        return []
+        """Take one block of samples in and return the changes that have settled by now, in the order of their time."""
+        changes: list[WeightChange] = []
+        for gondola_id, theirs, ours in self._columns_of(samples.plate_id):
+            gondola = self._gondolas.get(gondola_id)
+            if gondola is None:
+                gondola = _Gondola(self._plates[gondola_id], samples.rate_hz, self._settings)
+                self._gondolas[gondola_id] = gondola
+            changes += gondola.update(np.asarray(samples.timestamp_ns), samples.grams[:, theirs], ours)
+        return sorted(changes, key=lambda change: change.time_ns)
 
     def finish(self) -> list[WeightChange]:
-        """End the stream and return the changes that were still settling."""
-        return []
+        """End the stream and return the changes that were still settling, in the order of their time."""
+        changes = [change for gondola in self._gondolas.values() for change in gondola.finish()]
+        self._gondolas.clear()
+        return sorted(changes, key=lambda change: change.time_ns)
+
+    def _columns_of(self, plate_ids: tuple[str, ...]) -> tuple[tuple[int, IntArray, IntArray], ...]:
+        known = self._columns.get(plate_ids)
+        if known is None:
+            places: defaultdict[int, dict[str, int]] = defaultdict(dict)
+            for column, plate_id in enumerate(plate_ids):
+                gondola_id = self._gondola_of.get(plate_id)
+                if gondola_id is not None:
+                    places[gondola_id].setdefault(plate_id, column)
+            known = tuple(
+                (
+                    gondola_id,
+                    np.array(list(own.values())),
+                    np.array([[p.plate_id for p in self._plates[gondola_id]].index(plate_id) for plate_id in own]),
+                )
+                for gondola_id, own in places.items()
+            )
+            self._columns[plate_ids] = known
+        return known
+
+
+@dataclass(slots=True)
+class _Step:
+    """A plate's move from one steady level to another, while it may still turn out to be nothing."""
+
+    column: int
+    start_ns: int
+    end_ns: int
+    settled_ns: int
+    before_g: float
+    before_var: float
+    after_g: float = 0.0
+    after_var: float = 0.0
+    time_ns: int = 0
+    closed_ns: int = 0
+    saturated: bool = False
+
+    @property
+    def delta_g(self) -> float:
+        return self.after_g - self.before_g
+
+
+_LEARNING, _STEADY, _ACTIVE = 0, 1, 2
+
+
+class _Gondola:
+    """The plates of one gondola: one column each, all taking a step every ``bin_s``."""
+
+    def __init__(self, plates: tuple[Plate, ...], rate_hz: float, settings: ScaleSettings) -> None:
+        self.plates = plates
+        self._settings = settings
+        # A slow scale still gets a few readings into each mean.
+        bin_s = max(settings.bin_s, 2 / rate_hz)
+        self._bin_ns = round(bin_s * NANOSECONDS)
+        self._short = max(1, round(settings.short_s / bin_s))
+        self._settle = max(self._short + 1, round(settings.settle_s / bin_s))
+        self._memory = max(self._settle, round(settings.level_s / bin_s))
+        self._learn = max(self._settle, round(settings.learn_s / bin_s))
+        rows = max(self._learn + 2, round(settings.history_s / bin_s))
+        p = len(plates)
+
+        shelves = sorted({plate.shelf_id for plate in plates})
+        self._shelf = np.array([shelves.index(plate.shelf_id) for plate in plates])
+        place = np.zeros(p, np.int64)
+        for shelf in range(len(shelves)):
+            own = self._shelf == shelf
+            place[own] = np.arange(own.sum())
+        self._shelf_place = (self._shelf, place)
+        self._shelf_grid = (len(shelves), int(place.max()) + 1)
+
+        self._first_ns: int | None = None
+        self._last_ns = np.iinfo(np.int64).min
+        self._bin = 0
+        self._sum: FloatArray = np.zeros(p)
+        self._count: FloatArray = np.zeros(p)
+        self._held: FloatArray = np.full(p, np.nan)
+        self._copied: IntArray = np.zeros(p, np.int64)
+        self._copied_enough = round(rate_hz)
+
+        # Kept twice as long as needed, so that moving it up is rare.
+        self._rows = rows
+        self._history: FloatArray = np.full((2 * rows, p), np.nan)
+        self._shorts: FloatArray = np.full((2 * rows, p), np.nan)
+        self._times_ns: IntArray = np.zeros(2 * rows, np.int64)
+        self._end = 0
+
+        self._state: IntArray = np.full(p, _LEARNING)
+        self._level: FloatArray = np.full(p, np.nan)
+        self._level_n: FloatArray = np.zeros(p)
+        self._steady_n: IntArray = np.zeros(p, np.int64)
+        self._stray: FloatArray = np.full(p, np.nan)
+        self._stray_n: FloatArray = np.zeros(p)
+        self._shaking: FloatArray = np.ones(len(shelves))
+        self._start_ns: IntArray = np.zeros(p, np.int64)
+        self._before_var: FloatArray = np.zeros(p)
+        self._clipped: BoolArray = np.zeros(p, bool)
+        self.saturated_ever: BoolArray = np.zeros(p, bool)
+
+        self._pending: dict[int, _Step] = {}
+        self._closed: list[_Step] = []
+
+    def update(self, times_ns: IntArray, grams: FloatArray, columns: IntArray) -> list[WeightChange]:
+        """Take samples of some of the columns in."""
+        new = times_ns > self._last_ns
+        if not new.all():
+            times_ns, grams = times_ns[new], grams[new]
+        if not len(times_ns):
+            return []
+        if self._first_ns is None:
+            self._first_ns = int(times_ns[0])
+        self._last_ns = int(times_ns[-1])
+        readings = np.full((len(times_ns), len(self.plates)), np.nan)
+        readings[:, columns] = grams
+        readings[~np.isfinite(readings)] = np.nan
+        self._leave_out_copies(readings)
+        changes: list[WeightChange] = []
+        index = (times_ns - self._first_ns) // self._bin_ns
+        edges = np.flatnonzero(np.diff(index, prepend=self._bin))
+        for part, number in zip(np.split(readings, edges), [self._bin, *index[edges].tolist()], strict=True):
+            if number != self._bin:
+                self._close_bin()
+                changes += self._told()
+                # A hole: a few empty means are enough to know that the plates were not heard.
+                missing = number - self._bin - 1
+                for _ in range(min(missing, self._short)):
+                    self._bin += 1
+                    self._close_bin()
+                self._bin = number
+            finite = np.isfinite(part)
+            self._sum += np.where(finite, part, 0).sum(axis=0)
+            self._count += finite.sum(axis=0)
+        over = (readings >= self._settings.saturation_g).any(axis=0)
+        if over.any():
+            for j in np.flatnonzero(over & ~self.saturated_ever).tolist():
+                _LOG.warning("plate %s reports more than it can carry", self.plates[j].plate_id)
+            self.saturated_ever |= over
+            self._clipped |= over
+        return changes
+
+    def finish(self) -> list[WeightChange]:
+        """Close every plate with what is known of its level."""
+        if self._first_ns is None:
+            return []
+        if self._count.any():
+            self._close_bin()
+        self._settle_plates(np.flatnonzero(self._state == _ACTIVE), self._short + 1, give_up=True)
+        for column in list(self._pending):
+            self._close_step(column)
+        self._state[self._state == _ACTIVE] = _STEADY
+        return self._told()
+
+    def _leave_out_copies(self, readings: FloatArray) -> None:
+        """Blank columns that have repeated their left neighbour's readings, digit for digit, for a second."""
+        if readings.shape[1] < 2 or len(readings) < 2:
+            return
+        same = (readings[:, 1:] == readings[:, :-1]).all(axis=0) & (readings[:, 1:] != readings[:1, 1:]).any(axis=0)
+        same &= self._shelf[1:] == self._shelf[:-1]
+        self._copied[1:] = np.where(same, self._copied[1:] + len(readings), 0)
+        readings[:, self._copied >= self._copied_enough] = np.nan
+
+    def _close_bin(self) -> None:
+        """Take the mean of the readings of one bin as every plate's next value."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = self._sum / self._count
+        self._sum[:] = 0
+        self._count[:] = 0
+        if self._end == len(self._times_ns):
+            for kept in (self._history, self._shorts, self._times_ns):
+                kept[: self._rows] = kept[self._rows :]
+            self._end = self._rows
+        assert self._first_ns is not None
+        now_ns = self._first_ns + self._bin * self._bin_ns + self._bin_ns // 2
+        end = self._end
+        self._history[end] = value
+        self._times_ns[end] = now_ns
+        first = max(0, end + 1 - self._short)
+        short = self._history[first : end + 1].sum(axis=0) / (end + 1 - first)
+        self._shorts[end] = short
+        self._end = end + 1
+        self._step(now_ns, short)
+
+    def _step(self, now_ns: int, short: FloatArray) -> None:
+        settings = self._settings
+        heard = np.isfinite(short)
+        steady = self._state == _STEADY
+        away = np.abs(short - self._level)
+        self._measure_shaking(np.where(steady & (away > 0), away / self._stray, np.nan))
+        sigma = self._sigma()
+
+        # Silence is no sign of rest: something may happen to the plate meanwhile.
+        left = steady & (~heard | (away > settings.leave_sigmas * sigma))
+        if left.any():
+            for j in np.flatnonzero(left).tolist():
+                self._leave(j, float(sigma[j]))
+        self._follow_level(steady & ~left, away)
+
+        resting = np.flatnonzero((self._state != _STEADY) & heard)
+        if len(resting):
+            self._learn_plates(resting[self._state[resting] == _LEARNING])
+            self._settle_plates(resting[self._state[resting] == _ACTIVE], self._settle)
+        for column in list(self._pending):
+            if self._state[column] == _STEADY:
+                step = self._pending[column]
+                if now_ns - step.end_ns >= settings.confirm_s * NANOSECONDS:
+                    self._close_step(column)
+
+    def _sigma(self) -> FloatArray:
+        """Standard deviation of a short mean around its level right now, shape (p,), grams."""
+        return np.asarray(np.maximum(MAD_TO_SIGMA * self._stray, self._settings.floor_g) * self._shaking[self._shelf])
+
+    def _measure_shaking(self, ratio: FloatArray) -> None:
+        """Update how much more than usual each shelf's plates stray, from the ratio of each, nan where it has none."""
+        grid: NDArray[Any] = np.full(self._shelf_grid, np.inf)
+        grid[self._shelf_place] = np.where(np.isnan(ratio), np.inf, ratio)
+        grid.sort(axis=1)
+        count = np.isfinite(grid).sum(axis=1)
+        median = grid[np.arange(len(grid)), np.maximum(0, count - 1) // 2]
+        everywhere = np.sort(ratio)
+        total = int(count.sum())
+        overall = everywhere[(total - 1) // 2] if total else 1.0
+        # A shelf with few plates at rest cannot tell a step from a hand.
+        now = np.maximum(np.where(count >= 3, median, 1.0), overall if total >= 3 else 1.0)
+        # Vibration comes and goes with steps, twice a second; between them it is not over.
+        decay = np.exp(-self._bin_ns / NANOSECONDS / self._settings.settle_s)
+        self._shaking = np.maximum(1.0, np.maximum(now, 1 + (self._shaking - 1) * decay))
+
+    def _leave(self, j: int, sigma_g: float) -> None:
+        """Begin an active segment of plate j; its level stays as it was before."""
+        self._state[j] = _ACTIVE
+        first = max(0, self._end - self._memory, self._end - self._steady_n[j] - 1)
+        beyond = np.abs(self._history[first : self._end, j] - self._level[j]) > 2 * sigma_g
+        beyond |= np.isnan(self._history[first : self._end, j])
+        quiet = np.flatnonzero(~beyond)
+        begin = min(first + int(quiet[-1]) + 1 if len(quiet) else first, self._end - 1)
+        self._start_ns[j] = self._times_ns[begin]
+        self._before_var[j] = self._mean_var(sigma_g, float(self._level_n[j]))
+        self._clipped[j] = False
+        if j in self._pending:
+            step = self._pending[j]
+            step.after_g = float(self._level[j])
+            step.after_var = float(self._before_var[j])
+
+    def _mean_var(self, sigma_g: float, n: float) -> float:
+        """Variance of a level averaged over n bins, of which each ``short`` together err by ``sigma_g``."""
+        return sigma_g**2 * min(1.0, self._short / max(n, 1.0))
+
+    def _follow_level(self, rows: BoolArray, away: FloatArray) -> None:
+        """Let steady plates' levels and their usual straying follow the readings."""
+        self._steady_n[rows] += 1
+        # The newest readings may already belong to a touch that is not yet noticed.
+        lag = self._short + 1
+        if self._end > lag:
+            late = self._history[self._end - 1 - lag]
+            follows = rows & (self._steady_n > lag) & np.isfinite(late)
+            self._level_n[follows] = np.minimum(self._level_n[follows] + 1, self._memory)
+            self._level[follows] += (late[follows] - self._level[follows]) / self._level_n[follows]
+        # Robbins-Monro for the median: a step up when above, a step down when below, smaller the more was seen.
+        counted = rows & (away > 0)
+        self._stray_n[counted] += 1
+        gain = np.maximum(0.01, 0.5 / (5 + self._stray_n[counted]))
+        shaking = self._shaking[self._shelf[counted]]
+        self._stray[counted] *= np.exp(gain * np.sign(away[counted] - self._stray[counted] * shaking))
+
+    def _learn_plates(self, columns: IntArray) -> None:
+        """Give plates without a level their first one, from readings that keep together."""
+        if not len(columns) or self._end < self._learn:
+            return
+        shorts = self._shorts[self._end - self._learn + self._short : self._end, columns]
+        whole = np.isfinite(self._history[self._end - self._learn : self._end, columns]).all(axis=0)
+        columns, shorts = columns[whole], shorts[:, whole]
+        if not len(columns):
+            return
+        level = np.median(shorts, axis=0)
+        stray = np.maximum(np.median(np.abs(shorts - level), axis=0), self._settings.floor_g / MAD_TO_SIGMA)
+        # Few readings may agree by chance: at first no plate is better than half as good as its fellows.
+        stray = np.maximum(stray, 0.5 * np.median(stray))
+        calm = np.ptp(shorts, axis=0) <= 3 * self._settings.steady_sigmas * MAD_TO_SIGMA * stray
+        for k in np.flatnonzero(calm).tolist():
+            j = int(columns[k])
+            self._state[j] = _STEADY
+            self._level[j] = self._history[self._end - self._learn : self._end, j].mean()
+            self._level_n[j] = self._learn
+            self._stray[j] = stray[k]
+            self._stray_n[j] = 0
+            self._steady_n[j] = 0
+
+    def _settle_plates(self, columns: IntArray, length: int, *, give_up: bool = False) -> None:
+        """End the active segments of plates whose last ``length`` values keep together."""
+        if not len(columns) or self._end < length:
+            return
+        settings = self._settings
+        now_ns = int(self._times_ns[self._end - 1])
+        window = self._history[self._end - length : self._end, columns]
+        shorts = self._shorts[self._end - length + self._short - 1 : self._end, columns]
+        sigma = self._sigma()[columns]
+        active_s = (now_ns - self._start_ns[columns]) / NANOSECONDS
+        allowed = settings.steady_sigmas * sigma * np.maximum(1.0, active_s / settings.tired_s)
+        with np.errstate(invalid="ignore"):
+            rests = np.isfinite(window).all(axis=0) & (np.ptp(shorts, axis=0) <= allowed * (3 if give_up else 1))
+        for k in np.flatnonzero(rests).tolist():
+            j = int(columns[k])
+            scatter = float(shorts[:, k].std(ddof=1)) if len(shorts) > 1 else 0.0
+            self._settle_one(j, float(window[:, k].mean()), max(float(sigma[k]), scatter), length)
+
+    def _settle_one(self, j: int, after_g: float, sigma_g: float, length: int) -> None:
+        settings = self._settings
+        begin_ns = int(self._times_ns[self._end - length])
+        now_ns = int(self._times_ns[self._end - 1])
+        end_ns = max(begin_ns, int(self._start_ns[j]))
+        after_var = self._mean_var(sigma_g, length)
+        pending = self._pending.get(j)
+        gap_s = (end_ns - int(self._start_ns[j])) / NANOSECONDS
+        sigma_step = float(np.sqrt(self._before_var[j] + after_var + settings.drift_g**2 * gap_s))
+        delta_g = after_g - float(self._level[j])
+        old_n = float(self._level_n[j])
+        old_level = float(self._level[j])
+        self._state[j] = _STEADY
+        self._steady_n[j] = 0
+        if abs(delta_g) < settings.weak_sigmas * sigma_step:
+            # The same level, seen again.
+            self._level_n[j] = min(old_n + length, self._memory)
+            self._level[j] += delta_g * length / (old_n + length)
+            return
+        self._level[j] = after_g
+        self._level_n[j] = length
+        if pending is not None:
+            back_g = after_g - pending.before_g
+            sigma_back = float(np.sqrt(pending.before_var + after_var + settings.drift_g**2 * gap_s))
+            within = begin_ns - pending.start_ns <= settings.return_s * NANOSECONDS
+            if within and abs(back_g) < settings.weak_sigmas * sigma_back:
+                del self._pending[j]
+                return
+            self._close_step(j, known=True)
+        self._pending[j] = _Step(
+            column=j,
+            start_ns=int(self._start_ns[j]),
+            end_ns=end_ns,
+            settled_ns=now_ns,
+            before_g=old_level,
+            before_var=float(self._before_var[j]),
+            saturated=bool(self._clipped[j]),
+        )
+
+    def _close_step(self, column: int, *, known: bool = False) -> None:
+        """Take the level after a plate's step as final."""
+        step = self._pending.pop(column)
+        if not known and self._state[column] == _STEADY:
+            step.after_g = float(self._level[column])
+            step.after_var = self._mean_var(float(self._sigma()[column]), float(self._level_n[column]))
+        step.time_ns = self._moment(step)
+        step.closed_ns = int(self._times_ns[self._end - 1])
+        step.saturated |= bool(self._clipped[column])
+        self._closed.append(step)
+
+    def _moment(self, step: _Step) -> int:
+        """When the plate went from one level to the other: the split that both levels explain best."""
+        times = self._times_ns[: self._end]
+        inside = slice(*np.searchsorted(times, [step.start_ns, step.end_ns + self._bin_ns]).tolist())
+        values = self._history[inside, step.column]
+        heard = np.isfinite(values)
+        if not heard.any():
+            return (step.start_ns + step.end_ns) // 2
+        values, times = values[heard], times[inside][heard]
+        # Absolute distances, none larger than the step: pressure before and after counts little.
+        most = abs(step.delta_g)
+        miss_before = np.minimum(np.abs(values - step.before_g), most)
+        miss_after = np.minimum(np.abs(values - step.after_g), most)
+        cost = np.concatenate(([0.0], np.cumsum(miss_before))) + np.concatenate(
+            (np.cumsum(miss_after[::-1])[::-1], [0.0])
+        )
+        best = int(cost.argmin())
+        edge = int(times[min(best, len(times) - 1)]) - self._bin_ns // 2
+        return min(max(edge, step.start_ns), step.end_ns)
+
+    def _told(self) -> list[WeightChange]:
+        """Join closed steps of neighbouring plates and return what is certain."""
+        if not self._closed:
+            return []
+        settings = self._settings
+        now_ns = int(self._times_ns[self._end - 1])
+        told: list[WeightChange] = []
+        for shelf in sorted({int(self._shelf[step.column]) for step in self._closed}):
+            mine = [step for step in self._closed if self._shelf[step.column] == shelf]
+            busy_ns = [
+                self._pending[j].start_ns if j in self._pending else int(self._start_ns[j])
+                for j in np.flatnonzero(self._shelf == shelf).tolist()
+                if j in self._pending or self._state[j] == _ACTIVE
+            ]
+            oldest_busy_ns = min(busy_ns, default=now_ns)
+            mine.sort(key=lambda step: step.time_ns)
+            waiting = [
+                step
+                for step in mine
+                if step.time_ns + settings.couple_s * NANOSECONDS >= oldest_busy_ns
+                and now_ns - step.closed_ns < settings.patience_s * NANOSECONDS
+            ]
+            if waiting:
+                continue
+            self._closed = [step for step in self._closed if self._shelf[step.column] != shelf]
+            told += self._joined(mine)
+        return told
+
+    def _joined(self, steps: list[_Step]) -> list[WeightChange]:
+        settings = self._settings
+        own = [
+            step
+            for step in steps
+            if not any(
+                abs(step.delta_g) <= settings.coupling * abs(other.delta_g)
+                and abs(step.time_ns - other.time_ns) <= settings.couple_s * NANOSECONDS
+                for other in steps
+            )
+        ]
+        changes = []
+        while own:
+            group = [own.pop(0)]
+            grown = True
+            while grown:
+                near = [step for step in own if any(self._together(step, member) for member in group)]
+                own = [step for step in own if step not in near]
+                group += near
+                grown = bool(near)
+            change = self._change(group)
+            if change is not None:
+                changes.append(change)
+        return changes
+
+    def _together(self, one: _Step, other: _Step) -> bool:
+        apart = abs(self.plates[one.column].number - self.plates[other.column].number)
+        return apart == 1 and abs(one.time_ns - other.time_ns) <= self._settings.merge_s * NANOSECONDS
+
+    def _change(self, group: list[_Step]) -> WeightChange | None:
+        settings = self._settings
+        group = sorted(group, key=lambda step: -abs(step.delta_g))
+        delta_g = sum(step.delta_g for step in group)
+        gap_s = [(step.end_ns - step.start_ns) / NANOSECONDS + settings.confirm_s for step in group]
+        variance = sum(step.before_var + step.after_var for step in group) + settings.drift_g**2 * sum(gap_s)
+        variance += sum((settings.creep * step.delta_g) ** 2 for step in group)
+        if abs(delta_g) < max(settings.smallest_g, settings.certain_sigmas * variance**0.5):
+            return None
+        if any(step.saturated for step in group):
+            # Only so much is known: a part of the load was not weighed.
+            variance += delta_g**2
+        start_ns = min(step.start_ns for step in group)
+        end_ns = max(step.end_ns for step in group)
+        around_ns = round(settings.curve_s * NANOSECONDS)
+        rows = slice(*np.searchsorted(self._times_ns[: self._end], [start_ns - around_ns, end_ns + around_ns]).tolist())
+        columns = [step.column for step in group]
+        return WeightChange(
+            plate_ids=tuple(self.plates[j].plate_id for j in columns),
+            delta_g=float(delta_g),
+            sigma_g=float(variance**0.5),
+            start_ns=start_ns,
+            time_ns=group[0].time_ns,
+            end_ns=end_ns,
+            curve_ns=self._times_ns[rows].copy(),
+            curve_g=self._history[rows][:, columns].sum(axis=1) - sum(step.before_g for step in group),
+        )
