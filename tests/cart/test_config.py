@@ -1,0 +1,25 @@
+import pytest
+from pydantic import ValidationError
+
+from cart.config import Settings
+
+
+def test_the_environment_sets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILLFREE_CURRENCY", "EUR")
+    monkeypatch.setenv("TILLFREE_CHARGE_PROBABILITY", "0.95")
+    settings = Settings()
+    assert (settings.currency, settings.charge_probability) == ("EUR", 0.95)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CURRENCY", "euro"), ("CHARGE_PROBABILITY", "0.2"), ("PAYMENT_ATTEMPTS", "0"), ("STORE_NAME", "")],
+)
+def test_a_setting_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"TILLFREE_{name}", value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

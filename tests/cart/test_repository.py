@@ -1,0 +1,225 @@
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DatabaseError, IntegrityError, StatementError
+
+import cart.migrations
+from cart.errors import SessionNotFound
+from cart.events import CartEvent, ReviewFlag
+from cart.ledger import Transfer, TransferCode, TransferPhase
+from cart.payments import Charge, ChargeKind, ChargeStatus
+from cart.receipts import Receipt, ReceiptLine
+from cart.repository import Database, make_engine, upgrade
+from cart.sessions import Session, SessionStatus
+from cart.tables import APPEND_ONLY, Base
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+VISIT = UUID(int=1)
+
+
+def visit() -> Session:
+    return Session(VISIT, "ada", True, 2, SessionStatus.OPEN, NOON)
+
+
+def charge(number: int = 2) -> Charge:
+    return Charge(UUID(int=number), VISIT, ChargeKind.CAPTURE, 1, 199, "USD", ChargeStatus.PENDING, NOON)
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    with Database.in_memory() as opened:
+        yield opened
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Engine]:
+    engine = make_engine(f"sqlite:///{tmp_path}/shop.db")
+    yield engine
+    engine.dispose()
+
+
+def schema(engine: Engine) -> dict[str, list[str]]:
+    """Every statement that makes the schema, by the name of what it makes, its parts sorted."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+    return {
+        name: sorted(part.strip().rstrip(",").strip() for part in re.split(r"\n", sql))
+        for name, sql in rows
+        if name != "alembic_version"
+    }
+
+
+def test_the_migrated_schema_equals_the_tables(empty: Engine, tmp_path: Path) -> None:
+    upgrade(empty)
+    with empty.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+    made = make_engine(f"sqlite:///{tmp_path}/made.db")
+    Base.metadata.create_all(made)
+    # Also what Alembic does not compare: checks, partial indexes, triggers.
+    assert schema(empty) == schema(made)
+    made.dispose()
+
+
+def test_migrating_again_changes_nothing_and_needs_no_working_directory(
+    empty: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    upgrade(empty)
+    before = schema(empty)
+    upgrade(empty)
+    assert schema(empty) == before
+    assert os.listdir() == []
+
+
+def test_a_migration_can_be_taken_back(empty: Engine) -> None:
+    upgrade(empty)
+    config = Config()
+    config.set_main_option("script_location", str(Path(cart.migrations.__file__).parent))
+    with empty.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert schema(empty) == {}
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("CREATE TABLE transfers (x)"))
+    with pytest.raises(DatabaseError):
+        upgrade(empty)
+    assert set(schema(empty)) == {"transfers"}
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shop.db"
+    Database.open(url).close()
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ValueError, match="does not fit this version"):
+        Database.open(url)
+
+
+@pytest.mark.parametrize("url", ["shop.db", "nosuch://x", "", "nosuch+driver://host/x"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^database: "):
+        Database.open(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shop.db").write_bytes(b"not a database, by far" * 100)
+    with pytest.raises(OSError, match="cannot be opened"):
+        Database.open(f"sqlite:///{tmp_path}/shop.db")
+    with pytest.raises(OSError, match="cannot be opened"):
+        Database.open(f"sqlite:///{tmp_path}/missing/shop.db")
+
+
+def test_a_database_file_has_write_ahead_logging_full_sync_and_foreign_keys(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/shop.db")
+    with engine.connect() as connection:
+        pragmas = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
+        assert pragmas == ["wal", 2]
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    engine.dispose()
+
+
+def test_everything_is_read_as_it_was_written(database: Database) -> None:
+    event = CartEvent(UUID(int=3), VISIT, NOON, "042", -2, UUID(int=4), 0.123456789)
+    flag = ReviewFlag(VISIT, "the camera was blind", UUID(int=4), NOON)
+    closed = replace(visit(), status=SessionStatus.CLOSED, closed_at=NOON)
+    lines = (ReceiptLine("042", "Oat bar", 2, 199, 700, 0.5), ReceiptLine("043", "043", 1, None, 0))
+    receipt = Receipt.of(closed, lines, "USD", NOON)
+    transfer = Transfer(UUID(int=5), "a", "b", 10**15, "USD", TransferCode.PAYMENT, TransferPhase.PENDING, NOON)
+    with database.transaction() as repository:
+        repository.add_session(visit())
+        repository.add_cart_event(event)
+        repository.add_flag(flag)
+        repository.add_charge(charge())
+        repository.add_transfer(transfer)
+        repository.add_transfer(transfer)
+        repository.add_receipt(receipt)
+    with database.reading() as repository:
+        assert repository.session(VISIT) == visit()
+        assert repository.cart_event(UUID(int=3)) == event
+        assert repository.cart_events(VISIT) == (event,)
+        assert repository.flags(VISIT) == (flag,)
+        assert repository.charge(VISIT) == charge()
+        assert repository.pending_charges() == (charge(),)
+        assert repository.ledger().transfers == (transfer,)
+        assert repository.receipt(closed) == receipt
+
+
+def test_a_time_is_kept_in_utc_and_a_naive_one_is_refused(database: Database) -> None:
+    with database.transaction() as repository:
+        repository.add_session(replace(visit(), opened_at=NOON.astimezone(timezone(timedelta(hours=-5)))))
+    with database.reading() as repository:
+        assert repository.session(VISIT).opened_at.isoformat() == NOON.isoformat()
+    with pytest.raises(StatementError, match="timezone-aware"), database.transaction() as repository:
+        repository.issue_receipt(VISIT, 1, datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize("table", [row.__tablename__ for row in APPEND_ONLY])
+def test_the_database_refuses_to_change_history(database: Database, table: str) -> None:
+    test_everything_is_read_as_it_was_written(database)
+    engine = database._engine
+    column = {"cart_events": "sku", "review_flags": "reason", "transfers": "code", "receipt_lines": "sku"}[table]
+    for statement in (f"UPDATE {table} SET {column} = 'x'", f"DELETE FROM {table}"):
+        with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+            connection.execute(text(statement))
+
+
+def test_the_database_refuses_a_second_charge_while_one_is_pending_or_posted(database: Database) -> None:
+    with database.transaction() as repository:
+        repository.add_session(visit())
+        repository.add_charge(charge())
+    with pytest.raises(IntegrityError), database.transaction() as repository:
+        repository.add_charge(charge(3))
+    with database.transaction() as repository:
+        repository.change_charge(replace(charge(), status=ChargeStatus.POSTED))
+    with pytest.raises(IntegrityError), database.transaction() as repository:
+        repository.add_charge(charge(3))
+    with database.transaction() as repository:
+        repository.add_charge(replace(charge(4), sequence=2))
+
+
+def test_a_new_charge_may_follow_a_declined_one(database: Database) -> None:
+    with database.transaction() as repository:
+        repository.add_session(visit())
+        repository.add_charge(replace(charge(), status=ChargeStatus.FAILED))
+        repository.add_charge(charge(3))
+
+
+def test_an_event_needs_its_visit(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.transaction() as repository:
+        repository.add_cart_event(CartEvent(UUID(int=3), VISIT, NOON, "042", 1))
+    with pytest.raises(SessionNotFound), database.reading() as repository:
+        repository.session(VISIT)
+
+
+def test_a_transaction_that_fails_writes_nothing_and_gives_its_number_back(database: Database) -> None:
+    def write_until_the_power_fails() -> None:
+        with database.transaction() as repository:
+            repository.add_session(visit())
+            assert repository.next_number("receipts") == 1
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_until_the_power_fails()
+    with database.transaction() as repository:
+        assert repository.next_number("receipts") == 1
+        assert repository.next_number("receipts") == 2
+        assert repository.next_number("refunds") == 1
+        repository.add_session(visit())
