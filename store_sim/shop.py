@@ -502,14 +502,15 @@ def _bodies(visits: Sequence[_Visit], end_s: float, rng: np.random.Generator) ->
 
 def _seen(visit: _Visit, times_s: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, BoolArray]:
     """What an outside tracker says of a visit: joints (t, 8, 3) with errors and gaps, scores (t, 8), presence (t,)."""
-    joints = np.stack([_pose(visit, float(time_s)) for time_s in times_s])
     count = len(times_s)
+    present = (times_s >= visit.times_s[0]) & (times_s <= visit.times_s[-1])
+    joints = np.full((count, len(JOINT_NAMES), 3), np.nan)
+    joints[present] = [_pose(visit, float(time_s)) for time_s in times_s[present]]
     keep = np.exp(-1 / (BODY_RATE_HZ * JOINT_SWAY_S))
     kicks = rng.normal(0, JOINT_SWAY_M * np.sqrt(1 - keep**2), joints.shape)
-    joints = joints + lfilter([1.0], [1.0, -keep], kicks, axis=0) + rng.normal(0, JOINT_NOISE_M, joints.shape)
+    joints += lfilter([1.0], [1.0, -keep], kicks, axis=0) + rng.normal(0, JOINT_NOISE_M, joints.shape)
     hidden = np.stack([_gaps(count, JOINT_GAPS_PER_S, JOINT_GAP_S, rng) for _ in JOINT_NAMES], axis=1)
     score = np.where(hidden, 0.0, rng.uniform(0.6, 0.98, hidden.shape))
-    present = (times_s >= visit.times_s[0]) & (times_s <= visit.times_s[-1])
     present &= ~_gaps(count, BODY_GAPS_PER_S, BODY_GAP_S, rng)
     return np.where(hidden[:, :, None], np.nan, joints), score, present
 

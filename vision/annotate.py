@@ -462,6 +462,7 @@ class VideoWriter:
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = Fraction(1, VIDEO_TICKS_PER_S)
             stream.options = {"crf": "23", "preset": "veryfast"} if codec == "libx264" else {"qscale": "4"}
+            container.start_encoding()
             self._container, self._stream = container, stream
         return self._container, self._stream
 
