@@ -51,6 +51,7 @@ MAX_STEP_NS = 3600 * NANO
 AGREEING_MESSAGES = 8
 # The newest and oldest messages are looked for in the last part of a file, to know the recording's length.
 TAIL_BYTES = 1 << 20
+FEW_KEYS = 4096  # keys of messages already seen are not worth forgetting before there are so many
 MAX_LINE_BYTES = 16 << 20
 MAX_RATE_HZ = 10_000.0
 MAX_BLOCK_SAMPLES = 100_000
@@ -432,6 +433,7 @@ def _in_order(messages: Iterable[_Message[T]], stream: str, notices: NoticeLog) 
     held: list[tuple[int, int, _Message[T]]] = []
     strays: list[_Message[T]] = []
     seen: dict[str, int] = {}
+    prune_at = FEW_KEYS
     given_ns: int | None = None
     count = 0
     for message in _chained(head, source):
@@ -469,8 +471,9 @@ def _in_order(messages: Iterable[_Message[T]], stream: str, notices: NoticeLog) 
             while held and held[0][0] <= newest_ns - REORDER_NS:
                 given_ns, _, ready = heapq.heappop(held)
                 yield ready
-        if len(seen) > 4096:
+        if len(seen) > prune_at:
             seen = {key: time_ns for key, time_ns in seen.items() if time_ns > newest_ns - 4 * REORDER_NS}
+            prune_at = max(FEW_KEYS, 2 * len(seen))
     for _ in strays:
         notices.add(stream, "misdated-message", "a message is hours ahead of its neighbours and was left out")
     while held:

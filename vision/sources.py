@@ -134,6 +134,7 @@ class VideoReader:
             check_resolution(str(path), (codec.width, codec.height))
             self._announced_wh = (codec.width, codec.height)
             self._last_ns: int | None = None
+            self._turns: int | None = None  # the first picture's, so that all have one size
         except BaseException:
             self._container.close()
             raise
@@ -225,7 +226,9 @@ class VideoReader:
         name = self.path.name
         try:
             check_resolution(name, (frame.width, frame.height))
-            turns = round(frame.rotation / 90) % 4
+            if self._turns is None:
+                self._turns = round(frame.rotation / 90) % 4
+            turns = self._turns
             if (frame.width, frame.height) != self._announced_wh:
                 self._notices.add(
                     name,
