@@ -189,10 +189,10 @@ def _products(
     unknown = np.where(credible, settings.wrong_mass, 1.0) * broad
     by_mass *= (1 - settings.another_unit) * settings.another_unit ** (units - 1)
     by_mass[:, 0] += np.where(at_place > 0, unknown, np.where(credible, 0.0, unknown))
-    weight: FloatArray = prior[:, None] * by_mass
+    joint: FloatArray = prior[:, None] * by_mass
     something_else = settings.something_else * broad
-    total = float(weight.sum()) + something_else
-    return _Products(skus, weight / total, something_else / total)
+    total = float(joint.sum()) + something_else
+    return _Products(skus, joint / total, something_else / total)
 
 
 def _density(

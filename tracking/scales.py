@@ -41,7 +41,9 @@ class ScaleSettings:
         short_s: Length of the short mean that must leave, or keep to, the level.
         settle_s: A level is steady when short means keep together for this long: no hand holds its pressure
             within a few grams for longer, and few people take two things from one plate faster.
-        confirm_s: The level after a change is averaged for this long before the change is told.
+        confirm_s: The level after a change must last this long, while no plate beside it moves, before the change is
+            told. Back at the old level before that, it was a touch or a hold.
+        patience_s: A change waits no longer than this for plates beside it to come to rest.
         level_s: Memory of the level: longer than the electronics' wander (about 1.5 Hz), shorter than its drift.
         learn_s: Readings from which a plate's first level and scale are taken.
         leave_sigmas: A short mean this far from the level begins an active segment. Not rare, and harmless: what
@@ -57,8 +59,6 @@ class ScaleSettings:
         coupling: Share of a plate's change that its shelf, bending, gives to other plates.
         merge_s: Neighbouring plates under one item let go of it within this time.
         couple_s: Coupled plates step within this time of the plate that was relieved.
-        return_s: A level left and taken again within this time is a touch, even if it was steady in between.
-        patience_s: A change waits this long at most for other plates of the shelf to settle.
         history_s: Readings kept for curves and for the moment of a step.
         curve_s: Time of the curve before and after a change.
         saturation_g: Above it a plate's reading stops following its load.
@@ -67,7 +67,8 @@ class ScaleSettings:
     bin_s: float = 0.1
     short_s: float = 0.3
     settle_s: float = 0.8
-    confirm_s: float = 1.5
+    confirm_s: float = 2.0
+    patience_s: float = 6.0
     level_s: float = 2.0
     learn_s: float = 1.2
     leave_sigmas: float = 5.0
@@ -82,8 +83,6 @@ class ScaleSettings:
     coupling: float = 0.04
     merge_s: float = 0.4
     couple_s: float = 0.7
-    return_s: float = 3.0
-    patience_s: float = 2.0
     history_s: float = 20.0
     curve_s: float = 1.0
     saturation_g: float = 20_000.0
@@ -174,7 +173,7 @@ class _Step:
     column: int
     start_ns: int
     end_ns: int
-    settled_ns: int
+    rested_ns: int
     before_g: float
     before_var: float
     after_g: float = 0.0
@@ -346,11 +345,24 @@ class _Gondola:
         if len(resting):
             self._learn_plates(resting[self._state[resting] == _LEARNING])
             self._settle_plates(resting[self._state[resting] == _ACTIVE], self._settle)
-        for column in list(self._pending):
-            if self._state[column] == _STEADY:
-                step = self._pending[column]
-                if now_ns - step.end_ns >= settings.confirm_s * NANOSECONDS:
-                    self._close_step(column)
+        if self._pending:
+            self._confirm(now_ns)
+
+    def _confirm(self, now_ns: int) -> None:
+        """Close the steps whose new level has lasted."""
+        moving = self._state == _ACTIVE
+        beside = moving.copy()
+        same_shelf = self._shelf[1:] == self._shelf[:-1]
+        beside[1:] |= moving[:-1] & same_shelf
+        beside[:-1] |= moving[1:] & same_shelf
+        for column, step in list(self._pending.items()):
+            if moving[column]:
+                continue
+            if not beside[column]:
+                step.rested_ns += self._bin_ns
+            confirmed = step.rested_ns >= self._settings.confirm_s * NANOSECONDS
+            if confirmed or now_ns - step.end_ns >= self._settings.patience_s * NANOSECONDS:
+                self._close_step(column)
 
     def _sigma(self) -> FloatArray:
         """Standard deviation of a short mean around its level right now, shape (p,), grams."""
@@ -448,7 +460,9 @@ class _Gondola:
         for k in np.flatnonzero(rests).tolist():
             j = int(columns[k])
             scatter = float(shorts[:, k].std(ddof=1)) if len(shorts) > 1 else 0.0
-            self._settle_one(j, float(window[:, k].mean()), max(float(sigma[k]), scatter), length)
+            # Its first readings may still ring.
+            after_g = float(window[self._short - 1 :, k].mean())
+            self._settle_one(j, after_g, max(float(sigma[k]), scatter), length)
 
     def _settle_one(self, j: int, after_g: float, sigma_g: float, length: int) -> None:
         settings = self._settings
@@ -474,8 +488,7 @@ class _Gondola:
         if pending is not None:
             back_g = after_g - pending.before_g
             sigma_back = float(np.sqrt(pending.before_var + after_var + settings.drift_g**2 * gap_s))
-            within = begin_ns - pending.start_ns <= settings.return_s * NANOSECONDS
-            if within and abs(back_g) < settings.weak_sigmas * sigma_back:
+            if abs(back_g) < settings.weak_sigmas * sigma_back:
                 del self._pending[j]
                 return
             self._close_step(j, known=True)
@@ -483,7 +496,7 @@ class _Gondola:
             column=j,
             start_ns=int(self._start_ns[j]),
             end_ns=end_ns,
-            settled_ns=now_ns,
+            rested_ns=now_ns - end_ns,
             before_g=old_level,
             before_var=float(self._before_var[j]),
             saturated=bool(self._clipped[j]),
@@ -516,7 +529,8 @@ class _Gondola:
         cost = np.concatenate(([0.0], np.cumsum(miss_before))) + np.concatenate(
             (np.cumsum(miss_after[::-1])[::-1], [0.0])
         )
-        best = int(cost.argmin())
+        # A hand that presses hides the moment: what leaves does so at the end of the contact, what comes at its start.
+        best = int(cost.argmin()) if step.delta_g > 0 else len(cost) - 1 - int(cost[::-1].argmin())
         edge = int(times[min(best, len(times) - 1)]) - self._bin_ns // 2
         return min(max(edge, step.start_ns), step.end_ns)
 
