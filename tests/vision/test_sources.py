@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -337,6 +338,7 @@ class FakeCamera:
     def __iter__(self) -> Iterator[ImageArray]:
         for _ in range(self._pictures):
             yield np.zeros((4, 6, 3), np.uint8)
+            time.sleep(0.001)
         if self._then == "break":
             raise OSError("connection reset")
         if self._then == "hang":
@@ -398,7 +400,8 @@ def test_a_camera_that_never_answers_costs_nobody_else_a_frame() -> None:
     def opener(address: CameraAddress, settings: StreamSettings) -> FakeCamera:
         return (good if address.camera_id == "door" else bad)(address, settings)
 
-    with StreamSource([DOOR, CameraAddress("till", "rtsp://127.0.0.1/till")], QUICK, opener) as source:
+    patient = replace(QUICK, stall_s=FOREVER_S)
+    with StreamSource([DOOR, CameraAddress("till", "rtsp://127.0.0.1/till")], patient, opener) as source:
         ticks = ticks_until(source, lambda ticks: len(ticks) > 20 and bad.opened > 2)
         assert {frame.camera_id for frame in frames_of(ticks)} == {"door"}
         assert [notice.stream for notice in source.notices] == ["till"]
