@@ -212,6 +212,18 @@ def test_a_lost_message_is_made_good_within_one_close(database: Database, fault:
     check_paid_once(database, gateway, checkout.close(visit(checkout, ("bar", 1)), NOON))
 
 
+def test_a_gateway_without_a_memory_for_keys_is_asked_before_every_retry(database: Database) -> None:
+    faults = [Fault.LOST_REPLY]
+
+    def forgetting(call: GatewayCall, key: str) -> Fault | None:
+        gateway.forget_keys()
+        return faults.pop() if faults else None
+
+    gateway = FakeGateway(forgetting)
+    checkout = shop(database, gateway)
+    check_paid_once(database, gateway, checkout.close(visit(checkout, ("bar", 1)), NOON))
+
+
 @pytest.mark.parametrize("forget", [False, True])
 def test_a_silent_gateway_leaves_the_visit_closed_until_it_answers(
     database: Database, forget: bool, caplog: pytest.LogCaptureFixture
