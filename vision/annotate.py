@@ -53,6 +53,7 @@ SKELETON = (
     *((0, 5), (0, 6)),  # head
 )
 EDGE_SAMPLES = 17  # points along a projected edge, enough that lens distortion bends it smoothly
+PANEL_LEAST_PX = 120  # a panel less high has no room for a cart and what happened last
 FRONT_STEP_M = 0.35  # where a person stands who uses a shelf, seen from its front
 
 # Divides the frame times of all common rates (24, 25, 30, 50, 60, 30000/1001) and stays below MPEG-4's limit of 65535.
@@ -279,8 +280,8 @@ def draw_panel(panel: Panel, height_px: int) -> ImageArray:
     Returns:
         Pixels, shape (height_px, w, 3), BGR; the width follows from the height.
     """
-    if height_px < 120:
-        raise ValueError(f"draw_panel: expected a height of at least 120 pixels, got {height_px}")
+    if height_px < PANEL_LEAST_PX:
+        raise ValueError(f"draw_panel: expected a height of at least {PANEL_LEAST_PX} pixels, got {height_px}")
     canvas = np.full((height_px, max(220, round(0.6 * height_px)), 3), BACKGROUND, np.uint8)
     pen = _Pen(canvas)
     step, margin = round(1.55 * pen.text_px), pen.text_px
@@ -288,14 +289,19 @@ def draw_panel(panel: Panel, height_px: int) -> ImageArray:
     if panel.title:
         pen.write(panel.title, (margin, y), PAPER, weight=600)
         y += round(1.3 * step)
-    shown_latest = panel.latest[: max(2, height_px // step // 3)]
-    latest_top = height_px - margin // 2 - step * (len(shown_latest) + 1 if shown_latest else 0)
-    y = _write_carts(pen, panel.carts, y, latest_top - step // 2)
-    if shown_latest:
+    rows: list[tuple[str, Colour]] = []
+    for text in panel.latest:
+        lines = pen.wrapped(text, margin)
+        if rows and len(rows) + len(lines) > max(2, height_px // step // 3):
+            break
+        rows += [(line, MUTED if rows else PAPER) for line in lines]
+    latest_top = height_px - margin // 2 - step * (len(rows) + 1 if rows else 0)
+    _write_carts(pen, panel.carts, y, latest_top - step // 2)
+    if rows:
         cv2.line(canvas, (margin, latest_top - step // 4), (canvas.shape[1] - margin, latest_top - step // 4), MUTED, 1)
         pen.write("Latest", (margin, latest_top), MUTED)
-        for row, text in enumerate(shown_latest, start=1):
-            pen.write(text, (margin, latest_top + row * step), PAPER if row == 1 else MUTED)
+        for row, (text, colour) in enumerate(rows, start=1):
+            pen.write(text, (margin, latest_top + row * step), colour)
     return canvas
 
 
@@ -307,7 +313,8 @@ def cell_size(resolutions_wh: Sequence[tuple[int, int]], limit_wh: tuple[int, in
         limit_wh: The mosaic shall not be larger than this.
 
     Returns:
-        Even width and height in pixels: the largest picture's, made smaller if the mosaic would pass the limit.
+        Even width and height in pixels: the largest picture's, made smaller if the mosaic would pass the limit, and
+        larger if a panel beside it would have no room for text.
 
     Raises:
         ValueError: There is no camera.
@@ -317,6 +324,7 @@ def cell_size(resolutions_wh: Sequence[tuple[int, int]], limit_wh: tuple[int, in
     width, height = max(resolutions_wh, key=lambda wh: wh[0] * wh[1])
     columns, rows = _grid(len(resolutions_wh))
     scale = min(1.0, limit_wh[0] / (columns * width), limit_wh[1] / (rows * height))
+    scale = max(scale, PANEL_LEAST_PX / (rows * height))
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
@@ -533,6 +541,17 @@ class _Pen:
         baseline = (left_top[0], left_top[1] + round(0.82 * self.text_px))
         cv2.putText(self.canvas, flat, baseline, colour, self._font, self.text_px, weight)
 
+    def wrapped(self, text: str, left: int) -> list[str]:
+        """Break a text between words into lines that fit between ``left`` and the picture's right edge."""
+        room = self.canvas.shape[1] - left - self.text_px // 4
+        lines: list[str] = []
+        for word in text.split():
+            if lines and self._width(f"{lines[-1]} {word}", 400) <= room:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+        return lines
+
     def _width(self, text: str, weight: int) -> int:
         return int(cv2.getTextSize((0, 0), text, (0, 0), self._font, self.text_px, weight)[2])
 
@@ -559,16 +578,15 @@ def _draw_person(pen: _Pen, person: PersonMark, scale: FloatArray) -> None:
             pen.dot(hand, person.colour)
 
 
-def _write_carts(pen: _Pen, carts: Sequence[CartPanel], y: int, bottom: int) -> int:
+def _write_carts(pen: _Pen, carts: Sequence[CartPanel], y: int, bottom: int) -> None:
     step, margin = round(1.55 * pen.text_px), pen.text_px
     if not carts:
         pen.write("No open carts", (margin, y), MUTED)
-        return y + step
     for place, cart in enumerate(carts):
         left_over = len(carts) - place
         if (y + 2 * step > bottom and left_over > 1) or y + step > bottom:
             pen.write(f"and {left_over} more {'cart' if left_over == 1 else 'carts'}", (margin, y), MUTED)
-            return y + step
+            return
         swatch = pen.text_px
         cv2.rectangle(pen.canvas, (margin, y), (margin + swatch - 1, y + swatch - 1), cart.colour, -1)
         pen.write(cart.shopper, (margin + swatch + swatch // 2, y), PAPER, weight=600)
@@ -582,7 +600,6 @@ def _write_carts(pen: _Pen, carts: Sequence[CartPanel], y: int, bottom: int) -> 
             pen.write(line, (margin + swatch + swatch // 2, y), PAPER if cart.lines else MUTED)
             y += step
         y += step // 3
-    return y
 
 
 @dataclass(frozen=True, slots=True)

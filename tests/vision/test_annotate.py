@@ -232,6 +232,7 @@ def test_a_mosaic_of_many_large_cameras_stays_within_the_limit() -> None:
     assert (4 * width <= 1920, 3 * height <= 1080) == (True, True)
     assert (width % 2, height % 2) == (0, 0)
     assert cell_size([(640, 360)] * 4) == (640, 360)
+    assert cell_size([(100, 60)]) == (200, 120)
     with pytest.raises(ValueError, match="at least one camera"):
         cell_size([])
     with pytest.raises(ValueError, match="at least one camera"):
