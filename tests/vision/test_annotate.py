@@ -224,7 +224,7 @@ def test_a_mosaic_keeps_shapes_and_fills_its_grid_row_by_row() -> None:
     assert (grid[:100, :200] == 10).all()
     assert (grid[:100, 275:325] == 250).all()
     assert not (grid[:100, 205:270] == 250).any()
-    assert mosaic([wide]).shape == wide.shape
+    assert mosaic([a_picture()]).shape == a_picture().shape
 
 
 def test_a_mosaic_of_many_large_cameras_stays_within_the_limit() -> None:
