@@ -278,10 +278,9 @@ def _download(entry: ModelEntry, part: Path, progress: Progress | None) -> None:
     have = part.stat().st_size if part.exists() else 0
     tell(have, entry.size_bytes)
     reason = "the server sent nothing"
-    tries = 0
+    farthest, tries = have, 0
     while have < entry.size_bytes and tries < MAX_TRIES:
         tries += 1
-        before = have
         try:
             _fetch_from(entry, part, have, tell)
         except urllib.error.HTTPError as error:
@@ -298,8 +297,8 @@ def _download(entry: ModelEntry, part: Path, progress: Progress | None) -> None:
         else:
             reason = "the server ended early"
         have = part.stat().st_size if part.exists() else 0
-        if have > before:
-            tries = 0
+        if have > farthest:
+            farthest, tries = have, 0
     if have < entry.size_bytes:
         raise OSError(
             f"{entry.url}: expected {entry.size_bytes} bytes, got {have}: {reason}; the next pull goes on from there"
