@@ -603,7 +603,7 @@ def _camera_entries(layout: StoreLayout) -> dict[str, dict[str, object]]:
             "resolution_wh": list(camera.resolution_wh),
             "intrinsics": camera.intrinsics.tolist(),
             "distortion": camera.distortion.tolist(),
-            "world_from_cam": camera.world_from_cam.tolist(),
+            "world_from_cam": np.linalg.inv(camera.cam_from_world).tolist(),
         }
     for view in layout.views:
         entry = entries.setdefault(view.camera_id, {"resolution_wh": list(view.resolution_wh)})

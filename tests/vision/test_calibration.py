@@ -78,7 +78,7 @@ def test_floor_to_picture_to_floor_gives_the_point_back(
     np.testing.assert_allclose(camera.floor_points(image)[near], world[near, :2], atol=1e-4)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(
     st.tuples(st.floats(-2.5, -0.5), st.floats(-2, 2), st.floats(2.0, 3.5)),
     st.floats(280, 600),
