@@ -12,6 +12,7 @@ are not Gaussian: the tests measure the rate with vibration, wander and touches.
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class ScaleSettings:
         leave_sigmas: A short mean this far from the level begins an active segment. Not rare, and harmless: what
             returns is no change.
         steady_sigmas: Largest spread of short means that counts as steady.
+        still_sigmas: Largest standard deviation of short means around a new level that lasts.
         tired_s: After this long without rest a plate is allowed more spread, in proportion.
         certain_sigmas: A difference of two levels this large is a change.
         weak_sigmas: One this large counts if a neighbour changed for certain at the same moment.
@@ -67,12 +69,13 @@ class ScaleSettings:
     bin_s: float = 0.1
     short_s: float = 0.3
     settle_s: float = 0.8
-    confirm_s: float = 2.0
+    confirm_s: float = 2.5
     patience_s: float = 6.0
     level_s: float = 2.0
     learn_s: float = 1.2
     leave_sigmas: float = 5.0
-    steady_sigmas: float = 5.0
+    steady_sigmas: float = 4.0
+    still_sigmas: float = 1.5
     tired_s: float = 6.0
     certain_sigmas: float = 5.5
     weak_sigmas: float = 3.0
@@ -243,7 +246,8 @@ class _Gondola:
         self._clipped: BoolArray = np.zeros(p, bool)
         self.saturated_ever: BoolArray = np.zeros(p, bool)
 
-        self._pending: dict[int, _Step] = {}
+        # Steps of each plate that may still be undone, oldest first.
+        self._pending: dict[int, list[_Step]] = {}
         self._closed: list[_Step] = []
 
     def update(self, times_ns: IntArray, grams: FloatArray, columns: IntArray) -> list[WeightChange]:
@@ -292,7 +296,7 @@ class _Gondola:
             self._close_bin()
         self._settle_plates(np.flatnonzero(self._state == _ACTIVE), self._short + 1, give_up=True)
         for column in list(self._pending):
-            self._close_step(column)
+            self._close_steps(column)
         self._state[self._state == _ACTIVE] = _STEADY
         return self._told()
 
@@ -355,14 +359,21 @@ class _Gondola:
         same_shelf = self._shelf[1:] == self._shelf[:-1]
         beside[1:] |= moving[:-1] & same_shelf
         beside[:-1] |= moving[1:] & same_shelf
-        for column, step in list(self._pending.items()):
+        for column, steps in list(self._pending.items()):
             if moving[column]:
                 continue
             if not beside[column]:
-                step.rested_ns += self._bin_ns
-            confirmed = step.rested_ns >= self._settings.confirm_s * NANOSECONDS
-            if confirmed or now_ns - step.end_ns >= self._settings.patience_s * NANOSECONDS:
-                self._close_step(column)
+                steps[-1].rested_ns += self._bin_ns
+            confirmed = steps[-1].rested_ns >= self._settings.confirm_s * NANOSECONDS and self._lies_still(column)
+            if confirmed or now_ns - steps[0].end_ns >= self._settings.patience_s * NANOSECONDS:
+                self._close_steps(column)
+
+    def _lies_still(self, column: int) -> bool:
+        """Whether a plate strayed no more than usual while its new level was confirmed: a hand's pressure does."""
+        length = round(self._settings.confirm_s * NANOSECONDS / self._bin_ns)
+        shorts = self._shorts[max(0, self._end - length) : self._end, column]
+        shorts = shorts[np.isfinite(shorts)]
+        return len(shorts) > 1 and float(shorts.std()) <= self._settings.still_sigmas * float(self._sigma()[column])
 
     def _sigma(self) -> FloatArray:
         """Standard deviation of a short mean around its level right now, shape (p,), grams."""
@@ -393,12 +404,24 @@ class _Gondola:
         quiet = np.flatnonzero(~beyond)
         begin = min(first + int(quiet[-1]) + 1 if len(quiet) else first, self._end - 1)
         self._start_ns[j] = self._times_ns[begin]
-        self._before_var[j] = self._mean_var(sigma_g, float(self._level_n[j]))
+        self._before_var[j] = self._level_var(j)
         self._clipped[j] = False
         if j in self._pending:
-            step = self._pending[j]
+            step = self._pending[j][-1]
             step.after_g = float(self._level[j])
             step.after_var = float(self._before_var[j])
+
+    def _level_var(self, j: int) -> float:
+        """Variance of a steady plate's level: from its usual straying, and from how it strays in the last seconds."""
+        since = min(int(self._steady_n[j]) + self._settle, self._memory)
+        shorts = self._shorts[max(0, self._end - 1 - since) : self._end - 1, j]
+        shorts = shorts[np.isfinite(shorts)]
+        usual = max(MAD_TO_SIGMA * float(self._stray[j]), self._settings.floor_g) ** 2
+        # Overlapping means: about one independent one in each stretch of ``short``; the usual counts as four.
+        independent = len(shorts) / self._short
+        recent = float(shorts.var()) if len(shorts) > 1 else 0.0
+        variance = (4 * usual + independent * recent) / (4 + independent)
+        return self._mean_var(variance**0.5, float(self._level_n[j]))
 
     def _mean_var(self, sigma_g: float, n: float) -> float:
         """Variance of a level averaged over n bins, of which each ``short`` together err by ``sigma_g``."""
@@ -470,7 +493,7 @@ class _Gondola:
         now_ns = int(self._times_ns[self._end - 1])
         end_ns = max(begin_ns, int(self._start_ns[j]))
         after_var = self._mean_var(sigma_g, length)
-        pending = self._pending.get(j)
+        pending = self._pending.get(j, [])
         gap_s = (end_ns - int(self._start_ns[j])) / NANOSECONDS
         sigma_step = float(np.sqrt(self._before_var[j] + after_var + settings.drift_g**2 * gap_s))
         delta_g = after_g - float(self._level[j])
@@ -485,14 +508,16 @@ class _Gondola:
             return
         self._level[j] = after_g
         self._level_n[j] = length
-        if pending is not None:
-            back_g = after_g - pending.before_g
-            sigma_back = float(np.sqrt(pending.before_var + after_var + settings.drift_g**2 * gap_s))
-            if abs(back_g) < settings.weak_sigmas * sigma_back:
-                del self._pending[j]
+        gap_g = settings.drift_g * gap_s**0.5
+        for k, step in enumerate(pending):
+            sigma_back = math.hypot(step.before_var**0.5, after_var**0.5, gap_g)
+            if abs(after_g - step.before_g) < settings.weak_sigmas * sigma_back:
+                # Back where it was: a touch, or something lifted and set down again.
+                del pending[k:]
+                if not pending:
+                    self._pending.pop(j, None)
                 return
-            self._close_step(j, known=True)
-        self._pending[j] = _Step(
+        step = _Step(
             column=j,
             start_ns=int(self._start_ns[j]),
             end_ns=end_ns,
@@ -501,16 +526,21 @@ class _Gondola:
             before_var=float(self._before_var[j]),
             saturated=bool(self._clipped[j]),
         )
+        self._pending.setdefault(j, []).append(step)
 
-    def _close_step(self, column: int, *, known: bool = False) -> None:
-        """Take the level after a plate's step as final."""
-        step = self._pending.pop(column)
-        if not known and self._state[column] == _STEADY:
-            step.after_g = float(self._level[column])
-            step.after_var = self._mean_var(float(self._sigma()[column]), float(self._level_n[column]))
+    def _close_steps(self, column: int) -> None:
+        """Take a plate's pending steps as final."""
+        steps = self._pending.pop(column)
+        if self._state[column] == _STEADY:
+            steps[-1].after_g = float(self._level[column])
+            steps[-1].after_var = self._level_var(column)
+        for step in steps:
+            self._close_step(step)
+
+    def _close_step(self, step: _Step) -> None:
         step.time_ns = self._moment(step)
         step.closed_ns = int(self._times_ns[self._end - 1])
-        step.saturated |= bool(self._clipped[column])
+        step.saturated |= bool(self._clipped[step.column])
         self._closed.append(step)
 
     def _moment(self, step: _Step) -> int:
@@ -544,7 +574,7 @@ class _Gondola:
         for shelf in sorted({int(self._shelf[step.column]) for step in self._closed}):
             mine = [step for step in self._closed if self._shelf[step.column] == shelf]
             busy_ns = [
-                self._pending[j].start_ns if j in self._pending else int(self._start_ns[j])
+                self._pending[j][0].start_ns if j in self._pending else int(self._start_ns[j])
                 for j in np.flatnonzero(self._shelf == shelf).tolist()
                 if j in self._pending or self._state[j] == _ACTIVE
             ]
