@@ -511,7 +511,7 @@ class _Gondola:
         gap_g = settings.drift_g * gap_s**0.5
         for k, step in enumerate(pending):
             sigma_back = math.hypot(step.before_var**0.5, after_var**0.5, gap_g)
-            if abs(after_g - step.before_g) < settings.weak_sigmas * sigma_back:
+            if abs(after_g - step.before_g) < max(settings.smallest_g, settings.weak_sigmas * sigma_back):
                 # Back where it was: a touch, or something lifted and set down again.
                 del pending[k:]
                 if not pending:
