@@ -21,8 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from cart.catalog import Catalogue
 from cart.checkout import Checkout
+from cart.config import Settings
 from cart.errors import StoreError
 from cart.film import Film
 from cart.money import format_amount
@@ -62,7 +62,7 @@ app.add_typer(models_app, name="models")
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
-DEFAULT_CURRENCY = "USD"
+LIVE_WAIT_S = 15.0
 
 
 class UsageError(Exception):
@@ -130,9 +130,7 @@ def replay(
         if source.camera_ids and detector is None and not store.plates:
             raise UsageError("these cameras need a model that sees people: give --weights NAME or FILE")
         fitted = store.for_pictures(source.resolutions_wh)
-        pipeline = StorePipeline(
-            fitted, _checkout(catalogue_of(fitted.products, DEFAULT_CURRENCY)), detector, PipelineSettings()
-        )
+        pipeline = _pipeline(fitted, detector)
         title = Path(paths[0]).resolve().name or paths[0]
         running = Replay(source, pipeline, keep_pictures=report is not None)
         _play(running, source, fitted, video)
@@ -147,8 +145,7 @@ def demo(
     """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
     with _one_line_errors():
         layout, source, truth = demo_shop(seed)
-        pipeline = StorePipeline(layout, _checkout(catalogue_of(layout.products, DEFAULT_CURRENCY)))
-        running = Replay(source, pipeline)
+        running = Replay(source, _pipeline(layout, None))
         _play(running, source, layout, None)
         OUT.print()
         for closed in running.closed:
@@ -290,7 +287,9 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
     else:
         store = drawn or StoreLayout(name=files[0].stem)
     if live:
-        return StreamSource([CameraAddress.parse(path) for path in paths]), store
+        stream = StreamSource([CameraAddress.parse(path) for path in paths])
+        stream.open(LIVE_WAIT_S)  # the layout is fitted to the size of the pictures, which a camera must tell first
+        return stream, store
     return open_recording(files, store.plates or None), store
 
 
@@ -301,8 +300,16 @@ def _detector(names: Sequence[str]) -> ObjectDetector | None:
     return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
 
 
-def _checkout(catalogue: Catalogue) -> Checkout:
-    return Checkout(Database.in_memory(), catalogue, FakeGateway())
+def _pipeline(layout: StoreLayout, detector: ObjectDetector | None) -> StorePipeline:
+    """Wire a store as the environment's settings say."""
+    settings = Settings()
+    checkout = Checkout(
+        Database.in_memory(),  # a replay charges nobody, and may be run again
+        catalogue_of(layout.products, settings.currency),
+        FakeGateway(),
+        payment_attempts=settings.payment_attempts,
+    )
+    return StorePipeline(layout, checkout, detector, PipelineSettings(charge_probability=settings.charge_probability))
 
 
 def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None) -> None:
@@ -323,9 +330,11 @@ def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | No
                     film.add(step)
                 progress.update(task, completed=step.media_s)
         except KeyboardInterrupt:
-            for event in running.pipeline.finish():
-                OUT.print(_line(event, running, layout, names), markup=False)
-            raise typer.Exit(130) from None
+            # The way a live camera's replay ends: nobody's cart is lost.
+            for event in running.interrupt():
+                line = _line(event, running, layout, names)
+                if line:
+                    OUT.print(line, markup=False)
 
 
 def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | None, report: Path | None) -> None:

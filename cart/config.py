@@ -18,17 +18,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TILLFREE_", frozen=True)
 
-    database_url: str = Field(
-        default="sqlite:///tillfree.db",
-        min_length=1,
-        description="Where the shop's state is kept, as an SQLAlchemy URL; sqlite:// is in memory.",
-    )
-    store_name: str = Field(
-        default="Tillfree",
-        min_length=1,
-        max_length=80,
-        description="Printed on receipts, and the namespace of interaction ids.",
-    )
     currency: Annotated[str, AfterValidator(_known_currency)] = Field(
         default="USD", description="ISO 4217 code of all prices."
     )

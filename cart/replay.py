@@ -219,6 +219,13 @@ class Replay:
         if np.isfinite(self._source.duration_s):
             self.media_s = max(self.media_s, self._source.duration_s)
 
+    def interrupt(self) -> tuple[StoreEvent, ...]:
+        """End the replay here: everybody's visit is closed as if the recording ended."""
+        events = tuple(self.pipeline.finish())
+        for event in events:
+            self._keep(event)
+        return events
+
     def seconds(self, timestamp_ns: int) -> float:
         """Store clock as seconds from the earliest timestamp of any stream."""
         return (timestamp_ns - self._source.start_ns) / NANOSECONDS

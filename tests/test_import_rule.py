@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "store_sim": frozenset({"vision", "tracking"}),
     "models": frozenset({"vision", "store_sim"}),
 }
-SEES_EVERY_STAGE = frozenset({"cart.pipeline", "cart.report", "cart.cli"})
+SEES_EVERY_STAGE = frozenset(f"cart.{name}" for name in ("pipeline", "replay", "report", "film", "bench", "cli"))
 
 
 def imported_modules(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

@@ -109,6 +109,7 @@ class IdentityTracker:
         self._layout = layout
         self._settings = settings or IdentitySettings()
         self._people: list[_Person] = []
+        self._outside: set[tuple[str, int]] = set()  # tracks in pictures that were beyond the walkable floor
         self._next_id = 1
         self._now_ns: int | None = None
 
@@ -152,11 +153,14 @@ class IdentityTracker:
             feet = body_feet(view.xyxy, view.keypoints, zone.resolution_wh)
             bottoms = np.column_stack([(view.xyxy[:, 0] + view.xyxy[:, 2]) / 2, view.xyxy[:, 3]])
             inside = polygon_margins(zone.walkable_px, np.where(np.isnan(feet), bottoms, feet)) >= 0
-        for row in np.flatnonzero(inside).tolist():
-            track_id = int(view.track_id[row])
+        for row, track_id in enumerate(view.track_id.tolist()):
+            if not inside[row]:
+                self._outside.add((view.camera_id, track_id))
+                continue
             person = self._holder(view.camera_id, track_id)
             if person is None:
-                person = self._welcome(timestamp_ns, None)
+                came_in = (view.camera_id, track_id) in self._outside
+                person = self._welcome(timestamp_ns if came_in else int(view.first_seen_ns[row]), None)
                 person.tracks[view.camera_id] = track_id
             person.rows[view.camera_id] = row
             person.last_seen_ns = timestamp_ns
@@ -249,8 +253,8 @@ class IdentityTracker:
     def _holder(self, camera_id: str, track_id: int) -> _Person | None:
         return next((person for person in self._people if person.tracks.get(camera_id) == track_id), None)
 
-    def _welcome(self, timestamp_ns: int, motion: KalmanFilter | None) -> _Person:
-        person = _Person(self._next_id, timestamp_ns, timestamp_ns, motion)
+    def _welcome(self, first_seen_ns: int, motion: KalmanFilter | None) -> _Person:
+        person = _Person(self._next_id, first_seen_ns, self._now_ns or first_seen_ns, motion)
         self._next_id += 1
         self._people.append(person)
         return person

@@ -327,4 +327,5 @@ class Tracker:
             detections.class_id,
             detections.keypoints,
             floor_m,
+            shown.first_seen_ns,
         )

@@ -25,6 +25,7 @@ class Tracks:
         keypoints: COCO's 17 points (x, y, visibility), shape (n, k, 3).
         floor_m: Foot point on the floor, shape (n, 2), metres; nan where unknown (no calibration, box cut by the
             picture's lower edge).
+        first_seen_ns: When each track was first seen, before it was confirmed, shape (n,).
     """
 
     camera_id: str
@@ -35,6 +36,7 @@ class Tracks:
     class_id: IntArray
     keypoints: FloatArray
     floor_m: FloatArray
+    first_seen_ns: IntArray
 
     def __post_init__(self) -> None:
         n = len(self.track_id)
@@ -44,6 +46,7 @@ class Tracks:
         check_shape("Tracks.class_id", self.class_id, (n,))
         check_shape("Tracks.keypoints", self.keypoints, (n, "k", 3))
         check_shape("Tracks.floor_m", self.floor_m, (n, 2))
+        check_shape("Tracks.first_seen_ns", self.first_seen_ns, (n,))
 
     def __len__(self) -> int:
         return len(self.track_id)
@@ -59,6 +62,7 @@ class Tracks:
             self.class_id[rows],
             self.keypoints[rows],
             self.floor_m[rows],
+            self.first_seen_ns[rows],
         )
 
 

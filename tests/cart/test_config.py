@@ -13,7 +13,7 @@ def test_the_environment_sets_the_settings(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CURRENCY", "euro"), ("CHARGE_PROBABILITY", "0.2"), ("PAYMENT_ATTEMPTS", "0"), ("STORE_NAME", "")],
+    [("CURRENCY", "euro"), ("CHARGE_PROBABILITY", "0.2"), ("PAYMENT_ATTEMPTS", "0")],
 )
 def test_a_setting_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"TILLFREE_{name}", value)
