@@ -413,7 +413,7 @@ class _Gondola:
 
     def _level_var(self, j: int) -> float:
         """Variance of a steady plate's level: from its usual straying, and from how it strays in the last seconds."""
-        since = min(int(self._steady_n[j]) + self._settle, self._memory)
+        since = min(int(self._steady_n[j]) + self._settle - self._short, self._memory)
         shorts = self._shorts[max(0, self._end - 1 - since) : self._end - 1, j]
         shorts = shorts[np.isfinite(shorts)]
         usual = max(MAD_TO_SIGMA * float(self._stray[j]), self._settings.floor_g) ** 2
