@@ -1,0 +1,211 @@
+"""Measures speed on this machine: the whole store, its parts, and peers on the same work in the same run."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from filterpy.kalman import KalmanFilter
+
+from cart.catalog import Catalogue
+from cart.checkout import Checkout
+from cart.payments import FakeGateway
+from cart.pipeline import StorePipeline, catalogue_of
+from cart.replay import Replay
+from cart.repository import Database
+from store_sim.shop import demo_shop
+from tracking import kalman
+from tracking.kalman import BoxNoise
+from tracking.scales import WeightWatcher
+from tracking.tracker import Tracker
+from vision.arrays import FloatArray
+from vision.detections import Detections
+from vision.detector import load_detector
+from vision.frames import Frame, ScaleSamples
+from vision.layout import Box, Plate
+
+NANOSECONDS = 1_000_000_000
+FRAME_WH = (640, 360)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One row of the table, as text for people; ``value`` is the number in ``unit``, ``peer_value`` the peer's."""
+
+    what: str
+    measured: str
+    peer: str
+    ratio: str
+    value: float
+    unit: str
+    peer_value: float | None = None
+
+
+def measure(seconds: float, weights: Sequence[Path] = ()) -> Iterator[Measurement]:
+    """Measure one thing after the other; give each row when it is done.
+
+    Args:
+        seconds: About how long each measurement is repeated; the median of its rounds counts.
+        weights: Model files to measure too.
+    """
+    yield _whole_store(seconds)
+    yield _scales(seconds)
+    for count in (10, 200):
+        yield _box_filter(count, seconds)
+    for count in (10, 50):
+        yield _one_camera(count, seconds)
+    for path in weights:
+        yield _model(path, seconds)
+
+
+def write_measurements(rows: Sequence[Measurement], path: Path) -> None:
+    """Write rows as JSON.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+
+
+def _median_s(work: Callable[[], None], seconds: float) -> float:
+    """Median CPU time of the process for one call, after one call to warm up."""
+    work()
+    times: list[float] = []
+    deadline_s = time.perf_counter() + seconds
+    while not times or time.perf_counter() < deadline_s:
+        began_s = time.process_time()
+        work()
+        times.append(time.process_time() - began_s)
+    return float(np.median(times))
+
+
+def _alone(what: str, value: float, unit: str, shown: str) -> Measurement:
+    return Measurement(what, shown, "", "", value, unit)
+
+
+def _whole_store(seconds: float) -> Measurement:
+    media_s = 0.0
+    times: list[float] = []
+    deadline_s = time.perf_counter() + seconds
+    while not times or time.perf_counter() < deadline_s:
+        layout, source, _ = demo_shop(1)  # simulating is not what is measured, so it stays outside the clock
+        with Database.in_memory() as database:
+            catalogue: Catalogue = catalogue_of(layout.products, "EUR")
+            replay = Replay(source, StorePipeline(layout, Checkout(database, catalogue, FakeGateway())))
+            began_s = time.process_time()
+            for _ in replay.steps():
+                pass
+            times.append(time.process_time() - began_s)
+            media_s = replay.media_s
+    speed = media_s / float(np.median(times))
+    return _alone("demo shop, scales and joints to receipts", speed, "times real time", f"{speed:.0f} x real time")
+
+
+def _scales(seconds: float) -> Measurement:
+    rng = np.random.default_rng(1)
+    count, rate_hz, block = 600, 60.0, 12
+    box = Box(np.eye(4), np.array([0.1, 0.4, 0.3]))
+    plates = [Plate(f"1/{n // 12 + 1}/{n % 12 + 1}", 1, n // 12 + 1, n % 12 + 1, box) for n in range(count)]
+    names = tuple(plate.plate_id for plate in plates)
+    blocks = []
+    for first in range(0, 600, block):
+        stamps = ((np.arange(first, first + block) / rate_hz) * NANOSECONDS).astype(np.int64)
+        blocks.append(ScaleSamples(stamps, names, rng.normal(1000, 1, (block, count)).astype(np.float32), rate_hz))
+
+    def work() -> None:
+        watcher = WeightWatcher(plates)
+        for samples in blocks:
+            watcher.update(samples)
+        watcher.finish()
+
+    speed = 600 / rate_hz / _median_s(work, seconds)
+    return _alone(
+        "600 plates at 60 Hz, samples to weight changes", speed, "times real time", f"{speed:.0f} x real time"
+    )
+
+
+def _boxes(rng: np.random.Generator, count: int) -> FloatArray:
+    corner = rng.uniform(0, 1800, (count, 2))
+    return np.concatenate([corner, corner + rng.uniform((40, 80), (80, 200), (count, 2))], axis=1)
+
+
+def _box_filter(count: int, seconds: float) -> Measurement:
+    """Predict and update with boxes, against one filterpy filter a track with the same matrices."""
+    rng = np.random.default_rng(1)
+    noise, boxes, dt_s = BoxNoise(), _boxes(rng, count), 0.1
+    states = kalman.start(boxes, noise)
+
+    def ours() -> None:
+        kalman.update(kalman.predict(states, dt_s, noise), boxes, noise)
+
+    transition = np.eye(8)
+    transition[:4, 4:] = dt_s * np.eye(4)
+    peers = []
+    for mean, covariance in zip(states.mean, states.covariance, strict=True):
+        peer = KalmanFilter(dim_x=8, dim_z=4)
+        peer.x, peer.P, peer.F, peer.H = mean[:, None].copy(), covariance.copy(), transition, np.eye(4, 8)
+        peers.append(peer)
+
+    def theirs() -> None:
+        for peer, mean in zip(peers, states.mean, strict=True):
+            peer.predict()
+            peer.update(mean[:4, None])
+
+    ours_us = _median_s(_repeated(ours, 50), seconds) / 50 * 1e6
+    theirs_us = _median_s(theirs, seconds) * 1e6
+    return Measurement(
+        f"box filter, {count} tracks, against filterpy",
+        f"{ours_us:.0f} us",
+        f"{theirs_us:.0f} us",
+        f"{theirs_us / ours_us:.0f} x faster",
+        ours_us,
+        "us a step",
+        theirs_us,
+    )
+
+
+def _repeated(work: Callable[[], None], times: int) -> Callable[[], None]:
+    def repeated() -> None:
+        for _ in range(times):
+            work()
+
+    return repeated
+
+
+def _one_camera(count: int, seconds: float) -> Measurement:
+    rng = np.random.default_rng(1)
+    boxes = _boxes(rng, count)
+    steps = rng.normal(0, 3, (60, count, 1)).cumsum(axis=0)
+    frames = [
+        Detections(
+            "camera",
+            n * NANOSECONDS // 10,
+            (boxes + steps[n]).astype(np.float32),
+            np.full(count, 0.9, np.float32),
+            np.zeros(count, np.int64),
+            np.zeros((count, 0, 3), np.float32),
+        )
+        for n in range(len(steps))
+    ]
+
+    def work() -> None:
+        tracker = Tracker("camera")
+        for detections in frames:
+            tracker.update(detections)
+
+    rate_hz = len(frames) / _median_s(work, seconds)
+    return _alone(f"tracker of one camera, {count} people", rate_hz, "frames a second", f"{rate_hz:.0f} frames/s")
+
+
+def _model(path: Path, seconds: float) -> Measurement:
+    detector = load_detector(path, threads=1)
+    image = np.random.default_rng(1).integers(0, 255, (FRAME_WH[1], FRAME_WH[0], 3), dtype=np.uint8)
+    frame = Frame("camera", 0, 0, image)
+    taken_ms = _median_s(lambda: _looked(detector.detect, frame), seconds) * 1000
+    return _alone(f"{path.stem} on one thread, 640x360", taken_ms, "CPU ms a frame", f"{taken_ms:.1f} CPU ms")
+
+
+def _looked(detect: Callable[[Sequence[Frame]], list[Detections]], frame: Frame) -> None:
+    detect([frame])
