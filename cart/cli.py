@@ -35,9 +35,10 @@ from cart.pipeline import (
     StorePipeline,
     VisitOpened,
     catalogue_of,
+    place_name,
 )
 from cart.receipts import render_text
-from cart.replay import Replay, place_name, product_names, public_status
+from cart.replay import Replay, product_names, public_status
 from cart.report import write_report
 from cart.repository import Database
 from models import weights as model_files

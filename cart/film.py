@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from cart.pipeline import InteractionSeen, VisitClosed
-from cart.replay import Replay, ReplayStep, place_name, product_names, public_status
+from cart.pipeline import InteractionSeen, VisitClosed, place_name
+from cart.replay import Replay, ReplayStep, product_names, public_status
 from tracking.types import Sightings
 from vision.annotate import (
     CartPanel,

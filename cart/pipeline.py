@@ -19,10 +19,11 @@ from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
 from tracking.types import HandContact, Identities, Interaction, Tracks, WeightChange
 from tracking.visits import Leaving, VisitEnd, VisitWatcher
+from vision.arrival import PictureMemory
 from vision.detections import Detections
 from vision.detector import ObjectDetector
 from vision.frames import Frame, Tick
-from vision.layout import ProductRecord, StoreLayout
+from vision.layout import Bin, ProductRecord, StoreLayout
 from vision.shelf import Handling, ShelfChange, ShelfWatcher
 
 logger = logging.getLogger(__name__)
@@ -152,6 +153,7 @@ class StorePipeline:
         has_account: Callable[[str], bool] = lambda shopper: True,
     ) -> None:
         self.layout = layout
+        self._names = {product.sku: product.name for product in layout.products}
         self.people = Identities.nobody(0)
         self.detections: tuple[Detections, ...] = ()
         self._checkout = checkout
@@ -159,6 +161,7 @@ class StorePipeline:
         self._settings = settings or PipelineSettings()
         self._has_account = has_account
         self._trackers: dict[str, Tracker] = {}
+        self._pictures = PictureMemory()
         self._shelves = _shelf_watchers(layout)
         self._scales = WeightWatcher(layout.plates) if layout.plates else None
         self._identities = IdentityTracker(layout)
@@ -237,6 +240,7 @@ class StorePipeline:
             for frame, detections in zip(tick.frames, self.detections, strict=True):
                 watcher = self._shelves.get(frame.camera_id)
                 if watcher is not None:
+                    self._pictures.add(frame)
                     changes += watcher.update(frame, detections)
                 tracks.append(self._track(frame, detections))
             if self._bodies is None:
@@ -263,7 +267,7 @@ class StorePipeline:
             session = self._checkout.check_in(name, _moment(first_ns), has_account=self._has_account(name))
             self._visits[identity_id] = _Visit(name, identity_id, session, first_ns)
             events.append(VisitOpened(name, identity_id, first_ns))
-        events += self._hands(self._interactions.see(self.people))
+        events += self._hands(self._interactions.see(self.people, self._pictures))
         self._end_visits(gone)
         return events
 
@@ -298,9 +302,12 @@ class StorePipeline:
                 continue
             if sure and best is not None and identity_id == best.identity_id:
                 continue
-            reason = f"{_verb(interaction.kind)} at {interaction.bin_id}: {share:.0%} sure that it was this shopper"
+            verb = "taken from" if interaction.kind is Handling.PICK else "put back at"
+            reason = f"Something was {verb} {place_name(self.layout.bin(interaction.bin_id))}: {share:.0%} sure that "
+            reason += "it was this shopper"
             if best is not None and identity_id == best.identity_id and best.sku is not None:
-                reason += f", {best.probability:.0%} that it was {best.quantity} of {best.sku}"
+                product = self._names.get(best.sku, best.sku)
+                reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
         recorded_for = None
         if best is not None and best.sku is not None and shares[best.identity_id] >= self._settings.suspect_probability:
@@ -363,6 +370,31 @@ def catalogue_of(records: Sequence[ProductRecord], default_currency: str) -> Cat
     )
 
 
+def place_name(place: Bin, plates: tuple[int, ...] = ()) -> str:
+    """A bin for people: ``gondola 1, shelf 5, plates 11-12``, or a drawn bin's name.
+
+    Args:
+        place: The bin.
+        plates: Numbers to name instead of all plates of the bin.
+    """
+    numbers = sorted(plates or plate_numbers(place.plate_ids))
+    if place.gondola_id is None or place.shelf_id is None:
+        return place.bin_id
+    name = f"gondola {place.gondola_id}, shelf {place.shelf_id}"
+    if not numbers:
+        return name
+    if len(numbers) == 1:
+        return f"{name}, plate {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{name}, plates {numbers[0]}-{numbers[-1]}"
+    return f"{name}, plates {', '.join(str(number) for number in numbers)}"
+
+
+def plate_numbers(plate_ids: tuple[str, ...]) -> tuple[int, ...]:
+    """The published numbers of plates on their shelf, from ``gondola/shelf/plate``."""
+    return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
+
+
 def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:
     cameras = {b.camera_id for b in layout.bins if b.polygon_px is not None and b.camera_id is not None}
     return {
@@ -373,7 +405,3 @@ def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:
 
 def _moment(timestamp_ns: int) -> datetime:
     return UNIX_EPOCH + timedelta(microseconds=timestamp_ns // 1000)
-
-
-def _verb(kind: Handling) -> str:
-    return "pick" if kind is Handling.PICK else "put-back"

@@ -10,7 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cart.pipeline import HandSeen, InteractionSeen, StoreEvent, StorePipeline, VisitClosed, VisitOpened
+from cart.pipeline import (
+    HandSeen,
+    InteractionSeen,
+    StoreEvent,
+    StorePipeline,
+    VisitClosed,
+    VisitOpened,
+    place_name,
+    plate_numbers,
+)
 from cart.report import (
     CandidateRow,
     HandRow,
@@ -22,9 +31,10 @@ from cart.report import (
     VisitRow,
 )
 from cart.sessions import SessionStatus
+from vision.annotate import Overlay, bin_mark, draw
 from vision.arrays import ImageArray
 from vision.frames import Source, Tick
-from vision.layout import Bin, ProductRecord, StoreLayout
+from vision.layout import ProductRecord, StoreLayout
 
 NANOSECONDS = 1_000_000_000
 SNAPSHOT_PERIOD_S = 0.2
@@ -239,24 +249,35 @@ class Replay:
             self.closed.append(event)
         else:
             if self._snapshots is not None:
-                camera_id = self._best_camera(event)
-                picture = self._snapshots.nearest(event.interaction.time_ns, camera_id)
+                picture = self._moment_picture(event, self._best_camera(event))
                 if picture is not None:
                     self._pictures[len(self.interactions)] = picture
             self.interactions.append(event)
 
     def _best_camera(self, event: InteractionSeen) -> str | None:
-        """The camera a bin is drawn in, or the calibrated one that sees the bin's front nearest to its middle."""
+        """The camera a bin is drawn in, or the calibrated one that shows most of the bin's corners from nearest."""
         place = self.pipeline.layout.bin(event.interaction.bin_id)
         if place.camera_id is not None or place.box is None:
             return place.camera_id
-        best, best_off = None, 1.0
+        best, best_rank = None, (0, 0.0)
         for camera in self.pipeline.layout.cameras:
-            point = camera.image_points(place.box.centre_m[None])[0]
-            off = float(np.abs(point / np.array(camera.resolution_wh) - 0.5).max() * 2)
-            if np.isfinite(off) and off < best_off:
-                best, best_off = camera.camera_id, off
+            corners = camera.image_points(place.box.corners_m)
+            shown = np.isfinite(corners).all(axis=1) & (corners >= 0).all(axis=1)
+            shown &= (corners <= np.array(camera.resolution_wh)).all(axis=1)
+            rank = int(shown.sum()), -float(np.linalg.norm(camera.position_m - place.box.centre_m))
+            if shown.any() and rank > best_rank:
+                best, best_rank = camera.camera_id, rank
         return best
+
+    def _moment_picture(self, event: InteractionSeen, camera_id: str | None) -> ImageArray | None:
+        """What a camera saw at the moment, with the bin drawn in."""
+        assert self._snapshots is not None
+        picture = self._snapshots.nearest(event.interaction.time_ns, camera_id)
+        if picture is None or camera_id is None:
+            return picture
+        height, width = picture.shape[:2]
+        mark = bin_mark(self.pipeline.layout, event.interaction.bin_id, camera_id, (width, height))
+        return picture if mark is None else draw(picture, Overlay(caption=camera_id, bins=(mark,)))
 
     def document(self) -> ReplayDocument:
         """Everything that came of it, for machines."""
@@ -295,7 +316,7 @@ class Replay:
                     t_s=self.seconds(interaction.time_ns),
                     start_s=self.seconds(interaction.start_ns),
                     end_s=self.seconds(interaction.end_ns),
-                    place=place_name(layout.bin(interaction.bin_id), _plate_numbers(interaction.plate_ids)),
+                    place=place_name(layout.bin(interaction.bin_id), plate_numbers(interaction.plate_ids)),
                     product=_product_name(products, interaction.sku),
                     quantity=interaction.quantity,
                     candidates=tuple(
@@ -344,7 +365,7 @@ class Replay:
     def _interaction_entry(self, seen: InteractionSeen) -> InteractionEntry:
         interaction = seen.interaction
         place = self.pipeline.layout.bin(interaction.bin_id)
-        plates = _plate_numbers(interaction.plate_ids or place.plate_ids)
+        plates = plate_numbers(interaction.plate_ids or place.plate_ids)
         return InteractionEntry(
             kind=interaction.kind.value,
             t_s=self._rounded(interaction.time_ns),
@@ -368,26 +389,9 @@ def public_status(closed: VisitClosed) -> str:
     return PUBLIC_STATUS.get(closed.outcome.status, "needs_review")
 
 
-def place_name(place: Bin, plates: tuple[int, ...] = ()) -> str:
-    """A bin for people: ``gondola 1, shelf 5, plates 11-12``, or a drawn bin's name."""
-    numbers = plates or _plate_numbers(place.plate_ids)
-    if place.gondola_id is None or place.shelf_id is None:
-        return place.bin_id
-    name = f"gondola {place.gondola_id}, shelf {place.shelf_id}"
-    if not numbers:
-        return name
-    if len(numbers) == 1:
-        return f"{name}, plate {numbers[0]}"
-    return f"{name}, plates {', '.join(str(number) for number in sorted(numbers))}"
-
-
 def product_names(layout: StoreLayout) -> dict[str, str]:
     """The name of each product of a layout, by sku."""
     return {product.sku: product.name for product in layout.products}
-
-
-def _plate_numbers(plate_ids: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
 
 
 def _product_name(products: dict[str, ProductRecord], sku: str | None) -> str:

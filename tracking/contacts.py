@@ -8,9 +8,11 @@ from scipy.stats import norm
 
 from tracking.types import HandContact, Identities
 from vision.arrays import FloatArray
+from vision.arrival import PictureMemory
 from vision.layout import Bin, StoreLayout, polygon_margins
 
 NANOSECONDS = 1_000_000_000
+HAND_LENGTH_SHARE = 0.108  # of body height (Drillis & Contini, Body Segment Parameters, 1966)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,21 @@ class ContactWatcher:
         self._frames = np.stack([b.box.world_from_box for b in self._boxed if b.box]) if self._boxed else None
         self._sizes = np.stack([b.box.size_m for b in self._boxed if b.box]) if self._boxed else None
         self._open: list[_Open] = []
+        self._last_end_ns: dict[tuple[int, str], int] = {}
 
     @property
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
         """Who has a hand in which bin right now, as (identity_id, bin_id); for drawing."""
         return tuple((c.identity_id, c.bin_id or self._shares(c)[0][0]) for c in self._open)
 
-    def update(self, people: Identities) -> list[HandContact]:
-        """Take everybody's hands at one instant; give the contacts that have ended."""
+    def update(self, people: Identities, pictures: PictureMemory | None = None) -> list[HandContact]:
+        """Take everybody's hands at one instant; give the contacts that have ended.
+
+        Args:
+            people: Everybody and their hands.
+            pictures: The last pictures of the cameras that bins are drawn in, to date a hand's coming by what is seen
+                in its place, where the pose model recognised it late.
+        """
         now_ns = people.timestamp_ns
         if self._boxed:
             self._touch_boxes(people)
@@ -82,7 +91,11 @@ class ContactWatcher:
                     for row, identity_id in enumerate(view.identity_id.tolist()):
                         deepest = np.nanmax(margins[row], initial=-np.inf)
                         if deepest >= 0:
-                            self._touch_drawn(identity_id, a_bin.bin_id, now_ns, float(deepest))
+                            hand_px = view.hands_px[row, int(np.nanargmax(margins[row]))]
+                            came_ns = now_ns
+                            if pictures is not None and not self._is_open(identity_id, a_bin.bin_id):
+                                came_ns = _arrival_ns(pictures, view.camera_id, hand_px, view.xyxy[row], now_ns)
+                            self._touch_drawn(identity_id, a_bin.bin_id, now_ns, float(deepest), came_ns)
         return self._close(now_ns)
 
     def finish(self) -> list[HandContact]:
@@ -118,10 +131,14 @@ class ContactWatcher:
             return None
         return own[int(np.argmin(distances))]
 
-    def _touch_drawn(self, identity_id: int, bin_id: str, now_ns: int, margin_px: float) -> None:
+    def _is_open(self, identity_id: int, bin_id: str) -> bool:
+        return any(c.identity_id == identity_id and c.bin_id == bin_id for c in self._open)
+
+    def _touch_drawn(self, identity_id: int, bin_id: str, now_ns: int, margin_px: float, came_ns: int) -> None:
         contact = next((c for c in self._open if c.identity_id == identity_id and c.bin_id == bin_id), None)
         if contact is None:
-            contact = _Open(identity_id, bin_id, now_ns, now_ns)
+            start_ns = max(came_ns, self._last_end_ns.get((identity_id, bin_id), came_ns))
+            contact = _Open(identity_id, bin_id, start_ns, now_ns)
             self._open.append(contact)
         contact.last_ns = now_ns
         contact.times_ns.append(now_ns)
@@ -134,6 +151,7 @@ class ContactWatcher:
             away_s = float("inf") if now_ns is None else (now_ns - contact.last_ns) / NANOSECONDS
             (ended if away_s > self._settings.gap_s else going).append(contact)
         self._open = going
+        self._last_end_ns |= {(c.identity_id, c.bin_id): c.last_ns for c in ended if c.bin_id}
         return [
             self._contact(contact)
             for contact in ended
@@ -165,6 +183,15 @@ class ContactWatcher:
         depths = np.array(contact.depths)
         deep = np.stack(contact.points)[depths >= np.median(depths)]
         return bin_shares(self._boxed, np.median(deep, axis=0), self._settings)
+
+
+def _arrival_ns(pictures: PictureMemory, camera_id: str, hand_px: FloatArray, xyxy: FloatArray, now_ns: int) -> int:
+    """When a hand came to its place: the hand, or the wrist a hand's length back towards the body, whichever shows."""
+    hand_length_px = HAND_LENGTH_SHARE * float(xyxy[3] - xyxy[1])
+    towards_body = (xyxy[:2] + xyxy[2:]) / 2 - hand_px
+    wrist_px = hand_px + towards_body / max(1.0, float(np.linalg.norm(towards_body))) * hand_length_px
+    arrivals = [pictures.arrival_ns(camera_id, point, hand_length_px / 2) for point in (hand_px, wrist_px)]
+    return min((arrival for arrival in arrivals if arrival is not None), default=now_ns)
 
 
 def bin_shares(

@@ -18,6 +18,7 @@ from tracking.types import (
     Interaction,
     WeightChange,
 )
+from vision.arrival import PictureMemory
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling, ShelfChange
 
@@ -84,8 +85,13 @@ class InteractionWatcher:
         self._weight_changes.extend(weight_changes)
         self._shelf_changes.extend(shelf_changes)
 
-    def see(self, people: Identities) -> list[HandContact]:
-        """Take everybody's place and hands at one instant; give the contacts that have ended."""
+    def see(self, people: Identities, pictures: PictureMemory | None = None) -> list[HandContact]:
+        """Take everybody's place and hands at one instant; give the contacts that have ended.
+
+        Args:
+            people: Everybody at this instant.
+            pictures: The last pictures of cameras that bins are drawn in, as for ``ContactWatcher.update``.
+        """
         now_ns = people.timestamp_ns
         finite = np.isfinite(people.hands_m).all(axis=2)
         for row, side in np.argwhere(finite).tolist():
@@ -100,7 +106,7 @@ class InteractionWatcher:
             self._in_view.popleft()
         while self._recent and self._recent[0].end_ns < oldest_ns:
             self._recent.popleft()
-        ended = self._contacts.update(people)
+        ended = self._contacts.update(people, pictures)
         self._remember(ended)
         return ended
 
