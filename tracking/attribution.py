@@ -186,7 +186,7 @@ def _products(
     # Anything from the lightest to the heaviest, each factor of two as probable as the next.
     broad = 1 / (math.log(settings.heaviest_g / settings.lightest_g) * max(moved_g, settings.lightest_g))
     by_mass: FloatArray = np.where(np.isfinite(fit), (1 - settings.wrong_mass) * fit, 0.0)
-    unknown = np.where(credible, settings.wrong_mass, 1.0) * broad
+    unknown = np.where(np.isnan(mass_g), 1.0, settings.wrong_mass) * broad
     by_mass *= (1 - settings.another_unit) * settings.another_unit ** (units - 1)
     by_mass[:, 0] += np.where(at_place > 0, unknown, np.where(credible, 0.0, unknown))
     joint: FloatArray = prior[:, None] * by_mass

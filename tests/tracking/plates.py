@@ -60,7 +60,7 @@ class Load:
         self.grams = level + noise + wander + drift
 
     def shake(self, begin_s: float, end_s: float, amplitude_g: float) -> "Load":
-        """Somebody walks by: two steps a second, each ringing the shelves at 6 to 12 Hz, every plate on its own gain."""
+        """Somebody walks by: two steps a second, each ringing every plate at its own 6 to 12 Hz and its own gain."""
         rng, p = self.rng, len(self.plates)
         t = np.arange(len(self.grams)) / RATE_HZ
         gain = amplitude_g * rng.lognormal(0, 0.4, p)

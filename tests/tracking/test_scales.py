@@ -235,11 +235,11 @@ def test_light_and_heavy_products_are_found_over_random_noise_and_few_changes_ar
         truth = []
         at_s = 5.0
         while at_s < 55:
-            plate_id = load.plates[rng.integers(len(load.plates))].plate_id
+            plate_id = load.plates[int(rng.integers(len(load.plates)))].plate_id
             delta_g = float(rng.choice([-1, 1]) * rng.uniform(10, 700))
             load.press(plate_id, at_s - 0.6, at_s + 0.1, rng.uniform(20, 230))
             load.put(plate_id, at_s, delta_g, coupling=0.012)
-            load.press(load.plates[rng.integers(len(load.plates))].plate_id, at_s + 1.5, at_s + 2.7, 150)
+            load.press(load.plates[int(rng.integers(len(load.plates)))].plate_id, at_s + 1.5, at_s + 2.7, 150)
             truth.append((at_s, plate_id, delta_g))
             at_s += rng.uniform(4, 7)
         left = changes_of(load)

@@ -1,0 +1,249 @@
+import math
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store_sim.autocheckout import AutoCheckoutSource, read_site
+from tests.tracking.plates import START_NS, a_gondola
+from tracking.attribution import AttributionSettings, explain_weight_change
+from tracking.scales import WeightWatcher
+from tracking.types import HandPoints, Interaction, WeightChange
+from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
+from vision.shelf import Handling
+
+STORE = UUID(int=7)
+STEP_NS = START_NS + 6_000_000_000
+MASSES_G = {"water": 622.0, "crisps": 45.0, "sauce": 318.0, "twin": 319.0, "odd": math.nan, "absurd": 0.17}
+
+
+def a_store(skus: tuple[str | None, ...] = ("water", "crisps", "sauce", "odd", "absurd", None)) -> StoreLayout:
+    """Two shelves of twelve plates; each product stands on two of them."""
+    plates = a_gondola(shelves=2, plates=12)
+    bins = []
+    for shelf in (1, 2):
+        for place, sku in enumerate(skus if shelf == 1 else ("twin", *skus[1:])):
+            own = [p for p in plates if p.shelf_id == shelf and (p.number - 1) // 2 == place]
+            box = Box(own[0].box.world_from_box, own[0].box.size_m * [2, 1, 1])
+            ids = tuple(p.plate_id for p in own)
+            bins.append(Bin(f"1/{shelf}/{2 * place + 1}-{2 * place + 2}", sku, 1, shelf, ids, box))
+    products = tuple(ProductRecord(sku, sku, mass, 100, "USD") for sku, mass in MASSES_G.items())
+    return StoreLayout("test", bins=tuple(bins), plates=tuple(plates), products=products)
+
+
+def a_change(delta_g: float, *plate_ids: str, sigma_g: float = 1.0, active_s: float = 0.6) -> WeightChange:
+    active_ns = round(active_s * 1e9)
+    return WeightChange(
+        plate_ids or ("1/1/1",),
+        delta_g,
+        sigma_g,
+        STEP_NS - active_ns // 2,
+        STEP_NS,
+        STEP_NS + active_ns // 2,
+        np.zeros(0, np.int64),
+        np.zeros(0),
+    )
+
+
+def a_hand(plate: Plate, away_m: float = 0.0, person: int = 1, at_s: float = 0.0) -> tuple[float, int, list[float]]:
+    """A hand in front of a plate, so many metres from its space."""
+    centre = plate.box.centre_m
+    return (at_s, person, [centre[0], -away_m if away_m else centre[1], centre[2]])
+
+
+def hands(*points: tuple[float, int, list[float]]) -> HandPoints:
+    rows = sorted(points)
+    return HandPoints(
+        np.array([STEP_NS + round(at_s * 1e9) for at_s, _, _ in rows], np.int64),
+        np.array([person for _, person, _ in rows], np.int64),
+        np.array([where for _, _, where in rows], float).reshape(-1, 3),
+    )
+
+
+def explain(change: WeightChange, seen: HandPoints | None = None, layout: StoreLayout | None = None) -> Interaction:
+    layout = layout or a_store()
+    if seen is None:
+        plate = next(p for p in layout.plates if p.plate_id == change.plate_ids[0])
+        seen = hands(a_hand(plate))
+    interaction = explain_weight_change(change, layout, seen, STORE)
+    assert interaction is not None
+    return interaction
+
+
+def test_the_product_on_the_plate_taken_by_the_hand_there() -> None:
+    interaction = explain(a_change(-623))
+    assert (interaction.kind, interaction.bin_id) == (Handling.PICK, "1/1/1-2")
+    assert (interaction.sku, interaction.quantity, interaction.plate_ids) == ("water", 1, ("1/1/1",))
+    best = interaction.candidates[0]
+    assert (best.identity_id, best.sku, best.quantity) == (1, "water", 1)
+    assert best.probability > 0.95
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_several_units_in_one_grip(count: int) -> None:
+    interaction = explain(a_change(-45.0 * count, "1/1/3"))
+    assert (interaction.sku, interaction.quantity) == ("crisps", count)
+    assert interaction.candidates[0].quantity == count
+
+
+def test_a_change_that_fits_nothing_is_not_certain_of_anything() -> None:
+    interaction = explain(a_change(-155, "1/1/1"))
+    assert max((c.probability for c in interaction.candidates if c.sku == "water"), default=0.0) < 0.6
+    assert any(c.sku is None for c in interaction.candidates)
+
+
+def test_a_product_of_equal_mass_stays_possible_near_by_and_not_far_away() -> None:
+    layout = a_store(("sauce", "twin", "crisps", "odd", "absurd", None))
+    shares = {c.sku: c.probability for c in explain(a_change(-318.5, "1/1/2"), layout=layout).candidates}
+    assert shares["sauce"] > 0.8
+    assert 0.01 < shares["twin"] < 0.2
+    assert "twin" not in {c.sku for c in explain(a_change(-318.5, "1/1/6")).candidates[:1]}
+
+
+def test_a_put_back_at_the_wrong_place_is_named_by_its_mass() -> None:
+    interaction = explain(a_change(622, "1/1/3"))
+    assert interaction.kind is Handling.PUT_BACK
+    assert (interaction.sku, interaction.bin_id) == ("water", "1/1/3-4")
+
+
+def test_a_product_of_unknown_mass_is_believed_where_it_stands() -> None:
+    interaction = explain(a_change(-200, "1/1/8"))
+    assert (interaction.sku, interaction.bin_id) == ("odd", "1/1/7-8")
+    assert interaction.candidates[0].probability < 0.98
+
+
+def test_a_published_mass_that_is_absurd_fits_nothing_but_is_not_excluded() -> None:
+    interaction = explain(a_change(-200, "1/1/9"))
+    assert interaction.candidates[0].probability < 0.8
+
+
+def test_plates_that_nothing_is_planned_for_still_give_an_interaction() -> None:
+    interaction = explain(a_change(-200, "1/1/12"))
+    assert interaction.bin_id == "1/1/11-12"
+
+
+def test_a_barcode_that_the_catalogue_lacks_has_an_unknown_mass() -> None:
+    layout = a_store(("new", "crisps", "sauce", "odd", "absurd", None))
+    assert explain(a_change(-200, "1/1/1"), layout=layout).sku == "new"
+
+
+def test_a_change_below_every_product_there_is_none() -> None:
+    layout = a_store(("water", "sauce", "water", "sauce", "twin", None))
+    near = hands(a_hand(layout.plates[0]))
+    assert explain_weight_change(a_change(-9), layout, near, STORE) is None
+    assert explain_weight_change(a_change(-30, sigma_g=12), layout, near, STORE) is None
+
+
+def test_plates_that_the_layout_lacks_give_nothing() -> None:
+    assert explain_weight_change(a_change(-600, "9/9/9"), a_store(), hands(), STORE) is None
+
+
+def test_nobody_in_view_leaves_the_product_and_no_candidate() -> None:
+    interaction = explain(a_change(-623), hands())
+    assert interaction.sku == "water"
+    assert interaction.candidates == ()
+
+
+def test_the_nearer_hand_is_more_probable() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), hands(a_hand(plate, 0.05, 1), a_hand(plate, 0.3, 2)))
+    shares = {c.identity_id: c.probability for c in interaction.candidates if c.sku == "water"}
+    assert shares[1] > 0.9
+    assert shares.get(2, 0.0) < 0.05
+
+
+def test_two_hands_at_the_plate_leave_it_open() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), hands(a_hand(plate, 0.02, 1), a_hand(plate, 0.03, 2)))
+    first, second = (c.probability for c in interaction.candidates[:2])
+    assert first < 0.6
+    assert second > 0.4
+
+
+def test_a_hand_far_away_took_nothing() -> None:
+    plate = a_store().plates[0]
+    assert sum(c.probability for c in explain(a_change(-623), hands(a_hand(plate, 0.8))).candidates) < 0.01
+
+
+def test_a_hand_unseen_at_the_step_is_still_the_nearest_in_time() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), hands(a_hand(plate, 0.05, at_s=-0.8), a_hand(plate, 0.5, at_s=1.2)))
+    assert interaction.candidates[0].probability > 0.9
+    late = explain(a_change(-623), hands(a_hand(plate, 0.05, at_s=4.0)))
+    assert late.candidates == ()
+
+
+def test_a_long_contact_is_cut_to_four_seconds_around_the_step() -> None:
+    interaction = explain(a_change(-623, active_s=12.0))
+    assert interaction.end_ns - interaction.start_ns <= 4_000_000_000
+    assert interaction.start_ns <= interaction.time_ns <= interaction.end_ns
+
+
+def test_a_replay_gives_the_same_id_and_another_moment_another() -> None:
+    assert explain(a_change(-623)).interaction_id == explain(a_change(-623)).interaction_id
+    assert explain(a_change(-623)).interaction_id != explain(a_change(-623, active_s=0.8)).interaction_id
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    delta_g=st.floats(-6000, 6000),
+    sigma_g=st.floats(0.1, 500),
+    plates=st.lists(st.integers(1, 12), min_size=1, max_size=3, unique=True),
+    seen=st.lists(
+        st.tuples(st.floats(-5, 5), st.integers(1, 4), st.lists(st.floats(-1, 4), min_size=3, max_size=3)), max_size=12
+    ),
+)
+def test_probabilities_are_sorted_and_sum_to_one_at_most(
+    delta_g: float, sigma_g: float, plates: list[int], seen: list[tuple[float, int, list[float]]]
+) -> None:
+    change = a_change(delta_g, *(f"1/1/{n}" for n in plates), sigma_g=sigma_g)
+    interaction = explain_weight_change(change, a_store(), hands(*seen), STORE)
+    if interaction is None:
+        assert abs(delta_g) < 3 * sigma_g + max(MASSES_G["water"], 10)
+        return
+    shares = [c.probability for c in interaction.candidates]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1 + 1e-9
+    assert all(c.identity_id in {person for _, person, _ in seen} for c in interaction.candidates)
+
+
+def test_settings_are_used() -> None:
+    plate = a_store().plates[0]
+    seen = hands(a_hand(plate))
+    doubting = AttributionSettings(nobody=1.0)
+    interaction = explain_weight_change(a_change(-623), a_store(), seen, STORE, doubting)
+    assert interaction is not None
+    assert interaction.candidates[0].probability == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_real_visit_gives_the_bottle_to_its_shopper(shared: Path) -> None:
+    nanostore = shared / "nanostore"
+    layout = read_site(nanostore / "site")
+    source = AutoCheckoutSource(nanostore / "BENCHMARK-1", layout.plates)
+    watcher = WeightWatcher(layout.plates)
+    changes: list[WeightChange] = []
+    names: list[str] = []
+    rows: list[tuple[int, int, list[float]]] = []
+    for tick in source:
+        for block in tick.scales:
+            changes += watcher.update(block)
+        if tick.bodies is not None:
+            for name, wrists in zip(tick.bodies.target_id, tick.bodies.joints_m[:, -2:], strict=True):
+                if name not in names:
+                    names.append(name)
+                rows += [(tick.timestamp_ns, names.index(name), w.tolist()) for w in wrists if np.isfinite(w).all()]
+    changes += watcher.finish()
+    seen = HandPoints(
+        np.array([t for t, _, _ in rows]), np.array([n for _, n, _ in rows]), np.array([w for _, _, w in rows])
+    )
+    found = [explain_weight_change(change, layout, seen, STORE) for change in changes]
+    (interaction,) = [i for i in found if i is not None]
+    assert (interaction.kind, interaction.sku, interaction.quantity) == (Handling.PICK, "071142008582", 1)
+    assert interaction.plate_ids == ("1/5/11",)
+    best = interaction.candidates[0]
+    assert names[best.identity_id] == "3325379692103139202"
+    assert (best.sku, best.quantity) == ("071142008582", 1)
+    assert best.probability >= 0.95
