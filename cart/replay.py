@@ -31,6 +31,7 @@ from cart.report import (
     VisitRow,
 )
 from cart.sessions import SessionStatus
+from tracking.types import Interaction
 from vision.annotate import Overlay, bin_mark, draw
 from vision.arrays import ImageArray
 from vision.frames import Source, Tick
@@ -39,6 +40,7 @@ from vision.layout import ProductRecord, StoreLayout
 NANOSECONDS = 1_000_000_000
 SNAPSHOT_PERIOD_S = 0.2
 SNAPSHOTS_KEPT_S = 15.0
+LONGEST_SPAN_MS = 3_999  # 4 s is the longest allowed, and the difference of two rounded numbers must not exceed it
 
 # What the four published words do not cover needs a person as much as an unsure cart does.
 PUBLIC_STATUS = {
@@ -358,6 +360,15 @@ class Replay:
     def _rounded(self, timestamp_ns: int) -> float:
         return round(self.seconds(timestamp_ns), 3)
 
+    def _span_s(self, interaction: Interaction) -> tuple[float, float, float]:
+        """Start, moment and end in seconds; a span that is too long is cut where it is farther from the moment."""
+        start, moment, end = (
+            round(self.seconds(t) * 1000) for t in (interaction.start_ns, interaction.time_ns, interaction.end_ns)
+        )
+        start = max(start, min(moment, end - LONGEST_SPAN_MS))
+        end = min(end, start + LONGEST_SPAN_MS)
+        return start / 1000, moment / 1000, end / 1000
+
     def _notices(self) -> list[NoticeRow]:
         rows = [NoticeRow(n.stream, n.code, n.message) for n in self._source.notices]
         return rows + [NoticeRow("site", "layout", message) for message in self.pipeline.layout.notices]
@@ -421,6 +432,6 @@ def _receipt_row(closed: VisitClosed) -> ReceiptRow:
         total_minor=receipt.total_minor,
         lines=tuple(ReceiptLineRow(line.name, line.sku, line.quantity, line.amount_minor) for line in receipt.lines),
         number="" if receipt.receipt_number is None else str(receipt.receipt_number),
-        tax_minor=receipt.tax_minor,
+        tax_minor=receipt.tax_minor or None,  # a line that says 0.00 says nothing
         reasons=tuple(flag.reason for flag in closed.outcome.flags),
     )
