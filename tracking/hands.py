@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
-from vision.arrays import FloatArray, check_shape
+from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 from vision.cameras import Camera, nearest_to_rays, ray_distances
 
 MAX_MISS_M = 0.15
@@ -22,6 +21,15 @@ WRIST_SIGMA_M = 0.05
 
 PIXEL_SIGMA = 2.0
 """What calibration and the model's grid add, pixels."""
+
+STRANGER = 9.0
+"""Cost of a ray that belongs to no hand, in squared standard deviations: at three a ray is rather a stranger."""
+
+SAME_HAND_M = 0.05
+"""Points nearer than this are one hand: both wrists of a key-point model have settled on it."""
+
+SHORTLIST = 16
+"""So many of the best places are tried together with a second one."""
 
 MIN_SINE = 0.34
 """Rays that meet at less than 20 degrees place a hand three times worse along them than across them: not at all."""
@@ -47,24 +55,35 @@ class HandView:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ray:
-    view: int
-    side: int
+class _Rays:
+    """All rays through hands, one row each."""
+
+    view: IntArray
+    side: IntArray
     origin: FloatArray
     direction: FloatArray
-    sigma_m: float
-    sigma_rad: float
+    sigma_m: FloatArray
+    sigma_rad: FloatArray
 
-    def sigma_at(self, distance_m: float) -> float:
-        return float(np.hypot(self.sigma_m, self.sigma_rad * distance_m))
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def misses(self, points_m: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Distances of points, shape (p, 3), from all rays, and their expected errors: both (p, r), metres."""
+        offsets = points_m[:, None] - self.origin
+        along = np.einsum("pri,ri->pr", offsets, self.direction)
+        away = np.linalg.norm(offsets - along[:, :, None] * self.direction, axis=2)
+        sigmas = np.hypot(self.sigma_m, self.sigma_rad * np.linalg.norm(offsets, axis=2))
+        return np.asarray(np.where(along > 0, away, np.inf)), np.asarray(sigmas)
 
 
 def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Place one person's hands in the world.
 
-    A pose model confuses left and right from behind, so hands are matched between cameras by geometry alone: the pairs
-    of rays that meet best, most surely and within reach are taken first, then further cameras that agree are added. The
-    point minimises the ray distances weighted by their expected error.
+    A pose model confuses left and right from behind, so hands are matched between cameras by geometry alone. Every two
+    rays that meet within reach propose a place; the one or two places that together explain the rays of all cameras
+    best are taken, where no camera shows one hand twice. Each point minimises the distances of its rays weighted by
+    their expected error.
 
     Args:
         views: The person in each camera that sees them.
@@ -76,75 +95,121 @@ def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatA
     """
     hands_m, miss_m = np.full((2, 3), np.nan), np.full(2, np.nan)
     rays = _rays(views)
-    pairs = []
-    for a, b in combinations(rays, 2):
-        if a.view == b.view or np.linalg.norm(np.cross(a.direction, b.direction)) < MIN_SINE:
-            continue
-        point, miss, cost = _meet([a, b])
-        if miss <= MAX_MISS_M and _reachable(point, stands_m):
-            pairs.append((cost, a, b))
-    pairs.sort(key=lambda pair: pair[0])
-    used: set[tuple[int, int]] = set()
-    found: list[tuple[FloatArray, float, int]] = []
-    for _, a, b in pairs:
-        if len(found) == 2:
-            break
-        if (a.view, a.side) in used or (b.view, b.side) in used:
-            continue
-        group = [a, b]
-        for ray in rays:
-            if (ray.view, ray.side) in used or any(ray.view == other.view for other in group):
-                continue
-            _, miss, _ = _meet([*group, ray])
-            if miss <= MAX_MISS_M:
-                group.append(ray)
-        point, miss, _ = _meet(group)
-        if found and np.linalg.norm(point - found[0][0]) < 0.05:
-            continue
-        used |= {(ray.view, ray.side) for ray in group}
-        found.append((point, miss, sum(1 if ray.side == 0 else -1 for ray in group)))
-    if len(found) == 2 and found[0][2] < found[1][2]:
-        found.reverse()
-    elif len(found) == 1 and found[0][2] < 0:
-        found.insert(0, (np.full(3, np.nan), float("nan"), 0))
-    for row, (point, miss, _) in enumerate(found):
+    proposed = _proposals(rays, stands_m)
+    if not len(proposed):
+        return hands_m, miss_m
+    found = []
+    for group in _explanation(rays, proposed, len(views)):
+        hand = _meet(rays, group, stands_m)
+        if hand is not None:
+            found.append((*hand, int(np.where(rays.side[group] == 0, 1, -1).sum())))
+    if len(found) == 2 and np.linalg.norm(found[0][0] - found[1][0]) < SAME_HAND_M:
+        found.pop()
+    if len(found) == 2:
+        found.sort(key=lambda hand: -hand[2])
+    for row, (point, miss, votes) in enumerate(found):
+        row = 1 if len(found) == 1 and votes < 0 else row
         hands_m[row], miss_m[row] = point, miss
     return hands_m, miss_m
 
 
-def _rays(views: Sequence[HandView]) -> list[_Ray]:
-    rays = []
+def _rays(views: Sequence[HandView]) -> _Rays:
+    rows = []
     for index, view in enumerate(views):
-        origin = view.camera.position_m
         directions = view.camera.ray_directions(view.hands_px)
-        focal_px = float(view.camera.intrinsics[0, 0])
+        sigma_rad = PIXEL_SIGMA / float(view.camera.intrinsics[0, 0])
+        origin = view.camera.position_m
         for side in (0, 1):
             if np.isfinite(directions[side]).all() and view.score[side] > 0:
                 sigma_m = WRIST_SIGMA_M / float(view.score[side])
-                rays.append(_Ray(index, side, origin, directions[side], sigma_m, PIXEL_SIGMA / focal_px))
-    return rays
+                rows.append((index, side, *origin, *directions[side], sigma_m, sigma_rad))
+    table = np.array(rows, float).reshape(-1, 10)
+    return _Rays(
+        table[:, 0].astype(np.int64),
+        table[:, 1].astype(np.int64),
+        table[:, 2:5],
+        table[:, 5:8],
+        table[:, 8],
+        table[:, 9],
+    )
 
 
-def _meet(rays: Sequence[_Ray]) -> tuple[FloatArray, float, float]:
-    """Best common point of rays, the largest gap between them in metres, and how badly they fit (lower is better)."""
-    origins = np.stack([ray.origin for ray in rays])
-    directions = np.stack([ray.direction for ray in rays])
-    point = nearest_to_rays(origins, directions)
-    if not np.isfinite(point).all():
-        return point, float("inf"), float("inf")
-    sigmas = np.array([ray.sigma_at(float(np.linalg.norm(point - ray.origin))) for ray in rays])
-    point = nearest_to_rays(origins, directions, 1 / sigmas**2)
-    if not np.isfinite(point).all():
-        return point, float("inf"), float("inf")
-    misses = ray_distances(point, origins, directions)
-    projectors = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    information = (projectors / sigmas[:, None, None] ** 2).sum(axis=0)
-    spread = float(np.trace(np.linalg.inv(information)))
-    cost = float(((misses / sigmas) ** 2).sum() + np.log(spread))
-    return point, float(misses.sum() * 2 / len(rays)), cost
+def _proposals(rays: _Rays, stands_m: FloatArray) -> FloatArray:
+    """Where two rays of different cameras meet, well across each other and within reach: shape (p, 3), metres."""
+    first, second = np.triu_indices(len(rays), 1)
+    cosine = np.einsum("pi,pi->p", rays.direction[first], rays.direction[second])
+    across = (rays.view[first] != rays.view[second]) & (1 - cosine**2 >= MIN_SINE**2)
+    first, second, cosine = first[across], second[across], cosine[across]
+    # Nearest points of two lines (Hartley & Sturm, "Triangulation", 1997): along the first, along the second.
+    apart = rays.origin[second] - rays.origin[first]
+    on_first = np.einsum("pi,pi->p", apart, rays.direction[first])
+    on_second = np.einsum("pi,pi->p", apart, rays.direction[second])
+    along_first = (on_first - cosine * on_second) / (1 - cosine**2)
+    along_second = (cosine * on_first - on_second) / (1 - cosine**2)
+    a = rays.origin[first] + along_first[:, None] * rays.direction[first]
+    b = rays.origin[second] + along_second[:, None] * rays.direction[second]
+    share = np.hypot(rays.sigma_m[first], rays.sigma_rad[first] * along_first) ** 2
+    share = share / (share + np.hypot(rays.sigma_m[second], rays.sigma_rad[second] * along_second) ** 2)
+    points = a + share[:, None] * (b - a)
+    meet = (along_first > 0) & (along_second > 0) & (np.linalg.norm(b - a, axis=1) <= MAX_MISS_M)
+    return np.asarray(points[meet & _reachable(points, stands_m)])
 
 
-def _reachable(point_m: FloatArray, stands_m: FloatArray) -> bool:
-    if not -0.1 < point_m[2] < 2.4:
-        return False
-    return not np.isfinite(stands_m).all() or bool(np.linalg.norm(point_m[:2] - stands_m) < REACH_M)
+def _explanation(rays: _Rays, points_m: FloatArray, views: int) -> list[IntArray]:
+    """Choose the one or two places, shape (p, 3), that explain the rays best, and say which rays are of each."""
+    away, sigmas = rays.misses(points_m)
+    cost = np.where(away <= MAX_MISS_M, np.minimum((away / sigmas) ** 2, STRANGER), STRANGER)
+    table = np.full((len(points_m), views, 2), STRANGER)
+    table[:, rays.view, rays.side] = cost
+    alone = table.min(axis=2).sum(axis=1)
+    best = np.argsort(alone, kind="stable")[:SHORTLIST]
+    # For two hands: a camera's left is of the one and its right of the other, or the other way round.
+    crossed = np.stack(
+        [
+            table[best, None, :, 0] + table[None, :, :, 1],
+            table[best, None, :, 1] + table[None, :, :, 0],
+        ]
+    )
+    together = crossed.min(axis=0).sum(axis=2)
+    near = np.linalg.norm(points_m[best][:, None] - points_m[None], axis=2) < SAME_HAND_M
+    together[near] = np.inf
+    i, j = np.unravel_index(int(together.argmin()), together.shape)
+    groups: tuple[list[int], list[int]] = ([], [])
+    # A second hand is worth it only where it explains two rays more; one ray places nothing.
+    pair_helps = together[i, j] < alone[best[0]] + (views - 1) * STRANGER
+    flipped = crossed[1, i, j] < crossed[0, i, j]
+    for ray, (view, side) in enumerate(zip(rays.view.tolist(), rays.side.tolist(), strict=True)):
+        if pair_helps:
+            which = side ^ int(flipped[view])
+            if table[(best[i], j)[which], view, side] < STRANGER:
+                groups[which].append(ray)
+        elif table[best[0], view, side] < STRANGER and side == int(table[best[0], view].argmin()):
+            groups[0].append(ray)
+    return [np.array(group, np.int64) for group in groups if len(group) >= 2]
+
+
+def _meet(rays: _Rays, group: IntArray, stands_m: FloatArray) -> tuple[FloatArray, float] | None:
+    """Best common point of some rays and how far they miss it, metres; None where they do not meet within reach."""
+    while len(group) >= 2:
+        origins, directions = rays.origin[group], rays.direction[group]
+        point = nearest_to_rays(origins, directions)
+        if not np.isfinite(point).all():
+            return None
+        sigmas = np.hypot(rays.sigma_m[group], rays.sigma_rad[group] * np.linalg.norm(point - origins, axis=1))
+        point = nearest_to_rays(origins, directions, 1 / sigmas**2)
+        if not np.isfinite(point).all():
+            return None
+        misses = ray_distances(point, origins, directions)
+        miss = float(misses.sum() * 2 / len(group))
+        if miss <= MAX_MISS_M:
+            return (point, miss) if _reachable(point[None], stands_m)[0] else None
+        group = np.delete(group, int((misses / sigmas).argmax()))
+    return None
+
+
+def _reachable(points_m: FloatArray, stands_m: FloatArray) -> BoolArray:
+    """Which points, shape (p, 3), may be hands of somebody who stands there."""
+    reachable = (points_m[:, 2] > -0.1) & (points_m[:, 2] < 2.4)
+    if np.isfinite(stands_m).all():
+        reachable &= np.linalg.norm(points_m[:, :2] - stands_m, axis=1) < REACH_M
+    return np.asarray(reachable)
