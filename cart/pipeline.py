@@ -42,11 +42,13 @@ class PipelineSettings:
         suspect_probability: Whoever may have taken something with at least this probability is not charged before a
             person has looked.
         settle_s: A visit is charged this long after it ended, when scales have settled and late messages have come.
+        remembered_s: Evidence that comes later than that still finds whose visit it was for so long.
     """
 
     charge_probability: float = 0.9
     suspect_probability: float = 0.1
     settle_s: float = 5.0
+    remembered_s: float = 120.0
 
     def __post_init__(self) -> None:
         if not 0 < self.suspect_probability <= self.charge_probability <= 1:
@@ -170,6 +172,7 @@ class StorePipeline:
         self._visit_watcher = VisitWatcher(layout)
         self._visits: dict[int, _Visit] = {}
         self._leaving: list[_Visit] = []
+        self._charged: dict[int, _Visit] = {}
         self._visit_count = 0
         self._now_ns = 0
 
@@ -209,7 +212,7 @@ class StorePipeline:
         if tick.bodies is not None or (tick.frames and self._bodies is None):
             events += self._follow()
         for interaction in self._interactions.judge(self._now_ns):
-            events.append(self._record(interaction))
+            events.append(self.record(interaction))
         settled_ns = self._now_ns - int(self._settings.settle_s * NANOSECONDS)
         events += self._close([v for v in self._leaving if v.ending and v.ending.last_seen_ns <= settled_ns])
         return events
@@ -221,7 +224,7 @@ class StorePipeline:
         self._interactions.add(changes, shelf_changes)
         contacts, interactions = self._interactions.finish()
         events = self._hands(contacts)
-        events += [self._record(interaction) for interaction in interactions]
+        events += [self.record(interaction) for interaction in interactions]
         self._end_visits(self._visit_watcher.finish())
         events += self._close(list(self._leaving))
         return events
@@ -232,6 +235,8 @@ class StorePipeline:
         self.detections = ()
         if tick.bodies is not None:
             if self._bodies is None:
+                # The outside tracker counts from 1 as well: whoever the cameras followed until now ends here.
+                self._end_visits(self._visit_watcher.finish())
                 self._bodies = BodyIdentities(self.layout)
             self.people = self._bodies.update(tick.bodies)
         if tick.frames and self._detector is not None:
@@ -284,10 +289,14 @@ class StorePipeline:
             visit.ending = end
             self._leaving.append(visit)
 
-    def _record(self, interaction: Interaction) -> InteractionSeen:
-        """Put an interaction into the cart it most probably belongs to, and say who cannot be charged on it."""
+    def record(self, interaction: Interaction) -> InteractionSeen:
+        """Put an interaction into the cart it most probably belongs to, and say who cannot be charged on it.
+
+        A visit that is already charged stays as it is; its flag is kept for whoever looks at it.
+        """
+        visits = {c.identity_id: self._visit_of(c.identity_id) for c in interaction.candidates}
         shoppers = tuple(
-            self._visits[c.identity_id].shopper if c.identity_id in self._visits else f"person-{c.identity_id}"
+            f"person-{c.identity_id}" if (visit := visits[c.identity_id]) is None else visit.shopper
             for c in interaction.candidates
         )
         moment = _moment(interaction.time_ns)
@@ -295,12 +304,13 @@ class StorePipeline:
         for candidate in interaction.candidates:
             shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + candidate.probability
         best = interaction.candidates[0] if interaction.candidates else None
+        open_visit = None if best is None else self._visits.get(best.identity_id)
         sure = best is not None and best.sku is not None and best.probability >= self._settings.charge_probability
         for identity_id, share in shares.items():
-            visit = self._visits.get(identity_id)
+            visit = visits[identity_id]
             if visit is None or share < self._settings.suspect_probability:
                 continue
-            if sure and best is not None and identity_id == best.identity_id:
+            if sure and visit is open_visit:
                 continue
             verb = "taken from" if interaction.kind is Handling.PICK else "put back at"
             reason = f"Something was {verb} {place_name(self.layout.bin(interaction.bin_id))}: {share:.0%} sure that "
@@ -310,26 +320,35 @@ class StorePipeline:
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
         recorded_for = None
-        if best is not None and best.sku is not None and shares[best.identity_id] >= self._settings.suspect_probability:
-            visit = self._visits.get(best.identity_id)
-            if visit is not None and visit in [*self._leaving, *self._visits.values()]:
-                sign = 1 if interaction.kind is Handling.PICK else -1
-                self._checkout.record(
-                    CartEvent(
-                        uuid5(interaction.interaction_id, visit.shopper),
-                        visit.session.session_id,
-                        moment,
-                        best.sku,
-                        sign * best.quantity,
-                        interaction.interaction_id,
-                        best.probability,
-                    )
+        if (
+            best is not None
+            and best.sku is not None
+            and open_visit is not None
+            and shares[best.identity_id] >= self._settings.suspect_probability
+        ):
+            sign = 1 if interaction.kind is Handling.PICK else -1
+            self._checkout.record(
+                CartEvent(
+                    uuid5(interaction.interaction_id, open_visit.shopper),
+                    open_visit.session.session_id,
+                    moment,
+                    best.sku,
+                    sign * best.quantity,
+                    interaction.interaction_id,
+                    best.probability,
                 )
-                recorded_for = visit.shopper
+            )
+            recorded_for = open_visit.shopper
         return InteractionSeen(interaction, shoppers, recorded_for, sure)
+
+    def _visit_of(self, identity_id: int) -> _Visit | None:
+        """The visit of an identity, also one that was charged a short while ago."""
+        return self._visits.get(identity_id) or self._charged.get(identity_id)
 
     def _close(self, visits: Sequence[_Visit]) -> list[StoreEvent]:
         events: list[StoreEvent] = []
+        oldest_ns = self._now_ns - int(self._settings.remembered_s * NANOSECONDS)
+        self._charged = {k: v for k, v in self._charged.items() if v.ending and v.ending.last_seen_ns > oldest_ns}
         for visit in visits:
             assert visit.ending is not None
             self._leaving.remove(visit)
@@ -337,6 +356,7 @@ class StorePipeline:
                 del self._visits[visit.identity_id]
             left_ns = visit.ending.last_seen_ns
             outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
+            self._charged[visit.identity_id] = visit
             events.append(VisitClosed(visit.shopper, visit.entered_ns, left_ns, visit.ending.leaving, outcome))
         return events
 

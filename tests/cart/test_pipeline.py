@@ -1,0 +1,466 @@
+"""Tests of cart.pipeline."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cart.payments import FakeGateway
+from cart.pipeline import (
+    HandSeen,
+    InteractionSeen,
+    PipelineSettings,
+    StoreEvent,
+    StorePipeline,
+    VisitClosed,
+    VisitOpened,
+    catalogue_of,
+)
+from cart.sessions import SessionStatus
+from store_sim.shop import demo_shop
+from tests.cart.shopfloor import (
+    LAYOUT,
+    PRICES,
+    SECOND,
+    SKUS,
+    START_NS,
+    Oracle,
+    Touch,
+    make_checkout,
+    make_pipeline,
+    play,
+    units_g,
+)
+from tracking.types import Candidate, Interaction
+from tracking.visits import Leaving
+from vision.frames import Frame, Tick, TrackedBodies
+from vision.layout import ProductRecord, StoreLayout, View
+from vision.shelf import Handling
+
+BIN = LAYOUT.bins[4].bin_id  # any bin whose product has a price
+SKU = LAYOUT.bins[4].sku or ""
+OTHER = LAYOUT.bins[8].bin_id
+
+
+def events_of(pipeline: StorePipeline, ticks: Sequence[Tick]) -> list[StoreEvent]:
+    events = [event for tick in ticks for event in pipeline.step(tick)]
+    return events + pipeline.finish()
+
+
+def closed(events: Sequence[StoreEvent]) -> dict[str, VisitClosed]:
+    found = [event for event in events if isinstance(event, VisitClosed)]
+    assert len({event.shopper for event in found}) == len(found)
+    return {event.shopper: event for event in found}
+
+
+def seen(events: Sequence[StoreEvent]) -> list[InteractionSeen]:
+    return [event for event in events if isinstance(event, InteractionSeen)]
+
+
+def lines(visit: VisitClosed) -> dict[str, int]:
+    return {line.sku: line.quantity for line in visit.outcome.receipt.lines}
+
+
+def interaction(
+    *candidates: Candidate, kind: Handling = Handling.PICK, number: int = 1, at_s: float = 0.0, bin_id: str = BIN
+) -> Interaction:
+    time_ns = START_NS + round(at_s * SECOND)
+    best = candidates[0] if candidates else None
+    return Interaction(
+        UUID(int=number),
+        kind,
+        bin_id,
+        (),
+        None if best is None else best.sku,
+        1 if best is None else best.quantity,
+        time_ns,
+        time_ns,
+        time_ns,
+        candidates,
+    )
+
+
+def peopled(
+    *names: str,
+    settings: PipelineSettings | None = None,
+    without_account: Sequence[str] = (),
+    gateway: FakeGateway | None = None,
+) -> StorePipeline:
+    """A store with these people in it; the first has identity 1."""
+    pipeline = make_pipeline(settings=settings, without_account=without_account, gateway=gateway)
+    for tick in play([], 0.2, shoppers=names, scales=False):
+        pipeline.step(tick)
+    return pipeline
+
+
+def test_a_sure_pick_is_charged_once() -> None:
+    gateway = FakeGateway()
+    pipeline = make_pipeline(gateway=gateway)
+    events = events_of(pipeline, list(play([Touch("ada", BIN, 6.0, units_g(BIN, -1))], 10.0)))
+    assert [type(event) for event in events if not isinstance(event, HandSeen)] == [
+        VisitOpened,
+        InteractionSeen,
+        VisitClosed,
+    ]
+    (pick,) = seen(events)
+    assert (pick.recorded_for, pick.sure, pick.shoppers[0]) == ("ada", True, "ada")
+    visit = closed(events)["ada"]
+    assert visit.outcome.status is SessionStatus.CHARGED
+    assert lines(visit) == {SKU: 1}
+    assert visit.outcome.receipt.total_minor == PRICES[SKU]
+    assert [payment.request.amount_minor for payment in gateway.payments] == [PRICES[SKU]]
+    assert pipeline.finish() == []
+    assert gateway.captured_minor("EUR") == PRICES[SKU]
+
+
+def test_the_live_cart_and_hands_can_be_seen_while_it_happens() -> None:
+    pipeline = make_pipeline()
+    carts, hands = [], set()
+    for tick in play([Touch("ada", BIN, 6.0, units_g(BIN, -2))], 11.0):
+        pipeline.step(tick)
+        carts.append(pipeline.carts())
+        hands.update(pipeline.open_contacts)
+    assert (carts[20][0].shopper, carts[20][0].lines) == ("ada", ())
+    assert carts[-1][0].lines == ((SKU, 2),)
+    assert hands == {(1, BIN)}
+    assert pipeline.shopper(1) == "ada"
+    assert pipeline.shopper(2) is None
+
+
+def test_a_hand_in_a_bin_is_told_with_its_owner() -> None:
+    events = events_of(make_pipeline(), list(play([Touch("ada", BIN, 6.0)], 9.0)))
+    (hand,) = [event for event in events if isinstance(event, HandSeen)]
+    assert (hand.shopper, hand.contact.bin_id) == ("ada", BIN)
+    assert hand.contact.start_ns == pytest.approx(START_NS + 5.0 * SECOND, abs=0.1 * SECOND)
+    assert hand.contact.end_ns == pytest.approx(START_NS + 7.0 * SECOND, abs=0.1 * SECOND)
+    assert seen(events) == []
+    assert closed(events)["ada"].outcome.status is SessionStatus.EMPTY
+
+
+def test_two_hands_at_one_item_send_both_to_review_and_charge_nobody() -> None:
+    gateway = FakeGateway()
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ben", BIN, 6.0)]
+    events = events_of(make_pipeline(gateway=gateway), list(play(touches, 10.0, shoppers=["ada", "ben", "cleo"])))
+    (pick,) = seen(events)
+    assert not pick.sure
+    assert {"ada", "ben"} == set(pick.shoppers[:2])
+    visits = closed(events)
+    assert {name: visit.outcome.status.value for name, visit in visits.items()} == {
+        "ada": "needs_review",
+        "ben": "needs_review",
+        "cleo": "empty",
+    }
+    assert gateway.payments == ()
+    assert all(visits[name].outcome.flags for name in ("ada", "ben"))
+
+
+def test_a_weight_that_fits_no_product_sends_the_visit_to_review() -> None:
+    # Neither one unit nor two, nor anything that stands near.
+    events = events_of(make_pipeline(), list(play([Touch("ada", BIN, 6.0, -1.47 * units_g(BIN, 1))], 10.0)))
+    visit = closed(events)["ada"]
+    assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+    assert visit.outcome.charge is None
+
+
+def test_what_is_put_back_is_not_charged() -> None:
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ada", BIN, 12.0, units_g(BIN, 1))]
+    events = events_of(make_pipeline(), list(play(touches, 16.0)))
+    assert [s.interaction.kind for s in seen(events)] == [Handling.PICK, Handling.PUT_BACK]
+    assert closed(events)["ada"].outcome.status is SessionStatus.EMPTY
+
+
+def test_putting_back_what_was_never_taken_needs_a_look() -> None:
+    events = events_of(make_pipeline(), list(play([Touch("ada", BIN, 6.0, units_g(BIN, 1))], 10.0)))
+    visit = closed(events)["ada"]
+    assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+    assert lines(visit) == {SKU: -1}
+    assert visit.outcome.charge is None
+
+
+def test_an_item_that_goes_while_nobody_is_near_is_nobodys() -> None:
+    events = events_of(
+        make_pipeline(), list(play([Touch("ghost", BIN, 6.0, units_g(BIN, -1))], 10.0, shoppers=["ada"]))
+    )
+    (pick,) = seen(events)
+    assert pick.recorded_for is None
+    assert not pick.sure
+    assert all(candidate.probability < 0.1 for candidate in pick.interaction.candidates)
+    assert closed(events)["ada"].outcome.status is SessionStatus.EMPTY
+
+
+def test_scales_without_anybody_tracked_give_interactions_without_candidates() -> None:
+    ticks = [replace(t, bodies=None) for t in play([Touch("ghost", BIN, 6.0, units_g(BIN, -1))], 10.0)]
+    events = events_of(make_pipeline(), ticks)
+    (pick,) = seen(events)
+    assert pick.interaction.candidates == ()
+    assert pick.shoppers == ()
+    assert pick.interaction.sku == SKU
+    assert len(events) == 1
+
+
+def test_bodies_without_scales_never_lead_to_a_charge() -> None:
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ada", OTHER, 12.0, units_g(OTHER, -1))]
+    events = events_of(make_pipeline(), list(play(touches, 16.0, scales=False)))
+    picks = seen(events)
+    assert [p.interaction.bin_id for p in picks] == [BIN, OTHER]
+    assert not any(p.sure for p in picks)
+    assert closed(events)["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
+
+
+def test_nobody_without_an_account_is_charged() -> None:
+    gateway = FakeGateway()
+    pipeline = make_pipeline(without_account=["ada"], gateway=gateway)
+    events = events_of(pipeline, list(play([Touch("ada", BIN, 6.0, units_g(BIN, -1))], 10.0)))
+    visit = closed(events)["ada"]
+    assert visit.outcome.status is SessionStatus.NO_ACCOUNT
+    assert lines(visit) == {SKU: 1}
+    assert gateway.payments == ()
+
+
+def test_who_is_unseen_for_a_moment_keeps_the_visit() -> None:
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ada", OTHER, 16.0, units_g(OTHER, -1))]
+    events = events_of(make_pipeline(), list(play(touches, 20.0, absent=[("ada", 8.5, 13.0)])))
+    assert sum(isinstance(event, VisitOpened) for event in events) == 1
+    assert lines(closed(events)["ada"]) == {SKU: 1, LAYOUT.bin(OTHER).sku: 1}
+
+
+def test_who_comes_again_has_a_second_visit() -> None:
+    gateway = FakeGateway()
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ada", BIN, 52.0, units_g(BIN, -1))]
+    events = events_of(make_pipeline(gateway=gateway), list(play(touches, 56.0, absent=[("ada", 9.0, 48.0)])))
+    visits = [event for event in events if isinstance(event, VisitClosed)]
+    assert [visit.outcome.status for visit in visits] == [SessionStatus.CHARGED] * 2
+    assert [lines(visit) for visit in visits] == [{SKU: 1}] * 2
+    assert visits[0].left_ns < visits[1].entered_ns
+    assert [visit.leaving for visit in visits] == [Leaving.VANISHED, Leaving.RECORDING_ENDED]
+    assert visits[0].left_ns == pytest.approx(START_NS + 9.0 * SECOND, abs=0.1 * SECOND)
+    assert len(gateway.payments) == 2
+
+
+def test_evidence_about_somebody_who_has_left_changes_no_charge_but_is_kept() -> None:
+    gateway = FakeGateway()
+    checkout = make_checkout(gateway=gateway)
+    pipeline = StorePipeline(LAYOUT, checkout)
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1))]
+    events = [
+        event
+        for tick in play(touches, 45.0, absent=[("ada", 9.0, 99.0)], shoppers=["ada", "ben"])
+        for event in pipeline.step(tick)
+    ]
+    charge = closed(events)["ada"].outcome.charge
+    assert charge is not None
+    late = pipeline.record(interaction(Candidate(1, SKU, 3, 0.99), number=7, at_s=8.0))
+    assert late.shoppers == ("ada",)
+    assert late.recorded_for is None
+    outcome = checkout.outcome(closed(events)["ada"].outcome.session.session_id)
+    assert outcome is not None
+    assert outcome.charge == charge
+    assert lines(replace(closed(events)["ada"], outcome=outcome)) == {SKU: 1}
+    assert [flag.cause_id for flag in outcome.flags] == [UUID(int=7)]
+    rest = closed(pipeline.finish())
+    assert list(rest) == ["ben"]
+    assert gateway.captured_minor("EUR") == charge.amount_minor
+
+
+def test_a_candidate_whom_nobody_knows_is_named_by_number_and_harms_nobody() -> None:
+    pipeline = peopled("ada")
+    stranger = pipeline.record(interaction(Candidate(77, SKU, 1, 0.95)))
+    assert (stranger.shoppers, stranger.recorded_for) == (("person-77",), None)
+    assert closed(pipeline.finish())["ada"].outcome.status is SessionStatus.EMPTY
+
+
+def test_one_interaction_told_twice_counts_once() -> None:
+    pipeline = peopled("ada")
+    for _ in range(2):
+        pipeline.record(interaction(Candidate(1, SKU, 1, 0.97)))
+    visit = closed(pipeline.finish())["ada"]
+    assert lines(visit) == {SKU: 1}
+    assert visit.outcome.status is SessionStatus.CHARGED
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.09, "empty"), (0.1, "needs_review"), (0.4, "needs_review")])
+def test_whoever_may_have_taken_it_is_looked_at(share: float, status: str) -> None:
+    pipeline = peopled("ada", "ben")
+    told = pipeline.record(interaction(Candidate(1, SKU, 1, 0.55), Candidate(2, SKU, 1, share)))
+    assert not told.sure
+    visits = closed(pipeline.finish())
+    assert visits["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
+    assert visits["ben"].outcome.status.value == status
+
+
+def test_shares_of_one_person_add_up() -> None:
+    pipeline = peopled("ada", "ben")
+    others = [Candidate(2, sku, 1, 0.06) for sku in SKUS[:2]]
+    pipeline.record(interaction(Candidate(1, SKU, 1, 0.8), *others))
+    assert closed(pipeline.finish())["ben"].outcome.status is SessionStatus.NEEDS_REVIEW
+
+
+def test_who_is_sure_but_what_is_not() -> None:
+    pipeline = peopled("ada")
+    told = pipeline.record(interaction(Candidate(1, SKU, 1, 0.6), Candidate(1, SKUS[0], 1, 0.39)))
+    assert not told.sure
+    visit = closed(pipeline.finish())["ada"]
+    assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+    assert lines(visit) == {SKU: 1}
+    assert "99%" in visit.outcome.flags[0].reason
+
+
+def test_something_unknown_is_flagged_and_in_no_cart() -> None:
+    pipeline = peopled("ada")
+    told = pipeline.record(interaction(Candidate(1, None, 1, 0.95)))
+    assert (told.sure, told.recorded_for) == (False, None)
+    visit = closed(pipeline.finish())["ada"]
+    assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+    assert lines(visit) == {}
+
+
+def test_a_product_that_the_shop_does_not_price_needs_a_look() -> None:
+    unpriced = next(sku for sku, price in PRICES.items() if price is None)
+    for sku in (unpriced, "not in the catalogue"):
+        pipeline = peopled("ada")
+        assert pipeline.record(interaction(Candidate(1, sku, 1, 0.99))).sure
+        visit = closed(pipeline.finish())["ada"]
+        assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+        assert visit.outcome.receipt.total_minor is None
+
+
+def test_settings_contradict() -> None:
+    with pytest.raises(ValueError, match="suspect_probability <= charge_probability"):
+        PipelineSettings(charge_probability=0.2, suspect_probability=0.3)
+
+
+@st.composite
+def told_interactions(draw: st.DrawFn) -> list[Interaction]:
+    told = []
+    for number in range(draw(st.integers(1, 6))):
+        weights = draw(st.lists(st.floats(0.001, 1.0), min_size=0, max_size=5))
+        total = sum(weights) / draw(st.sampled_from([0.3, 0.85, 0.95, 1.0])) if weights else 1.0
+        people = draw(st.lists(st.integers(1, 5), min_size=len(weights), max_size=len(weights)))
+        things = st.sampled_from([SKU, SKUS[0], SKUS[1], None, "0000"])
+        candidates = [
+            Candidate(who, draw(things), draw(st.integers(1, 2)), weight / total)
+            for who, weight in zip(people, weights, strict=True)
+        ]
+        candidates.sort(key=lambda candidate: -candidate.probability)
+        told.append(interaction(*candidates, kind=draw(st.sampled_from(list(Handling))), number=number, bin_id=BIN))
+    return told
+
+
+@settings(max_examples=40, deadline=None)
+@given(told_interactions(), st.sampled_from([0.5, 0.9, 1.0]))
+def test_only_what_is_sure_is_ever_charged(told: list[Interaction], charge_probability: float) -> None:
+    names = ("ada", "ben", "cleo", "dan")  # identities 1 to 4; 5 is nobody in the shop
+    gateway = FakeGateway()
+    limits = PipelineSettings(charge_probability=charge_probability)
+    pipeline = peopled(*names, settings=limits, without_account=["dan"], gateway=gateway)
+    for item in told:
+        pipeline.record(item)
+    visits = closed(pipeline.finish())
+    assert set(visits) == set(names)
+    for identity, name in enumerate(names, start=1):
+        sure: Counter[str] = Counter()
+        doubted = False
+        for item in told:
+            share = sum(c.probability for c in item.candidates if c.identity_id == identity)
+            best = item.candidates[0] if item.candidates else None
+            if best and best.sku and best.identity_id == identity and best.probability >= charge_probability:
+                sure[best.sku] += best.quantity if item.kind is Handling.PICK else -best.quantity
+            elif share >= limits.suspect_probability:
+                doubted = True
+        status = visits[name].outcome.status
+        if name == "dan":
+            assert status is SessionStatus.NO_ACCOUNT
+        elif doubted or min(sure.values(), default=0) < 0 or sure["0000"]:
+            assert status is SessionStatus.NEEDS_REVIEW
+        elif not +sure:
+            assert status is SessionStatus.EMPTY
+        else:
+            assert status is SessionStatus.CHARGED
+            assert lines(visits[name]) == dict(+sure)
+    charged = [v.outcome.receipt.total_minor or 0 for v in visits.values() if v.outcome.status is SessionStatus.CHARGED]
+    assert gateway.captured_minor("EUR") == sum(charged)
+    assert len(gateway.payments) == len(charged)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_worse_sensors_cost_reviews_and_not_wrong_charges(seed: int) -> None:
+    layout, source, truth = demo_shop(seed)
+    rng = np.random.default_rng(seed)
+    ticks = []
+    for tick in source:
+        bodies = tick.bodies
+        assert bodies is not None
+        joints = bodies.joints_m + rng.normal(0, 0.05, bodies.joints_m.shape)
+        joints[rng.random(joints.shape[:2]) < 0.4] = np.nan
+        ticks.append(replace(tick, bodies=replace(bodies, joints_m=joints)))
+    visits = closed(events_of(make_pipeline(layout), ticks))
+    right = {receipt.shopper: {line.sku: line.quantity for line in receipt.lines} for receipt in truth.receipts}
+    assert set(visits) == set(right)
+    for name, visit in visits.items():
+        if visit.outcome.status is not SessionStatus.NEEDS_REVIEW:
+            assert lines(visit) == right[name]
+
+
+def standing(times_s: Sequence[float], box: Sequence[float], camera_id: str = "door") -> tuple[list[Tick], Oracle]:
+    """Ticks of one empty picture each, at 10 Hz, and an oracle that sees somebody at these times."""
+    picture = np.full((90, 160, 3), 90, np.uint8)
+    last = round(max(times_s) * 10) + 40
+    instants = [START_NS + i * SECOND // 10 for i in range(last)]
+    ticks = [Tick(now_ns, (Frame(camera_id, i, now_ns, picture),)) for i, now_ns in enumerate(instants)]
+    return ticks, Oracle({START_NS + round(t * 10) * SECOND // 10: np.array([box]) for t in times_s})
+
+
+def test_a_person_in_the_picture_is_a_visit_from_first_to_last_sight() -> None:
+    ticks, oracle = standing([i / 10 for i in range(10, 60)], (40, 20, 60, 80))
+    events = events_of(make_pipeline(StoreLayout("corner"), oracle), ticks)
+    visit = closed(events)["shopper-1"]
+    assert visit.entered_ns == pytest.approx(START_NS + 1.0 * SECOND, abs=0.15 * SECOND)
+    assert visit.left_ns == pytest.approx(START_NS + 5.9 * SECOND, abs=0.15 * SECOND)
+    assert visit.outcome.status is SessionStatus.EMPTY
+
+
+def test_a_camera_that_only_sees_shelves_follows_nobody() -> None:
+    ticks, oracle = standing([i / 10 for i in range(10, 60)], (40, 20, 60, 80))
+    near = StoreLayout("corner", views=(View("door", (160, 90), follows_people=False),))
+    assert events_of(make_pipeline(near, oracle), ticks) == []
+
+
+def test_a_camera_that_stops_is_no_error() -> None:
+    ticks, oracle = standing([i / 10 for i in range(10, 60)], (40, 20, 60, 80))
+    holed = [replace(tick, frames=()) if 30 <= i < 40 else tick for i, tick in enumerate(ticks)]
+    assert list(closed(events_of(make_pipeline(StoreLayout("corner"), oracle), holed))) == ["shopper-1"]
+
+
+def test_bodies_that_come_later_than_pictures_begin_visits_of_their_own() -> None:
+    ticks, oracle = standing([i / 10 for i in range(50)], (40, 20, 60, 80))
+    joints = np.full((1, 8, 3), 1.0)
+    bodies = [TrackedBodies(t.timestamp_ns, ("ada",), joints, np.ones((1, 8))) for t in ticks]
+    mixed = [replace(t, bodies=b) if i >= 20 else t for i, (t, b) in enumerate(zip(ticks, bodies, strict=True))]
+    visits = closed(events_of(make_pipeline(StoreLayout("corner"), oracle), mixed))
+    assert list(visits) == ["shopper-1", "ada"]
+    assert visits["shopper-1"].left_ns < visits["ada"].entered_ns
+
+
+def record(sku: str, currency: str = "EUR", price: int | None = 100, mass_g: float = 10.0) -> ProductRecord:
+    return ProductRecord(sku, "Jam", mass_g, price, currency)
+
+
+def test_a_catalogue_takes_what_a_site_publishes() -> None:
+    catalogue = catalogue_of([record("4006381333931"), record("X1", price=None, mass_g=float("nan"))], "USD")
+    assert catalogue.currency == "EUR"
+    gtin, loose = catalogue.get("4006381333931"), catalogue.get("X1")
+    assert gtin is not None
+    assert loose is not None
+    assert (gtin.gtin, gtin.mass_g) == ("4006381333931", 10.0)
+    assert (loose.gtin, loose.mass_g, loose.unit_price_minor) == (None, None, None)
+    assert catalogue_of([], "GBP").currency == "GBP"
+
+
+def test_a_site_has_one_currency() -> None:
+    with pytest.raises(ValueError, match="several currencies: EUR, USD"):
+        catalogue_of([record("1"), record("2", "USD")], "EUR")
