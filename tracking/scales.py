@@ -44,6 +44,7 @@ class ScaleSettings:
             within a few grams for longer, and few people take two things from one plate faster.
         confirm_s: The level after a change must last this long, while no plate beside it moves, before the change is
             told. Back at the old level before that, it was a touch or a hold.
+        confirm_rise_s: The same for a plate that carries more than before: that may be a hand that rests on it.
         patience_s: A change waits no longer than this for plates beside it to come to rest.
         level_s: Memory of the level: longer than the electronics' wander (about 1.5 Hz), shorter than its drift.
         learn_s: Readings from which a plate's first level and scale are taken.
@@ -60,6 +61,7 @@ class ScaleSettings:
         creep: Share of a load by which a load cell's level is off just after a step.
         coupling: Share of a plate's change that its shelf, bending, gives to other plates.
         merge_s: Neighbouring plates under one item let go of it within this time.
+        join_s: A confirmed change waits no longer than this for others of its shelf that may belong to it.
         couple_s: Coupled plates step within this time of the plate that was relieved.
         history_s: Readings kept for curves and for the moment of a step.
         curve_s: Time of the curve before and after a change.
@@ -70,7 +72,8 @@ class ScaleSettings:
     short_s: float = 0.3
     settle_s: float = 0.8
     confirm_s: float = 2.5
-    patience_s: float = 6.0
+    confirm_rise_s: float = 4.0
+    patience_s: float = 8.0
     level_s: float = 2.0
     learn_s: float = 1.2
     leave_sigmas: float = 5.0
@@ -85,6 +88,7 @@ class ScaleSettings:
     creep: float = 0.0005
     coupling: float = 0.04
     merge_s: float = 0.4
+    join_s: float = 2.0
     couple_s: float = 0.7
     history_s: float = 20.0
     curve_s: float = 1.0
@@ -355,16 +359,20 @@ class _Gondola:
     def _confirm(self, now_ns: int) -> None:
         """Close the steps whose new level has lasted."""
         moving = self._state == _ACTIVE
+        rising = {column for column, steps in self._pending.items() if self._level[column] > steps[0].before_g}
+        unsure = moving.copy()
+        unsure[list(rising)] = True
         beside = moving.copy()
         same_shelf = self._shelf[1:] == self._shelf[:-1]
-        beside[1:] |= moving[:-1] & same_shelf
-        beside[:-1] |= moving[1:] & same_shelf
+        beside[1:] |= unsure[:-1] & same_shelf
+        beside[:-1] |= unsure[1:] & same_shelf
         for column, steps in list(self._pending.items()):
             if moving[column]:
                 continue
             if not beside[column]:
                 steps[-1].rested_ns += self._bin_ns
-            confirmed = steps[-1].rested_ns >= self._settings.confirm_s * NANOSECONDS and self._lies_still(column)
+            wanted_s = self._settings.confirm_rise_s if column in rising else self._settings.confirm_s
+            confirmed = steps[-1].rested_ns >= wanted_s * NANOSECONDS and self._lies_still(column)
             if confirmed or now_ns - steps[0].end_ns >= self._settings.patience_s * NANOSECONDS:
                 self._close_steps(column)
 
@@ -584,7 +592,7 @@ class _Gondola:
                 step
                 for step in mine
                 if step.time_ns + settings.couple_s * NANOSECONDS >= oldest_busy_ns
-                and now_ns - step.closed_ns < settings.patience_s * NANOSECONDS
+                and now_ns - step.closed_ns < settings.join_s * NANOSECONDS
             ]
             if waiting:
                 continue
