@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from tracking.types import HandContact, Identities
 from vision.arrays import FloatArray
@@ -26,6 +26,8 @@ class ContactSettings:
         gap_s: A hand that was out of sight or away for less was there all the time.
         shortest_s: A contact shorter than this is a hand passing by.
         same_hand_m: A hand point this near to the last one is the same hand's.
+        one_grip_m: Two hands of a person nearer to each other than this hold one thing and are one contact: what is
+            taken with both hands is rarely wider.
         sideways_sigma_m: Standard deviation of a hand's position along the shelf.
         height_sigma_m: The same for its height, with what shelves hang lower or higher than the plan says.
         product_height_m: Most products are lower; one is gripped at about half its height above its shelf.
@@ -36,6 +38,7 @@ class ContactSettings:
     gap_s: float = 0.6
     shortest_s: float = 0.2
     same_hand_m: float = 0.4
+    one_grip_m: float = 0.25
     sideways_sigma_m: float = 0.07
     height_sigma_m: float = 0.1
     product_height_m: float = 0.16
@@ -50,7 +53,8 @@ class _Open:
     identity_id: int
     bin_id: str | None  # None: a hand among boxes in the world, the bin is judged at the end
     start_ns: int
-    last_ns: int
+    last_ns: int  # when the hand was last in it
+    around_ns: int  # when it was last no farther than away_m
     times_ns: list[int] = field(default_factory=list)
     points: list[FloatArray] = field(default_factory=list)
     depths: list[float] = field(default_factory=list)  # the larger, the farther inside
@@ -63,15 +67,14 @@ class ContactWatcher:
         self._settings = settings or ContactSettings()
         self._boxed = [a_bin for a_bin in layout.bins if a_bin.box is not None]
         self._drawn = [a_bin for a_bin in layout.bins if a_bin.polygon_px is not None]
-        self._frames = np.stack([b.box.world_from_box for b in self._boxed if b.box]) if self._boxed else None
-        self._sizes = np.stack([b.box.size_m for b in self._boxed if b.box]) if self._boxed else None
+        self._boxes = _Boxes.of(self._boxed)
         self._open: list[_Open] = []
         self._last_end_ns: dict[tuple[int, str], int] = {}
 
     @property
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
         """Who has a hand in which bin right now, as (identity_id, bin_id); for drawing."""
-        return tuple((c.identity_id, c.bin_id or self._shares(c)[0][0]) for c in self._open)
+        return tuple((c.identity_id, c.bin_id or self._bin_at(c.points[-1])) for c in self._open)
 
     def update(self, people: Identities, pictures: PictureMemory | None = None) -> list[HandContact]:
         """Take everybody's hands at one instant; give the contacts that have ended.
@@ -103,33 +106,44 @@ class ContactWatcher:
         return self._close(None)
 
     def _touch_boxes(self, people: Identities) -> None:
-        now_ns, settings = people.timestamp_ns, self._settings
-        for row, identity_id in enumerate(people.identity_id.tolist()):
-            for hand_m in people.hands_m[row]:
-                if not np.isfinite(hand_m).all():
-                    continue
-                distances = self._distances(hand_m)
-                nearest = float(distances.min())
-                if nearest > settings.away_m:
-                    continue
-                contact = self._hand_before(identity_id, hand_m)
-                if contact is None:
-                    if nearest > settings.near_m:
-                        continue
-                    contact = _Open(identity_id, None, now_ns, now_ns)
-                    self._open.append(contact)
-                if nearest <= settings.near_m:
-                    contact.last_ns = now_ns
-                contact.times_ns.append(now_ns)
-                contact.points.append(hand_m)
-                contact.depths.append(-nearest)
+        settings = self._settings
+        known = np.argwhere(np.isfinite(people.hands_m).all(axis=2))
+        hands_m = people.hands_m[known[:, 0], known[:, 1]]
+        nearest_m = self._boxes.distances_m(hands_m).min(axis=1)
+        around = nearest_m <= settings.away_m
+        for row in dict.fromkeys(known[around, 0].tolist()):
+            own = np.flatnonzero(around & (known[:, 0] == row))
+            self._touch(int(people.identity_id[row]), hands_m[own], nearest_m[own], people.timestamp_ns)
 
-    def _hand_before(self, identity_id: int, hand_m: FloatArray) -> _Open | None:
+    def _touch(self, identity_id: int, hands_m: FloatArray, nearest_m: FloatArray, now_ns: int) -> None:
+        """Continue or begin the contacts of one person's hands, shape (h, 3), that are around boxes."""
+        settings = self._settings
         own = [c for c in self._open if c.identity_id == identity_id and c.bin_id is None]
-        distances = [float(np.linalg.norm(c.points[-1] - hand_m)) for c in own]
-        if not own or min(distances) > self._settings.same_hand_m:
-            return None
-        return own[int(np.argmin(distances))]
+        moved = [
+            (float(np.linalg.norm(contact.points[-1] - hand_m)), c, h)
+            for c, contact in enumerate(own)
+            for h, hand_m in enumerate(hands_m)
+        ]
+        held: dict[int, _Open] = {}
+        continued: set[int] = set()
+        for moved_m, c, h in sorted(moved):
+            if moved_m <= settings.same_hand_m and h not in held and c not in continued:
+                held[h] = own[c]
+                continued.add(c)
+        for h, hand_m in enumerate(hands_m):
+            if h in held or nearest_m[h] > settings.near_m:
+                continue
+            if any(np.linalg.norm(hands_m[other] - hand_m) < settings.one_grip_m for other in held):
+                continue
+            held[h] = _Open(identity_id, None, now_ns, now_ns, now_ns)
+            self._open.append(held[h])
+        for h, contact in held.items():
+            if nearest_m[h] <= settings.near_m:
+                contact.last_ns = now_ns
+            contact.around_ns = now_ns
+            contact.times_ns.append(now_ns)
+            contact.points.append(hands_m[h])
+            contact.depths.append(-float(nearest_m[h]))
 
     def _is_open(self, identity_id: int, bin_id: str) -> bool:
         return any(c.identity_id == identity_id and c.bin_id == bin_id for c in self._open)
@@ -138,9 +152,9 @@ class ContactWatcher:
         contact = next((c for c in self._open if c.identity_id == identity_id and c.bin_id == bin_id), None)
         if contact is None:
             start_ns = max(came_ns, self._last_end_ns.get((identity_id, bin_id), came_ns))
-            contact = _Open(identity_id, bin_id, start_ns, now_ns)
+            contact = _Open(identity_id, bin_id, start_ns, now_ns, now_ns)
             self._open.append(contact)
-        contact.last_ns = now_ns
+        contact.last_ns = contact.around_ns = now_ns
         contact.times_ns.append(now_ns)
         contact.depths.append(margin_px)
 
@@ -148,7 +162,7 @@ class ContactWatcher:
         ended: list[_Open] = []
         going: list[_Open] = []
         for contact in self._open:
-            away_s = float("inf") if now_ns is None else (now_ns - contact.last_ns) / NANOSECONDS
+            away_s = float("inf") if now_ns is None else (now_ns - contact.around_ns) / NANOSECONDS
             (ended if away_s > self._settings.gap_s else going).append(contact)
         self._open = going
         self._last_end_ns |= {(c.identity_id, c.bin_id): c.last_ns for c in ended if c.bin_id}
@@ -170,19 +184,14 @@ class ContactWatcher:
             bin_shares=shares,
         )
 
-    def _local(self, hand_m: FloatArray) -> FloatArray:
-        assert self._frames is not None
-        return np.asarray(np.einsum("bij,bi->bj", self._frames[:, :3, :3], hand_m - self._frames[:, :3, 3]))
-
-    def _distances(self, hand_m: FloatArray) -> FloatArray:
-        local = self._local(hand_m)
-        return np.asarray(np.linalg.norm(local - np.clip(local, 0, self._sizes), axis=1))
+    def _bin_at(self, hand_m: FloatArray) -> str:
+        return self._boxed[int(_chances(self._boxes, hand_m, self._settings).argmax())].bin_id
 
     def _shares(self, contact: _Open) -> tuple[tuple[str, float], ...]:
         """Judge in which bin the hand was, from its deepest half."""
         depths = np.array(contact.depths)
         deep = np.stack(contact.points)[depths >= np.median(depths)]
-        return bin_shares(self._boxed, np.median(deep, axis=0), self._settings)
+        return _ranked(self._boxed, _chances(self._boxes, np.median(deep, axis=0), self._settings))
 
 
 def _arrival_ns(pictures: PictureMemory, camera_id: str, hand_px: FloatArray, xyxy: FloatArray, now_ns: int) -> int:
@@ -210,13 +219,41 @@ def bin_shares(
     Returns:
         Pairs of bin and probability, most probable first, those above one percent; they sum to 1.
     """
-    settings = settings or ContactSettings()
-    boxes = [a_bin.box for a_bin in bins if a_bin.box is not None]
-    frames = np.stack([box.world_from_box for box in boxes])
-    sizes = np.stack([box.size_m for box in boxes])
-    local = np.einsum("bij,bi->bj", frames[:, :3, :3], hand_m - frames[:, :3, 3])
+    boxed = [a_bin for a_bin in bins if a_bin.box is not None]
+    return _ranked(boxed, _chances(_Boxes.of(boxed), hand_m, settings or ContactSettings()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """The boxes of bins as arrays: axes in columns (b, 3, 3), corners (b, 3) and sizes (b, 3), metres."""
+
+    axes: FloatArray
+    corners_m: FloatArray
+    sizes_m: FloatArray
+
+    @classmethod
+    def of(cls, bins: Sequence[Bin]) -> "_Boxes":
+        boxes = [a_bin.box for a_bin in bins if a_bin.box is not None]
+        frames = np.array([box.world_from_box for box in boxes], float).reshape(-1, 4, 4)
+        sizes = np.array([box.size_m for box in boxes], float).reshape(-1, 3)
+        return cls(frames[:, :3, :3], frames[:, :3, 3], sizes)
+
+    def local(self, points_m: FloatArray) -> FloatArray:
+        """Points, shape (h, 3), on the axes of every box: shape (b, h, 3)."""
+        return np.asarray((points_m - self.corners_m[:, None]) @ self.axes)
+
+    def distances_m(self, points_m: FloatArray) -> FloatArray:
+        """Distance of points, shape (h, 3), from every box: shape (h, b), 0 inside."""
+        local = self.local(points_m)
+        outside = np.maximum(np.maximum(-local, local - self.sizes_m[:, None]), 0.0)
+        return np.asarray(np.sqrt(np.einsum("bhi,bhi->hb", outside, outside)))
+
+
+def _chances(boxes: _Boxes, hand_m: FloatArray, settings: ContactSettings) -> FloatArray:
+    """Probability that a hand at a point, shape (3,), was in each box, shape (b,); those below a percent are 0."""
+    local, sizes = boxes.local(hand_m[None])[:, 0], boxes.sizes_m
     across = settings.sideways_sigma_m
-    along = norm.cdf((sizes[:, 0] - local[:, 0]) / across) - norm.cdf(-local[:, 0] / across)
+    along = ndtr((sizes[:, 0] - local[:, 0]) / across) - ndtr(-local[:, 0] / across)
     into = local[:, 1] - np.clip(local[:, 1], 0, sizes[:, 1])
     grip_m = np.minimum(sizes[:, 2], settings.product_height_m) / 2
     chances = (
@@ -225,10 +262,13 @@ def bin_shares(
         * np.exp(-0.5 * ((local[:, 2] - grip_m) / settings.height_sigma_m) ** 2)
     )
     if chances.sum() < 1e-12:
-        outside = np.linalg.norm(local - np.clip(local, 0, sizes), axis=1)
+        outside = boxes.distances_m(hand_m[None])[0]
         chances = np.exp(-0.5 * ((outside - outside.min()) / settings.near_m) ** 2)
     chances = chances / chances.sum()
-    chances = np.where(chances >= 0.01, chances, 0)
-    chances = chances / chances.sum()
+    chances = np.where(chances >= min(0.01, chances.max()), chances, 0)
+    return np.asarray(chances / chances.sum())
+
+
+def _ranked(bins: Sequence[Bin], chances: FloatArray) -> tuple[tuple[str, float], ...]:
     order = np.argsort(-chances, kind="stable")
     return tuple((bins[i].bin_id, float(chances[i])) for i in order.tolist() if chances[i] > 0)
