@@ -240,10 +240,11 @@ class _Patch:
     def share(self, mask: BoolArray) -> float:
         return float((mask & self.inside).sum()) / self.area_px
 
-    def box_mask(self, boxes: FloatArray) -> BoolArray:
-        """Pixels of the patch in boxes of the picture, shape (n, 4)."""
+    def box_mask(self, boxes: FloatArray, margin: float = 0.0) -> BoolArray:
+        """Pixels of the patch in boxes of the picture, shape (n, 4), each grown by a share of its size."""
         mask = np.zeros(self.inside.shape, bool)
-        for x1, y1, x2, y2 in boxes:
+        grow = margin * (boxes[:, 2:] - boxes[:, :2])
+        for x1, y1, x2, y2 in np.column_stack([boxes[:, :2] - grow, boxes[:, 2:] + grow]):
             left, right = ((v - self.columns.start) * self.scale[0] for v in (x1, x2))
             top, bottom = ((v - self.rows.start) * self.scale[1] for v in (y1, y2))
             mask[max(0, int(top)) : max(0, round(bottom)), max(0, int(left)) : max(0, round(right))] = True
@@ -660,7 +661,8 @@ class _BinWatch:
 
     def _pictured(self, before: _Still, after: _Still, level: LogPicture, changed: BoolArray) -> _Verdict | None:
         """Judge by the picture alone, away from products that were detected before and after: those only moved."""
-        detected = self._patch.box_mask(np.concatenate([before.places, after.places]))
+        # A detector's boxes are not exact to the pixel.
+        detected = self._patch.box_mask(np.concatenate([before.places, after.places]), margin=0.1)
         region = changed & self._patch.inside & ~self._arms(changed) & ~detected
         region &= ~shadows(before.picture, level, region)
         balance = edge_balance(before.picture, level, region)
