@@ -199,14 +199,14 @@ def test_an_arm_that_rests_in_a_bin_on_its_way_to_another_gives_nothing() -> Non
     assert watched(Resting(ALL_DAY)) == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.floats(0.5, 1.4), st.floats(0.5, 1.4), st.floats(0.5, 6), st.integers(0, 99))
 def test_light_that_changes_is_no_change_of_the_shelf(first: float, last: float, noise: float, seed: int) -> None:
     shelf = Shelf(ALL_DAY, length_s=4, light=lambda t: first + (last - first) * min(1.0, t / 3), noise=noise, seed=seed)
     assert watched(shelf) == []
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.floats(0.6, 1.3), st.floats(0.5, 8), st.sampled_from("ABC"), st.booleans(), st.integers(0, 99))
 def test_a_pick_is_found_in_any_light_and_noise(
     gain: float, noise: float, bin_id: str, detector: bool, seed: int
