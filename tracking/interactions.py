@@ -76,6 +76,13 @@ class InteractionWatcher:
         """Who has a hand in which bin right now, as (identity_id, bin_id)."""
         return self._contacts.open_contacts
 
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """When the oldest change began that is known but not judged yet, store clock; None if there is none."""
+        starts_ns = [change.start_ns for change in self._weight_changes]
+        starts_ns += [change.start_ns for change in self._shelf_changes]
+        return min(starts_ns, default=None)
+
     def plates_speak(self, plate_ids: Sequence[str]) -> None:
         """Say that samples of these plates arrive, so that their scales decide."""
         self._speaking_plates.update(plate_ids)

@@ -136,6 +136,11 @@ class WeightWatcher:
             for j in np.flatnonzero(gondola.saturated_ever).tolist()
         )
 
+    @property
+    def unsettled_since_ns(self) -> int | None:
+        """When the oldest movement began that may still turn out to be a change, store clock; None if all are told."""
+        return min((ns for gondola in self._gondolas.values() for ns in gondola.unsettled_ns()), default=None)
+
     def update(self, samples: ScaleSamples) -> list[WeightChange]:
         """Take one block of samples in and return the changes that have settled by now, in the order of their time."""
         changes: list[WeightChange] = []
@@ -291,6 +296,12 @@ class _Gondola:
             self.saturated_ever |= over
             self._clipped |= over
         return changes
+
+    def unsettled_ns(self) -> list[int]:
+        """When each movement began that is not told or forgotten yet, store clock."""
+        moving = [int(self._start_ns[j]) for j in np.flatnonzero(self._state == _ACTIVE).tolist()]
+        steps = [step for pending in self._pending.values() for step in pending] + self._closed
+        return moving + [step.start_ns for step in steps]
 
     def finish(self) -> list[WeightChange]:
         """Close every plate with what is known of its level."""

@@ -50,6 +50,20 @@ def test_the_curve_runs_from_the_old_level_at_zero_to_the_new_one() -> None:
     assert change.curve_ns[0] < change.start_ns < change.curve_ns[-1]
 
 
+def test_a_plate_is_unsettled_from_the_pick_until_it_is_told() -> None:
+    load = a_load().put("1/2/3", 6.0, -250)
+    watcher = WeightWatcher(load.plates)
+    since_s: list[float | None] = []
+    for block in load.blocks():
+        told = watcher.update(block)
+        since_ns = watcher.unsettled_since_ns
+        since_s.append(None if since_ns is None else seconds_of(since_ns))
+        if told:
+            break
+    assert since_s[-1] is None
+    assert since_s[-2] == pytest.approx(6.0, abs=0.4)
+
+
 def test_a_put_back_raises_the_level() -> None:
     (change,) = changes_of(a_load().put("1/1/1", 7.0, 61.5))
     assert change.delta_g == pytest.approx(61.5, abs=4 * change.sigma_g)
