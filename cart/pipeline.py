@@ -41,13 +41,15 @@ class PipelineSettings:
         charge_probability: An interaction is charged without a person's look from this probability on.
         suspect_probability: Whoever may have taken something with at least this probability is not charged before a
             person has looked.
-        settle_s: A visit is charged this long after it ended, when scales have settled and late messages have come.
+        settle_s: A visit is charged this long after it ended, for messages that come late ...
+        patience_s: ... and no plate or shelf that moved before it ended is still unsettled, or after this long.
         remembered_s: Evidence that comes later than that still finds whose visit it was for so long.
     """
 
     charge_probability: float = 0.9
     suspect_probability: float = 0.1
-    settle_s: float = 5.0
+    settle_s: float = 2.0
+    patience_s: float = 15.0
     remembered_s: float = 120.0
 
     def __post_init__(self) -> None:
@@ -213,9 +215,21 @@ class StorePipeline:
             events += self._follow()
         for interaction in self._interactions.judge(self._now_ns):
             events.append(self.record(interaction))
-        settled_ns = self._now_ns - int(self._settings.settle_s * NANOSECONDS)
-        events += self._close([v for v in self._leaving if v.ending and v.ending.last_seen_ns <= settled_ns])
+        if self._leaving:
+            events += self._close([visit for visit in self._leaving if self._is_settled(visit)])
         return events
+
+    def _is_settled(self, visit: _Visit) -> bool:
+        """Whether all that may belong to an ended visit is known."""
+        assert visit.ending is not None
+        gone_s = (self._now_ns - visit.ending.last_seen_ns) / NANOSECONDS
+        if gone_s < self._settings.settle_s:
+            return False
+        unsettled_ns = [self._interactions.waiting_since_ns]
+        if self._scales is not None:
+            unsettled_ns.append(self._scales.unsettled_since_ns)
+        oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
+        return oldest_ns is None or oldest_ns > visit.ending.last_seen_ns or gone_s >= self._settings.patience_s
 
     def finish(self) -> list[StoreEvent]:
         """Close everything when the stream has ended."""

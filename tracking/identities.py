@@ -360,7 +360,7 @@ class BodyIdentities:
         raise ValueError(f"identity {identity_id} is not known")
 
     def update(self, bodies: TrackedBodies) -> Identities:
-        """Take the bodies of one instant; who is not among them is kept for ``followed_s``."""
+        """Take the bodies of one instant; who is missing is kept for ``followed_s``, near the exit for ``vanish_s``."""
         now_ns = bodies.timestamp_ns
         trunk = [JOINT_NAMES.index(j) for j in ("head", "neck", "left_shoulder", "right_shoulder")]
         wrists = bodies.joints_m[:, [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]]
@@ -379,8 +379,7 @@ class BodyIdentities:
                 person = self._people[number] = _Person(number, now_ns, now_ns, None)
             person.last_seen_ns = now_ns
             hands[number] = hands_m[row]
-        vanish_ns = int(self._settings.followed_s * NANOSECONDS)
-        self._people = {k: p for k, p in self._people.items() if now_ns - p.last_seen_ns < vanish_ns}
+        self._people = {k: p for k, p in self._people.items() if now_ns - p.last_seen_ns < self._patience_ns(k)}
         people = list(self._people.values())
         if not people:
             return Identities.nobody(now_ns)
@@ -397,6 +396,12 @@ class BodyIdentities:
             np.array([p.first_seen_ns for p in people], np.int64),
             np.array([p.last_seen_ns for p in people], np.int64),
         )
+
+    def _patience_ns(self, number: int) -> int:
+        """How long somebody may be out of sight: briefly after going to the exit, long elsewhere."""
+        place_m = self._places.get(number)
+        at_exit = self._layout.exit_m is not None and place_m is not None and near_line(self._layout.exit_m, place_m)
+        return int((self._settings.vanish_s if at_exit else self._settings.followed_s) * NANOSECONDS)
 
 
 def _sightings(view: Tracks, people: Sequence[_Person]) -> Sightings:
