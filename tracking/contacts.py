@@ -101,6 +101,10 @@ class ContactWatcher:
                             self._touch_drawn(identity_id, a_bin.bin_id, now_ns, float(deepest), came_ns)
         return self._close(now_ns)
 
+    def ongoing(self) -> list[HandContact]:
+        """Give the contacts that have not ended, as they are by now."""
+        return [self._contact(contact) for contact in self._open if self._lasted(contact)]
+
     def finish(self) -> list[HandContact]:
         """Give the contacts that were going on when the recording ended."""
         return self._close(None)
@@ -166,11 +170,10 @@ class ContactWatcher:
             (ended if away_s > self._settings.gap_s else going).append(contact)
         self._open = going
         self._last_end_ns |= {(c.identity_id, c.bin_id): c.last_ns for c in ended if c.bin_id}
-        return [
-            self._contact(contact)
-            for contact in ended
-            if (contact.last_ns - contact.start_ns) / NANOSECONDS >= self._settings.shortest_s
-        ]
+        return [self._contact(contact) for contact in ended if self._lasted(contact)]
+
+    def _lasted(self, contact: _Open) -> bool:
+        return (contact.last_ns - contact.start_ns) / NANOSECONDS >= self._settings.shortest_s
 
     def _contact(self, contact: _Open) -> HandContact:
         shares = ((contact.bin_id, 1.0),) if contact.bin_id else self._shares(contact)

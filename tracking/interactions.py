@@ -63,7 +63,7 @@ class InteractionWatcher:
         self._settings = settings or InteractionSettings()
         self._contacts = ContactWatcher(layout)
         self._bins = {a_bin.bin_id: a_bin for a_bin in layout.bins}
-        self._hands: deque[tuple[int, int, tuple[float, float, float]]] = deque()
+        self._hands: deque[HandPoints] = deque()  # one entry an instant
         self._recent: deque[HandContact] = deque()
         self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
         self._weight_changes: list[WeightChange] = []
@@ -101,13 +101,15 @@ class InteractionWatcher:
         """
         now_ns = people.timestamp_ns
         finite = np.isfinite(people.hands_m).all(axis=2)
-        for row, side in np.argwhere(finite).tolist():
-            x, y, z = people.hands_m[row, side].tolist()
-            self._hands.append((now_ns, int(people.identity_id[row]), (x, y, z)))
+        rows, sides = np.nonzero(finite)
+        if len(rows):
+            self._hands.append(
+                HandPoints(np.full(len(rows), now_ns, np.int64), people.identity_id[rows], people.hands_m[rows, sides])
+            )
         for view in people.sightings:
             self._in_view.append((now_ns, view.camera_id, frozenset(view.identity_id.tolist())))
         oldest_ns = now_ns - int(self._settings.hands_kept_s * NANOSECONDS)
-        while self._hands and self._hands[0][0] < oldest_ns:
+        while self._hands and self._hands[0].timestamp_ns[0] < oldest_ns:
             self._hands.popleft()
         while self._in_view and self._in_view[0][0] < oldest_ns:
             self._in_view.popleft()
@@ -140,11 +142,15 @@ class InteractionWatcher:
         self._recent.extend(ended)
         self._ended.extend(ended)
 
+    def _known_contacts(self) -> list[HandContact]:
+        """Contacts that have ended lately, and those of hands that are still there."""
+        return [*self._recent, *self._contacts.ongoing()]
+
     def _from_weight(self, change: WeightChange) -> Interaction | None:
         hands = HandPoints(
-            np.array([t for t, _, _ in self._hands], np.int64),
-            np.array([i for _, i, _ in self._hands], np.int64),
-            np.array([p for _, _, p in self._hands], float).reshape(-1, 3),
+            np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
+            np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
+            np.concatenate([np.zeros((0, 3)), *(seen.hand_m for seen in self._hands)]),
         )
         interaction = explain_weight_change(change, self._layout, hands, self._namespace)
         if interaction is None:
@@ -152,7 +158,7 @@ class InteractionWatcher:
         plates = set(change.plate_ids)
         near = tuple(
             contact
-            for contact in self._recent
+            for contact in self._known_contacts()
             if plates & set(self._bins[contact.bin_id].plate_ids)
             and contact.start_ns <= interaction.end_ns
             and contact.end_ns >= interaction.start_ns
@@ -164,7 +170,11 @@ class InteractionWatcher:
         around_ns = int(settings.around_s * NANOSECONDS)
         a_bin = self._bins[change.bin_id]
         first_ns, last_ns = change.start_ns - around_ns, change.end_ns + around_ns
-        near = [c for c in self._recent if c.bin_id == change.bin_id and c.start_ns <= last_ns and c.end_ns >= first_ns]
+        near = [
+            c
+            for c in self._known_contacts()
+            if c.bin_id == change.bin_id and c.start_ns <= last_ns and c.end_ns >= first_ns
+        ]
         stays: dict[int, float] = {}
         for contact in near:
             overlap = min(contact.end_ns, last_ns) - max(contact.start_ns, first_ns)
@@ -217,7 +227,7 @@ class InteractionWatcher:
         if not ranked:
             return None
         return Interaction(
-            uuid5(self._namespace, f"{contact.bin_id}@{contact.start_ns}"),
+            uuid5(self._namespace, f"{contact.bin_id}@{contact.start_ns}/{contact.identity_id}"),
             Handling.PICK,
             contact.bin_id,
             (),

@@ -61,6 +61,16 @@ def test_a_hand_still_there_at_the_end_is_given_at_the_end() -> None:
     assert not watcher.open_contacts
 
 
+def test_a_contact_that_goes_on_is_known_once_it_is_no_passing_by() -> None:
+    watcher = ContactWatcher(SHELF)
+    known = []
+    for k in range(30):
+        watcher.update(at_instant(k / RATE_HZ, {1: [grip_in(SHELF, "1/0")]}))
+        known.append([(c.bin_id, c.start_ns, c.end_ns) for c in watcher.ongoing()])
+    assert known[1] == []
+    assert known[-1] == [("1/0", 0, nanoseconds(29 / RATE_HZ))]
+
+
 def test_a_hand_that_passes_by_gives_nothing() -> None:
     passing: list[Hands] = [{1: [np.array([x, -0.1, 0.7])]} for x in np.linspace(-0.6, 1.8, 4)]
     assert watch(passing) == []
