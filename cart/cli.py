@@ -4,12 +4,15 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import numpy as np
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -43,12 +46,13 @@ from cart.report import write_report
 from cart.repository import Database
 from models import weights as model_files
 from store_sim.autocheckout import read_site
+from store_sim.recording import RecordingSource
 from store_sim.replay import find_site, open_recording
 from store_sim.shop import ShopTruth, demo_shop
 from vision.calibration import Calibration, calibrate_pairs, draw_calibration, read_point_pairs, write_calibration
 from vision.detector import DetectorBank, ObjectDetector, load_detector
 from vision.frames import Source
-from vision.layout import StoreLayout, read_layout
+from vision.layout import ANY_CAMERA, StoreLayout, read_layout
 from vision.sources import CameraAddress, StreamSource
 
 app = typer.Typer(
@@ -124,6 +128,8 @@ def replay(
         for file in (json_file, video):
             if file is not None and not file.absolute().parent.is_dir():
                 raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
+            if file is not None and file.is_dir():
+                raise UsageError(f"{file}: expected a file to write, it is a folder")
         if report is not None and report.exists() and not report.is_dir():
             raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
         source, store = _opened(paths, site, layout)
@@ -132,8 +138,11 @@ def replay(
             raise UsageError("these cameras need a model that sees people: give --weights NAME or FILE")
         fitted = store.for_pictures(source.resolutions_wh)
         pipeline = _pipeline(fitted, detector)
-        title = Path(paths[0]).resolve().name or paths[0]
+        # An address may hold a password.
+        title = ", ".join(source.camera_ids) if "://" in paths[0] else Path(paths[0]).resolve().name
         running = Replay(source, pipeline, keep_pictures=report is not None)
+        if report is not None:
+            report.mkdir(parents=True, exist_ok=True)  # rather now than after an hour of video
         _play(running, source, fitted, video)
         _finish(running, fitted, title, json_file, report)
 
@@ -186,7 +195,9 @@ def calibrate(
         for entry in image or []:
             camera_id, equals, name = entry.partition("=")
             file = Path(name if equals else entry)
-            picture = cv2.imread(str(file))
+            # Not cv2.imread: it complains on standard error by itself.
+            pixels = np.frombuffer(file.read_bytes(), np.uint8)
+            picture = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if len(pixels) else None
             if picture is None:
                 raise UsageError(f"{file}: expected a picture, it cannot be read")
             matching = [c for c in found if not equals or c.camera.camera_id == camera_id]
@@ -268,8 +279,15 @@ def verify_models() -> None:
 
 
 def main() -> None:
-    """Run the command."""
-    app()
+    """Run the command; a wrong option is told in one line too."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
+        if message:  # a command without arguments has printed its help already
+            print(f"tillfree: {message}", file=sys.stderr)
+        status = error.exit_code
+    sys.exit(status)
 
 
 def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tuple[Source, StoreLayout]:
@@ -282,16 +300,23 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
         raise UsageError(f"{site}: expected the folder of a site, there is none")
     where = site or (None if live else find_site(files))
     drawn = None if layout is None else read_layout(layout)
-    if where is not None:
-        store = read_site(where)
-        store = store if drawn is None else store.overlaid(drawn)
-    else:
-        store = drawn or StoreLayout(name=files[0].stem)
+    layers = [] if where is None else [read_site(where)]
+    source: Source
     if live:
-        stream = StreamSource([CameraAddress.parse(path) for path in paths])
+        addresses = [CameraAddress.parse(path) for path in paths]
+        source = stream = StreamSource(addresses)
         stream.open(LIVE_WAIT_S)  # the layout is fitted to the size of the pictures, which a camera must tell first
-        return stream, store
-    return open_recording(files, store.plates or None), store
+    else:
+        source = open_recording(files, (layers[0].plates or None) if layers else None)
+    if isinstance(source, RecordingSource) and source.layout_path is not None:
+        layers.append(read_layout(source.layout_path))
+    if drawn is not None:
+        absent = sorted({view.camera_id for view in drawn.views} - {*source.camera_ids, ANY_CAMERA})
+        said = f"{layout}: cameras that this recording does not have: {', '.join(absent)}"
+        layers.append(replace(drawn, notices=(*drawn.notices, said)) if absent else drawn)
+    if not layers:
+        layers.append(StoreLayout(name="store" if live else files[0].stem))
+    return source, reduce(StoreLayout.overlaid, layers)
 
 
 def _detector(names: Sequence[str]) -> ObjectDetector | None:
@@ -303,7 +328,12 @@ def _detector(names: Sequence[str]) -> ObjectDetector | None:
 
 def _pipeline(layout: StoreLayout, detector: ObjectDetector | None) -> StorePipeline:
     """Wire a store as the environment's settings say."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "_".join(str(part) for part in wrong["loc"]).upper()
+        raise UsageError(f"TILLFREE_{name}: {wrong['msg']}, got {wrong['input']}") from error
     checkout = Checkout(
         Database.in_memory(),  # a replay charges nobody, and may be run again
         catalogue_of(layout.products, settings.currency),
@@ -345,6 +375,10 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
         OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
         for flag in closed.outcome.flags:
             OUT.print(f"  {flag.reason}", markup=False)
+    # Before the notes: if this fails, the reason is the one line on standard error.
+    if json_file is not None:
+        document.write(json_file)
+    page = None if report is None else write_report(running.report(title), report)
     for notice in document.notices:
         ERR.print(f"note: {notice.stream}: {notice.message}", markup=False)
     speed = f", {document.media_s / document.wall_s:.1f} times real time" if document.wall_s > 0 else ""
@@ -353,10 +387,8 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
         f"{document.media_s:.1f} s in {document.wall_s:.1f} s{speed}",
         markup=False,
     )
-    if json_file is not None:
-        document.write(json_file)
-    if report is not None:
-        OUT.print(f"Report: {write_report(running.report(title), report)}", markup=False)
+    if page is not None:
+        OUT.print(f"Report: {page}", markup=False)
 
 
 def _line(event: StoreEvent, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:

@@ -28,6 +28,7 @@ from vision.frames import Frame, Source
 NANOSECONDS = 1_000_000_000
 LATEST_SHOWN = 8
 PICTURE_KEPT_S = 1.0
+LEAST_STEP_NS = 1_000_000  # cameras a hair apart may share an instant of the store clock, pictures of a film may not
 
 
 class Film:
@@ -54,6 +55,7 @@ class Film:
         self._zones: dict[str, Overlay] = {}
         self._last: dict[str, Frame] = {}
         self._latest: list[str] = []
+        self._shown_ns: int | None = None
 
     def add(self, step: ReplayStep) -> None:
         """Draw one step."""
@@ -76,7 +78,11 @@ class Film:
             images.append(None if shown is None else shown.image)
             overlays.append(self._overlay(camera_id, shown))
         panel = Panel(f"{step.media_s:.1f} s", self._carts(), tuple(self._latest))
-        self._writer.write(compose(images, overlays, panel, self._cell_wh), step.tick.timestamp_ns)
+        shown_ns = step.tick.timestamp_ns
+        if self._shown_ns is not None:
+            shown_ns = max(shown_ns, self._shown_ns + LEAST_STEP_NS)
+        self._shown_ns = shown_ns
+        self._writer.write(compose(images, overlays, panel, self._cell_wh), shown_ns)
 
     def _overlay(self, camera_id: str, frame: Frame | None) -> Overlay:
         pipeline = self._replay.pipeline

@@ -204,6 +204,7 @@ class Replay:
         self.closed: list[VisitClosed] = []
         self.hands: list[HandSeen] = []
         self._pictures: dict[int, ImageArray] = {}
+        self._unplaced_scales = False
         self._source = source
         self._snapshots = _Snapshots() if keep_pictures else None
 
@@ -218,6 +219,7 @@ class Replay:
                 events = self.pipeline.finish()
             else:
                 self.frames += len(tick.frames)
+                self._unplaced_scales |= bool(tick.scales) and not self.pipeline.layout.plates
                 if self._snapshots is not None:
                     self._snapshots.add(tick)
                 events = self.pipeline.step(tick)
@@ -371,6 +373,8 @@ class Replay:
 
     def _notices(self) -> list[NoticeRow]:
         rows = [NoticeRow(n.stream, n.code, n.message) for n in self._source.notices]
+        if self._unplaced_scales:
+            rows.append(NoticeRow("site", "no-plates", "no site says where the plates of these scales are: give one"))
         return rows + [NoticeRow("site", "layout", message) for message in self.pipeline.layout.notices]
 
     def _interaction_entry(self, seen: InteractionSeen) -> InteractionEntry:

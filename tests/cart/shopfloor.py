@@ -1,7 +1,10 @@
 """Small scripted shops for the tests: people and scales as ticks, without pixels."""
 
-from collections.abc import Sequence
+import base64
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from cart.payments import FakeGateway
 from cart.pipeline import PipelineSettings, StorePipeline, catalogue_of
 from cart.repository import Database
 from store_sim.shop import ShopSource, demo_shop
+from tests.vision.test_detector import write_model, yolo_answer
 from vision.arrays import FloatArray
 from vision.detections import Detections
 from vision.detector import COCO_CLASS_NAMES
@@ -127,7 +131,7 @@ def _joints(
     for touch in touches:
         box = layout.bin(touch.bin_id).box
         if touch.shopper == name and abs(now_s - touch.at_s) <= 1.0 and box is not None:
-            joints[7] = box.centre_m + [0, 0, touch.above_m]
+            joints[7] = box.centre_m + np.array([0, 0, touch.above_m])
     return joints + rng.normal(0, 0.005, joints.shape)
 
 
@@ -147,3 +151,85 @@ def _blocks(
             rows = slice(i, i + BLOCK)
             blocks.append(ScaleSamples(times_ns[rows], names, grams[rows].astype(np.float32), float(SCALE_HZ)))
     return sorted(blocks, key=lambda block: int(block.timestamp_ns[-1]))
+
+
+SITE_PRODUCTS = (("0012", "Tea", 300.0, 2.5), ("0029", "Jam", 520.0, 1.0), ("0036", "Oil", 950.0, 10000.0))
+INCH_M = 0.0254
+
+
+def write_site(folder: Path, products: Sequence[tuple[str, str, float, float | None]] = SITE_PRODUCTS) -> Path:
+    """A site with one gondola of one shelf; two plates for each of three products, the first two for ``0012``."""
+    folder.mkdir(parents=True)
+    shelf_id = {"gondola_id": {"id": 1}, "shelf_index": 1}
+    ids = [{"shelf_id": shelf_id, "plate_index": number} for number in range(1, 7)]
+    gondola = {"id": {"id": 1}, "coordinates": _place(1.0, 3.0, 0.0)}
+    shelf = {"id": shelf_id, "coordinates": _place(0.0, 0.0, 0.9) | {"dim_x": 1.2, "dim_y": 0.4, "dim_z": 0.3}}
+    plates = [
+        {"id": plate, "coordinates": _place(0.2 * i, 0.0, 0.0) | {"dim_x": 0.2, "dim_y": 0.4}}
+        for i, plate in enumerate(ids)
+    ]
+    (folder / "Gondolas.json").write_text(json.dumps({"gondolas": [gondola]}))
+    (folder / "Shelves.json").write_text(json.dumps({"shelves": [shelf]}))
+    (folder / "Plates.json").write_text(json.dumps({"plates": plates}))
+    (folder / "calibration.json").write_text(json.dumps({"cameras": {}}))
+    rows = [
+        {"plate_ids": ids[2 * i : 2 * i + 2], "planogram_product_id": {"id": sku}}
+        for i, sku in enumerate(("0012", "0029", "0036"))
+    ]
+    _write_lines(folder / "planogram.jsonl", rows)
+    sold = [
+        {
+            "product_id": {"id": sku},
+            "metadata": {"name": name, "weight": mass_g} | ({} if price is None else {"price": price}),
+        }
+        for sku, name, mass_g, price in products
+    ]
+    _write_lines(folder / "products.jsonl", sold)
+    return folder
+
+
+def write_autocheckout(folder: Path, ticks: Iterable[Tick]) -> Path:
+    """A recording in the AutoCheckout format of what these ticks hold."""
+    folder.mkdir(parents=True)
+    plates, targets = [], []
+    for tick in ticks:
+        for block in tick.scales:
+            numbers = np.array([[int(part) for part in name.split("/")] for name in block.plate_id])
+            grams = np.full((len(block.grams), *(numbers[:, 1:].max(axis=0) + 1)), np.nan, np.float32)
+            grams[:, numbers[:, 1], numbers[:, 2]] = block.grams
+            values = {"data": base64.b64encode(grams.tobytes()).decode(), "shape": list(grams.shape)}
+            document = {"header": {}, "plate_data": {"freq_samp": block.rate_hz, "values": values}}
+            time_s = int(block.timestamp_ns[-1]) / SECOND
+            plates.append({"timestamp": time_s, "document": document, "gondola_id": int(numbers[0, 0])})
+        if tick.bodies is not None:
+            people = [
+                {"target_id": {"id": name}} | {key: _joint(at) for key, at in zip(JOINT_KEYS, joints, strict=True)}
+                for name, joints in zip(tick.bodies.target_id, tick.bodies.joints_m, strict=True)
+            ]
+            document = {"targets": {"targets": people}}
+            targets.append({"timestamp": tick.timestamp_ns / SECOND, "document": document})
+    _write_lines(folder / "plate_data.jsonl", plates)
+    _write_lines(folder / "full_targets.jsonl", targets)
+    return folder
+
+
+def write_people_model(path: Path) -> Path:
+    """Weights that see one person, in the middle of every picture."""
+    return write_model(path, yolo_answer(80, [(5, (48, 32, 20, 50), 0, 0.9)]))
+
+
+JOINT_KEYS = ("head", "neck", "l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist")
+
+
+def _joint(at_m: FloatArray) -> dict[str, object]:
+    if np.isnan(at_m).any():
+        return {}
+    return {"point": dict(zip("xyz", (at_m / INCH_M).tolist(), strict=True)), "score": 0.9}
+
+
+def _place(x: float, y: float, z: float) -> dict[str, object]:
+    return {"transform": {"translation": {"x": x, "y": y, "z": z}, "rotation": {}}}
+
+
+def _write_lines(path: Path, rows: Iterable[object]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

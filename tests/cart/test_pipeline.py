@@ -120,7 +120,8 @@ def test_a_sure_pick_is_charged_once() -> None:
 
 def test_the_live_cart_and_hands_can_be_seen_while_it_happens() -> None:
     pipeline = make_pipeline()
-    carts, hands = [], set()
+    carts = []
+    hands: set[tuple[int, str]] = set()
     for tick in play([Touch("ada", BIN, 6.0, units_g(BIN, -2))], 11.0):
         pipeline.step(tick)
         carts.append(pipeline.carts())
