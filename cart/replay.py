@@ -381,11 +381,12 @@ class Replay:
         interaction = seen.interaction
         place = self.pipeline.layout.bin(interaction.bin_id)
         plates = plate_numbers(interaction.plate_ids or place.plate_ids)
+        start_s, t_s, end_s = self._span_s(interaction)
         return InteractionEntry(
             kind=interaction.kind.value,
-            t_s=self._rounded(interaction.time_ns),
-            start_s=self._rounded(interaction.start_ns),
-            end_s=self._rounded(interaction.end_ns),
+            t_s=t_s,
+            start_s=start_s,
+            end_s=end_s,
             bin=interaction.bin_id,
             gondola=place.gondola_id,
             shelf=place.shelf_id,
