@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 NANOSECONDS = 1_000_000_000
 NO_MATCH = 1e6
 COAST_S = 0.7  # who is hidden for longer has probably stopped or turned
+EXCHANGE_CHI2 = 4.0  # another track of the camera is theirs rather than the one followed: e^2 times as likely
 BODY_M = (0.3, 1.75)  # half the width and the height of an adult standing with arms a little off the body
 
 
@@ -205,10 +206,47 @@ class IdentityTracker:
                 continue
             if any(self._nested(view, row, other) for other in known_rows):
                 continue
+            if self._exchange(view, row, errors, timestamp_ns):
+                known_rows.append(row)
+                continue
             person = self._welcome(timestamp_ns, _motion(view.floor_m[row], errors[row]))
             person.tracks[view.camera_id] = int(view.track_id[row])
             person.rows[view.camera_id] = row
             known_rows.append(row)
+
+    def _exchange(self, view: Tracks, row: int, errors: FloatArray, timestamp_ns: int) -> bool:
+        """Give a row to somebody who stands there while the track that this camera follows them by is somebody else's.
+
+        Tracks that were exchanged when people crossed are found out one after the other; without this, the first would
+        be taken for somebody new.
+        """
+        gate = self._settings.gate_chi2
+        unseen = [person for person in self._people if view.camera_id not in person.rows]
+        best: tuple[_Person, _Person | None] | None = None
+        best_cost = gate
+        for person in self._people:
+            held = person.rows.get(view.camera_id)
+            cost = self._cost(person, view.floor_m[row], errors[row])
+            if held is None or np.isnan(view.floor_m[held]).any() or cost > best_cost:
+                continue
+            heir_cost, heir = min(
+                ((self._cost(other, view.floor_m[held], errors[held]), i) for i, other in enumerate(unseen)),
+                default=(NO_MATCH, 0),
+            )
+            if heir_cost <= gate:
+                best, best_cost = (person, unseen[heir]), cost
+            elif self._cost(person, view.floor_m[held], errors[held]) > cost + EXCHANGE_CHI2:
+                best, best_cost = (person, None), cost
+        if best is None:
+            return False
+        person, other_person = best
+        held = person.rows[view.camera_id]
+        for someone, theirs in ((person, row), (other_person, held)):
+            if someone is not None:
+                someone.tracks[view.camera_id] = int(view.track_id[theirs])
+                someone.astray_since_ns.pop(view.camera_id, None)
+                self._see(someone, view, theirs, errors[theirs], timestamp_ns)
+        return True
 
     def _nested(self, view: Tracks, row: int, other: int) -> bool:
         """Whether most of one box lies in another: a detector's second box of one person, or somebody hidden."""

@@ -206,6 +206,31 @@ def test_a_track_that_has_gone_over_to_somebody_else_is_theirs() -> None:
     assert boxes["c1"][1] == pytest.approx(earlier["c1"][1], abs=30)
 
 
+@pytest.mark.parametrize("count", [3, 4])  # of two cameras that contradict each other either may be right
+@pytest.mark.parametrize("hidden_s", [0.2, 0.4, 0.7, 1.0])
+def test_tracks_exchanged_while_people_cross_make_no_third_person(count: int, hidden_s: float) -> None:
+    ring = ring_of_cameras(count)
+    one, two = walks((-2.0, -0.7), (2.0, 0.7), 0.5, 4.5), walks((-2.0, 0.7), (2.0, -0.7), 0.5, 4.5)
+
+    def exchanged(camera_id: str, seen: Seen, time_s: float) -> Seen:
+        return replace(seen, track_id=3 - seen.track_id) if camera_id == "c0" and time_s >= 2.5 else seen
+
+    def renumbered(camera_id: str, seen: Seen, time_s: float) -> Seen:
+        return exchanged(camera_id, replace(seen, track_id=min(seen.track_id, 2)), time_s)
+
+    ticks = film(
+        ring,
+        [one, two],
+        5.0,
+        rng=np.random.default_rng(15),
+        blind=lambda camera_id, person, time_s: camera_id == "c0" and person == 1 and 2.4 <= time_s < 2.5 + hidden_s,
+        spoil=renumbered,
+    )
+    people = follow(a_store(ring), ticks)
+    assert everybody(people) == [1, 2]
+    assert who_stands_at(people[-1], (2.0, 0.7)) == who_stands_at(at(people, 0.6), (-2.0, -0.7))
+
+
 def test_somebody_hidden_in_the_middle_for_five_seconds_keeps_the_id() -> None:
     ring = ring_of_cameras(3)
     ticks = film(
