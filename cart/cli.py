@@ -306,6 +306,10 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
         addresses = [CameraAddress.parse(path) for path in paths]
         source = stream = StreamSource(addresses)
         stream.open(LIVE_WAIT_S)  # the layout is fitted to the size of the pictures, which a camera must tell first
+        if not stream.resolutions_wh:
+            stream.close()
+            reasons = "".join(f"; {notice.message}" for notice in stream.notices)
+            raise UsageError(f"{', '.join(stream.camera_ids)}: no picture within {LIVE_WAIT_S:g} s{reasons}")
     else:
         source = open_recording(files, (layers[0].plates or None) if layers else None)
     if isinstance(source, RecordingSource) and source.layout_path is not None:

@@ -451,6 +451,16 @@ def test_words_that_make_no_command_are_refused(tillfree: Tillfree, words: list[
     assert said in refusal(tillfree(*words))
 
 
+def test_cameras_that_never_answer_are_refused(
+    tillfree: Tillfree, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cart.cli.LIVE_WAIT_S", 0.3)
+    ran = tillfree("replay", "door=rtsp://ada:secret@127.0.0.1:9/door", "--weights", people)
+    message = refusal(ran)
+    assert "door" in message
+    assert "secret" not in ran.err + ran.out
+
+
 def test_the_installed_command_refuses_in_one_line_too(tmp_path: Path) -> None:
     (tmp_path / "door.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(200))
     (tmp_path / "w.onnx").write_bytes(b"\x08\x09nonsense" * 100)
