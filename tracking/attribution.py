@@ -43,6 +43,7 @@ class AttributionSettings:
         scale_g: Error of a load cell that a change of place on the plate makes, grams.
         lightest_g: Nothing sold weighs less; a published mass below it is wrong.
         heaviest_g: Nothing that a hand takes from a shelf weighs more.
+        least_share: A pick that weighs less than this share of the lightest product there is none.
         noise_sigmas: A change within so many standard deviations of 0 or short of the lightest product is none.
         hand_m: Standard deviation of a tracked hand.
         hand_s: Standard deviation of how far from the step in time a hand may be that made it.
@@ -65,6 +66,7 @@ class AttributionSettings:
     scale_g: float = 1.0
     lightest_g: float = 5.0
     heaviest_g: float = 8000.0
+    least_share: float = 0.5
     noise_sigmas: float = 3.0
     hand_m: float = 0.1
     hand_s: float = 0.4
@@ -172,7 +174,8 @@ def _products(
     if change.delta_g > 0:
         plausible = np.ones(len(skus), bool)
     lightest_g = float(np.min(np.where(credible, mass_g, settings.lightest_g)[plausible], initial=math.inf))
-    least_g = lightest_g * (1 - 2 * settings.odd_spread) - settings.noise_sigmas * change.sigma_g
+    # Less than that may be a misplaced light thing, until it is so little that goods only shifted their weight.
+    least_g = settings.least_share * lightest_g - settings.noise_sigmas * change.sigma_g
     if not math.isfinite(lightest_g):
         least_g = settings.lightest_g
     if moved_g < max(least_g, settings.noise_sigmas * change.sigma_g):

@@ -12,6 +12,7 @@ from vision.arrival import PictureMemory
 from vision.layout import Bin, StoreLayout, polygon_margins
 
 NANOSECONDS = 1_000_000_000
+LOOKED_BACK_S = 60.0  # far beyond any memory of pictures
 HAND_LENGTH_SHARE = 0.108  # of body height (Drillis & Contini, Body Segment Parameters, 1966)
 
 
@@ -55,7 +56,6 @@ class _Open:
     start_ns: int
     last_ns: int  # when the hand was last in it
     around_ns: int  # when it was last no farther than away_m
-    times_ns: list[int] = field(default_factory=list)
     points: list[FloatArray] = field(default_factory=list)
     depths: list[float] = field(default_factory=list)  # the larger, the farther inside
 
@@ -145,7 +145,6 @@ class ContactWatcher:
             if nearest_m[h] <= settings.near_m:
                 contact.last_ns = now_ns
             contact.around_ns = now_ns
-            contact.times_ns.append(now_ns)
             contact.points.append(hands_m[h])
             contact.depths.append(-float(nearest_m[h]))
 
@@ -159,7 +158,6 @@ class ContactWatcher:
             contact = _Open(identity_id, bin_id, start_ns, now_ns, now_ns)
             self._open.append(contact)
         contact.last_ns = contact.around_ns = now_ns
-        contact.times_ns.append(now_ns)
         contact.depths.append(margin_px)
 
     def _close(self, now_ns: int | None) -> list[HandContact]:
@@ -169,6 +167,8 @@ class ContactWatcher:
             away_s = float("inf") if now_ns is None else (now_ns - contact.around_ns) / NANOSECONDS
             (ended if away_s > self._settings.gap_s else going).append(contact)
         self._open = going
+        oldest_ns = 0 if now_ns is None else now_ns - int(LOOKED_BACK_S * NANOSECONDS)
+        self._last_end_ns = {key: end_ns for key, end_ns in self._last_end_ns.items() if end_ns > oldest_ns}
         self._last_end_ns |= {(c.identity_id, c.bin_id): c.last_ns for c in ended if c.bin_id}
         return [self._contact(contact) for contact in ended if self._lasted(contact)]
 
@@ -182,7 +182,6 @@ class ContactWatcher:
             bin_id=shares[0][0],
             start_ns=contact.start_ns,
             end_ns=contact.last_ns,
-            deepest_ns=contact.times_ns[int(np.argmax(contact.depths))],
             distance_m=float("nan") if contact.bin_id else -max(contact.depths),
             bin_shares=shares,
         )

@@ -190,7 +190,6 @@ class HandContact:
         bin_id: The bin it was most probably in.
         start_ns: When the hand came.
         end_ns: When it was last there.
-        deepest_ns: When it was farthest inside.
         distance_m: Least distance from the bin's box, metres, 0 inside; nan for a bin drawn in a picture.
         bin_shares: The bins it may have been in with their probabilities, most probable first; they sum to 1.
     """
@@ -199,7 +198,6 @@ class HandContact:
     bin_id: str
     start_ns: int
     end_ns: int
-    deepest_ns: int
     distance_m: float
     bin_shares: tuple[tuple[str, float], ...] = ()
 

@@ -137,6 +137,12 @@ def test_a_change_below_every_product_there_is_none() -> None:
     assert explain_weight_change(a_change(-30, sigma_g=12), layout, near, STORE) is None
 
 
+def test_a_misplaced_thing_lighter_than_all_that_belongs_there_is_not_overlooked() -> None:
+    store = a_store(("water", "water", "sauce", "water", "water", "water"))
+    found = explain(a_change(-223.0, "1/1/5"), layout=store)
+    assert all(candidate.sku is None or candidate.probability < 0.5 for candidate in found.candidates)
+
+
 def test_plates_that_the_layout_lacks_give_nothing() -> None:
     assert explain_weight_change(a_change(-600, "9/9/9"), a_store(), hands(), STORE) is None
 
