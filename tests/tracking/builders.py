@@ -333,16 +333,7 @@ def a_sighting(camera_id: str, time_s: float, hands_px: Mapping[int, Sequence[Pl
 
 
 def a_contact(bin_id: str, start_s: float, end_s: float, identity_id: int = 1) -> HandContact:
-    middle_s = (start_s + end_s) / 2
-    return HandContact(
-        identity_id,
-        bin_id,
-        nanoseconds(start_s),
-        nanoseconds(end_s),
-        nanoseconds(middle_s),
-        0.0,
-        ((bin_id, 1.0),),
-    )
+    return HandContact(identity_id, bin_id, nanoseconds(start_s), nanoseconds(end_s), 0.0, ((bin_id, 1.0),))
 
 
 def a_weight_change(plate_id: str, time_s: float, delta_g: float, *, lasts_s: float = 0.6) -> WeightChange:
