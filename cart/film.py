@@ -15,6 +15,7 @@ from vision.annotate import (
     Overlay,
     Panel,
     PersonMark,
+    ThingMark,
     VideoWriter,
     bin_mark,
     cell_size,
@@ -24,10 +25,12 @@ from vision.annotate import (
 )
 from vision.arrays import ImageArray
 from vision.frames import Frame, Source
+from vision.shelf import PRODUCT_CLASSES
 
 NANOSECONDS = 1_000_000_000
 LATEST_SHOWN = 8
 PICTURE_KEPT_S = 1.0
+SURE_ENOUGH_TO_SHOW = 0.25  # what the shelf watcher counts
 LEAST_STEP_NS = 1_000_000  # cameras a hair apart may share an instant of the store clock, pictures of a film may not
 
 
@@ -104,6 +107,23 @@ class Film:
             caption=f"{camera_id}  {self._replay.seconds(frame.timestamp_ns):.1f} s",
             people=() if sightings is None else self._people(sightings),
             bins=(*(mark for mark in zones.bins if mark.name not in touched_ids), *touched),
+            things=self._things(camera_id),
+        )
+
+    def _things(self, camera_id: str) -> tuple[ThingMark, ...]:
+        detections = next((d for d in self._replay.pipeline.detections if d.camera_id == camera_id), None)
+        if detections is None:
+            return ()
+        names = self._replay.pipeline.class_names
+        shown = np.isin(detections.class_id, PRODUCT_CLASSES) & (detections.confidence >= SURE_ENOUGH_TO_SHOW)
+        return tuple(
+            ThingMark(f"{names[class_id]} {confidence:.2f}", xyxy)
+            for class_id, confidence, xyxy in zip(
+                detections.class_id[shown].tolist(),
+                detections.confidence[shown].tolist(),
+                detections.xyxy[shown],
+                strict=True,
+            )
         )
 
     def _people(self, sightings: Sightings) -> tuple[PersonMark, ...]:

@@ -183,6 +183,11 @@ class StorePipeline:
         """Who has a hand in which bin right now, as (identity_id, bin_id)."""
         return self._interactions.open_contacts
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the detector calls its classes, by ``class_id``; empty without one."""
+        return () if self._detector is None else tuple(self._detector.class_names)
+
     def shopper(self, identity_id: int) -> str | None:
         """Who an identity is; None for somebody who is not in a visit."""
         visit = self._visits.get(identity_id)

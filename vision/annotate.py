@@ -43,6 +43,7 @@ BIN_COLOUR: Colour = (190, 186, 182)
 TOUCHED_COLOUR: Colour = (255, 255, 255)
 SHELF_COLOUR: Colour = (205, 200, 190)
 FLOOR_COLOUR: Colour = (120, 200, 110)
+THING_COLOUR: Colour = (90, 220, 240)
 EXIT_COLOUR: Colour = (110, 90, 255)
 
 KEYPOINT_SHOWN = 0.3  # below this visibility a pose model's point is a guess that would only clutter the picture
@@ -106,6 +107,17 @@ class BinMark:
 
 
 @dataclass(frozen=True, slots=True)
+class ThingMark:
+    """A product that a detector sees: its name with how sure it is, and its box, shape (4,), pixels."""
+
+    label: str
+    xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        check_shape("ThingMark.xyxy", self.xyxy, (4,))
+
+
+@dataclass(frozen=True, slots=True)
 class Overlay:
     """What to draw onto one picture.
 
@@ -115,6 +127,7 @@ class Overlay:
         bins: Bins and shelf fronts in it.
         floor_px: Outlines of the walkable floor, polylines (n, 2), pixels.
         exit_px: The exit line or zone, polylines (n, 2), pixels.
+        things: Products that are seen in it.
     """
 
     caption: str = ""
@@ -122,6 +135,7 @@ class Overlay:
     bins: tuple[BinMark, ...] = ()
     floor_px: tuple[FloatArray, ...] = ()
     exit_px: tuple[FloatArray, ...] = ()
+    things: tuple[ThingMark, ...] = ()
 
     def __post_init__(self) -> None:
         for name, outlines in (("floor_px", self.floor_px), ("exit_px", self.exit_px)):
@@ -243,6 +257,10 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
                 pen.hairline(outline * scale, SHELF_COLOUR)
             else:
                 pen.line(outline * scale, TOUCHED_COLOUR if mark.is_touched else BIN_COLOUR, wide=mark.is_touched)
+    for thing in overlay.things:
+        left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+        pen.line(corners, THING_COLOUR, dashed=True)
     for person in overlay.people:
         _draw_person(pen, person, scale)
     # Labels come last, so that no line runs through one; the most important choose their place first.
@@ -267,6 +285,10 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
             else:
                 spots = [(left, top - tall), (left, top), (left, bottom - tall), (left, bottom)]
                 pen.label(mark.name, spots, TOUCHED_COLOUR if mark.is_touched else BIN_COLOUR, INK)
+    for thing in overlay.things:
+        left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
+        _, tall = pen.label_size(thing.label)
+        pen.label(thing.label, [(left, bottom - tall), (left, bottom), (left, top)], THING_COLOUR, INK)
     return canvas
 
 

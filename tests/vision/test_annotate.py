@@ -17,6 +17,7 @@ from vision.annotate import (
     Overlay,
     Panel,
     PersonMark,
+    ThingMark,
     VideoWriter,
     bin_mark,
     cell_size,
@@ -309,3 +310,12 @@ def _moved(x: float, y: float, z: float) -> FloatArray:
     transform = np.eye(4)
     transform[:3, 3] = (x, y, z)
     return transform
+
+
+def test_a_product_is_boxed_and_named() -> None:
+    image = np.full((360, 640, 3), 60, np.uint8)
+    plain = draw(image, Overlay())
+    marked = draw(image, Overlay(things=(ThingMark("bottle 0.62", np.array([300.0, 100.0, 360.0, 300.0])),)))
+    changed = (marked != plain).any(axis=2)
+    assert changed[95:305, 295:470].any()
+    assert not changed[:, :290].any()
