@@ -3,17 +3,21 @@
 Every hypothesis about the product has a prior by place (what stands on the changed plates, what stands near them,
 anything the store sells) and by quantity, and a likelihood from its mass. Beside them stands "something else" with a
 broad density, and "the published mass is wrong", so that a poor fit is said to be one. Every hypothesis about the
-person has a likelihood from how near a hand of theirs came to the plates around the step. Both are taken as
-independent: a joint account of what people hold is not made here.
+person has a likelihood from how near a hand of theirs came to the plates around the step. For a put-back it also counts
+who holds what, and what it weighed when it was taken; for a pick, what was put back there. A level that lasted only
+briefly between two others was either a hand's pressure or something that was taken or put back: whichever explains the
+weights better.
 """
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
 import numpy as np
 
-from tracking.types import Candidate, HandPoints, Interaction, WeightChange
+from tracking.types import Candidate, Evidence, HandPoints, Interaction, WeightChange
 from vision.arrays import FloatArray
 from vision.layout import Bin, Plate, StoreLayout
 from vision.shelf import Handling
@@ -32,6 +36,8 @@ class AttributionSettings:
         near_m: Distance over which that weight falls by e: a pack's width, which goods stray across a bin's edge.
         stray_pick: Weight of all products together for a pick anywhere: few misplaced goods stand about.
         stray_put_back: The same for a put-back: many put things back wherever they stand.
+        unseen_take: Share of put-backs of what nobody was seen taking, against 1 for what the person holds.
+        handed_over: Weight of what somebody else holds against 1 for what the person holds.
         something_else: Weight of an object that is not in the catalogue, or of two different ones at once.
         wrong_mass: Share of published masses that are wrong.
         another_unit: Probability that a grip holds one unit more.
@@ -50,12 +56,18 @@ class AttributionSettings:
         contact_s: The step's own time is known to so much.
         nobody: Weight of somebody unseen against 1 for a hand in the bin.
         least_probability: Candidates below it are left to "not known".
+        shifted: Weight of a hand that only moved goods a little on their plates, against 1 for the product there.
+        shift_g: Typical weight that this seems to add or take, as plates weigh differently along their depth.
+        handled_again: Share of short-lived levels after which something else was handled, not only touched.
+        press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
     """
 
     near_prior: float = 0.08
     near_m: float = 0.1
     stray_pick: float = 0.02
     stray_put_back: float = 0.3
+    unseen_take: float = 0.05
+    handed_over: float = 0.1
     something_else: float = 0.03
     wrong_mass: float = 0.02
     another_unit: float = 0.1
@@ -73,15 +85,32 @@ class AttributionSettings:
     contact_s: float = 0.4
     nobody: float = 0.01
     least_probability: float = 0.002
+    shifted: float = 0.1
+    shift_g: float = 5.0
+    handled_again: float = 0.2
+    press_g: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Products:
-    """Probability of each product (row) in each quantity (column, from 1), and of none of them."""
+class _Account:
+    """How well each hypothesis about a change explains it.
 
+    Attributes:
+        people: Who may have made it, identities.
+        skus: The products.
+        joint: Weight of each person (in the order of ``people``, then somebody unseen), product and quantity (from 1).
+        something_else: Weight of each person, as above, and none of the products.
+    """
+
+    people: tuple[int, ...]
     skus: tuple[str, ...]
-    probability: FloatArray
-    something_else: float
+    joint: FloatArray
+    something_else: FloatArray
+
+    @property
+    def evidence(self) -> float:
+        """Density of the change under all hypotheses together, a gram."""
+        return float(self.joint.sum() + self.something_else.sum())
 
 
 def explain_weight_change(
@@ -90,7 +119,8 @@ def explain_weight_change(
     hands: HandPoints,
     namespace: UUID,
     settings: AttributionSettings | None = None,
-) -> Interaction | None:
+    past: Sequence[Interaction] = (),
+) -> tuple[Interaction, ...]:
     """Say who took or put back what, with probabilities.
 
     Args:
@@ -99,28 +129,97 @@ def explain_weight_change(
         hands: Hands seen in the world around the change; more time before and after does no harm.
         namespace: The store's uuid, so that a replay gives the same interaction id.
         settings: What is believed beforehand.
+        past: What was taken and put back before, for who holds what and what stands where it does not belong.
 
     Returns:
-        The interaction, or None when the change is smaller than any product there explains at this noise, or its plates
-        are not in the layout.
+        The interaction. Several, in the order of their time, when the change is better explained by its parts. None
+        when it is smaller than any product there explains at this noise, or its plates are not in the layout.
     """
     settings = settings or AttributionSettings()
-    plates = [plate for plate in layout.plates if plate.plate_id in change.plate_ids]
-    if not plates:
-        return None
-    nearness = _nearness(layout, plates, settings)
-    products = _products(change, layout, nearness, settings)
-    if products is None:
-        return None
+    told: list[Interaction] = []
+    for part in _best_parts(change, layout, hands, past, settings):
+        interaction = _interaction(part, layout, hands, namespace, [*past, *told], settings)
+        if interaction is not None:
+            told.append(interaction)
+    return tuple(told)
 
+
+def _best_parts(
+    change: WeightChange,
+    layout: StoreLayout,
+    hands: HandPoints,
+    past: Sequence[Interaction],
+    settings: AttributionSettings,
+) -> list[WeightChange]:
+    """The runs of a change's parts that explain it best, each taken as one change."""
+    parts = change.parts or (change,)
+    best: list[tuple[float, list[WeightChange]]] = [(0.0, [])]
+    for end in range(1, len(parts) + 1):
+        ways = []
+        for begin in range(end):
+            whole = end - begin == len(parts)
+            run = change if whole else _joined(parts[begin:end])
+            account = _account(run, layout, hands, past, settings)
+            # What is left when a hand has only been there: goods that lie a little differently.
+            nothing = settings.shifted * math.exp(-abs(run.delta_g) / settings.shift_g) / (2 * settings.shift_g)
+            happened = account is not None and account.evidence > nothing
+            evidence = account.evidence if account is not None and happened else max(nothing, 1e-300)
+            score, before = best[begin]
+            score += math.log(evidence) + (math.log(settings.handled_again) if begin else 0.0)
+            level_g = 0.0
+            for part in parts[begin : end - 1]:
+                level_g += part.delta_g
+                # Pressures are about as often below as above their typical one (Laplace).
+                score += (
+                    math.log((1 - settings.handled_again) / (2 * settings.press_g)) - abs(level_g) / settings.press_g
+                )
+            ways.append((score, [*before, run] if happened else before))
+        best.append(
+            max(
+                ways,
+                key=lambda way: way[0],
+            )
+        )
+    return best[-1][1]
+
+
+def _joined(parts: Sequence[WeightChange]) -> WeightChange:
+    """Several changes, one after the other, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    delta_g = sum(part.delta_g for part in parts)
+    moments = [part for part in parts if part.delta_g * delta_g > 0] or list(parts)
+    largest = max(moments, key=lambda part: abs(part.delta_g))
+    return replace(
+        largest,
+        plate_ids=tuple(dict.fromkeys(plate_id for part in (largest, *parts) for plate_id in part.plate_ids)),
+        delta_g=delta_g,
+        sigma_g=math.hypot(*(part.sigma_g for part in parts)),
+        start_ns=min(part.start_ns for part in parts),
+        end_ns=max(part.end_ns for part in parts),
+    )
+
+
+def _interaction(
+    change: WeightChange,
+    layout: StoreLayout,
+    hands: HandPoints,
+    namespace: UUID,
+    past: Sequence[Interaction],
+    settings: AttributionSettings,
+) -> Interaction | None:
+    account = _account(change, layout, hands, past, settings)
+    if account is None:
+        return None
+    products = account.joint.sum(axis=0)
     best_row, best_column = (0, 0)
     named = False
-    if products.probability.size:
-        best_row, best_column = divmod(int(products.probability.argmax()), products.probability.shape[1])
-        named = float(products.probability[best_row].sum()) > products.something_else
-    sku = products.skus[best_row] if named else None
+    if products.size:
+        best_row, best_column = divmod(int(products.argmax()), products.shape[1])
+        named = float(products[best_row].sum()) > float(account.something_else.sum())
+    sku = account.skus[best_row] if named else None
     quantity = best_column + 1 if named else 1
-    bin_id = _place(layout, nearness, sku, change)
+    bin_id = _place(layout, _nearness(layout, _plates(change, layout), settings), sku, change)
     start_ns, end_ns = _span(change)
     return Interaction(
         interaction_id=uuid5(namespace, f"{bin_id}@{change.start_ns}"),
@@ -132,8 +231,13 @@ def explain_weight_change(
         start_ns=start_ns,
         time_ns=change.time_ns,
         end_ns=end_ns,
-        candidates=_candidates(products, _people(change, plates, hands, settings), settings),
+        candidates=_candidates(account, settings),
+        evidence=Evidence(weight=change),
     )
+
+
+def _plates(change: WeightChange, layout: StoreLayout) -> list[Plate]:
+    return [plate for plate in layout.plates if plate.plate_id in change.plate_ids]
 
 
 def _nearness(layout: StoreLayout, plates: list[Plate], settings: AttributionSettings) -> list[tuple[Bin, float]]:
@@ -151,9 +255,18 @@ def _nearness(layout: StoreLayout, plates: list[Plate], settings: AttributionSet
     return weights
 
 
-def _products(
-    change: WeightChange, layout: StoreLayout, nearness: list[tuple[Bin, float]], settings: AttributionSettings
-) -> _Products | None:
+def _account(
+    change: WeightChange,
+    layout: StoreLayout,
+    hands: HandPoints,
+    past: Sequence[Interaction],
+    settings: AttributionSettings,
+) -> _Account | None:
+    """Weigh every person, product and quantity; None for a change that is too small to be any product's."""
+    plates = _plates(change, layout)
+    if not plates:
+        return None
+    nearness = _nearness(layout, plates, settings)
     moved_g = abs(change.delta_g)
     masses = {product.sku: product.mass_g for product in layout.products}
     masses |= {b.sku: math.nan for b, _ in nearness if b.sku is not None and b.sku not in masses}
@@ -165,6 +278,9 @@ def _products(
     for a_bin, weight in nearness:
         if a_bin.sku is not None:
             at_place[row[a_bin.sku]] = max(at_place[row[a_bin.sku]], weight)
+    for sku, still_there in _left_there(change, past).items():
+        if sku in row:
+            at_place[row[sku]] = max(at_place[row[sku]], still_there)
     stray = settings.stray_pick if change.delta_g < 0 else settings.stray_put_back
     prior = at_place + stray / max(len(skus), 1)
 
@@ -182,6 +298,7 @@ def _products(
         return None
 
     units = np.arange(1, settings.most_units + 1, dtype=float)
+    in_one_grip = (1 - settings.another_unit) * settings.another_unit ** (units - 1)
     expected_g: FloatArray = np.where(credible, mass_g, np.nan)[:, None] * units
     with np.errstate(invalid="ignore"):
         fit = (1 - settings.odd_share) * _density(moved_g, expected_g, change.sigma_g, settings.mass_spread, settings)
@@ -190,19 +307,97 @@ def _products(
     broad = 1 / (math.log(settings.heaviest_g / settings.lightest_g) * max(moved_g, settings.lightest_g))
     by_mass: FloatArray = np.where(np.isfinite(fit), (1 - settings.wrong_mass) * fit, 0.0)
     unknown = np.where(np.isnan(mass_g), 1.0, settings.wrong_mass) * broad
-    by_mass *= (1 - settings.another_unit) * settings.another_unit ** (units - 1)
+    by_mass *= in_one_grip
     by_mass[:, 0] += np.where(at_place > 0, unknown, np.where(credible, 0.0, unknown))
-    joint: FloatArray = prior[:, None] * by_mass
-    something_else = settings.something_else * broad
-    total = float(joint.sum()) + something_else
-    return _Products(skus, joint / total, something_else / total)
+
+    shares = _people(change, plates, hands, settings)
+    people = tuple(shares)
+    joint = np.repeat((prior[:, None] * by_mass)[None], len(people) + 1, axis=0)
+    something_else = np.full(len(people) + 1, settings.something_else * broad)
+    if change.delta_g > 0:
+        joint *= settings.unseen_take
+        something_else *= settings.unseen_take
+        for held in _held(past):
+            i = row.get(held.sku) if held.sku is not None else None
+            up_to = units <= held.quantity
+            spread = np.where(units < held.quantity, settings.mass_spread, 0.0)
+            variance = change.sigma_g**2 + held.unit_sigma_g**2 * units**2 + settings.scale_g**2
+            again: FloatArray = _gauss(moved_g, units * held.unit_g, variance + (spread * units * held.unit_g) ** 2)
+            again = np.where(up_to & np.isfinite(again), (1 - settings.odd_share) * again * in_one_grip, 0.0)
+            if i is not None:
+                again += np.where(up_to, settings.odd_share if math.isfinite(held.unit_g) else 1.0, 0.0) * by_mass[i]
+                again *= settings.stray_put_back + at_place[i]
+            belief = held.probability * np.array(
+                [1.0 if person == held.identity_id else settings.handed_over for person in (*people, None)]
+            )
+            if i is None:
+                something_else += belief * settings.stray_put_back * float(again.sum())
+            else:
+                joint[:, i] += belief[:, None] * again
+    by_person = np.array([*shares.values(), 1 - sum(shares.values())])
+    return _Account(people, skus, by_person[:, None, None] * joint, by_person * something_else)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What somebody took, as far as it has not come back; the mass of a unit is as weighed then, nan if it was not."""
+
+    identity_id: int
+    sku: str | None
+    quantity: int
+    probability: float
+    unit_g: float
+    unit_sigma_g: float
+
+
+def _held(past: Sequence[Interaction]) -> list[_Held]:
+    taken: defaultdict[tuple[int, str | None], float] = defaultdict(float)
+    left: defaultdict[tuple[int, str | None], float] = defaultdict(float)
+    for interaction in past:
+        for candidate in interaction.candidates:
+            units = candidate.quantity * candidate.probability
+            key = candidate.identity_id, candidate.sku
+            if interaction.kind is Handling.PICK:
+                taken[key] += units
+                left[key] += units
+            else:
+                left[key] -= units
+    held = []
+    for interaction in past:
+        if interaction.kind is not Handling.PICK:
+            continue
+        weight = interaction.evidence.weight
+        for candidate in interaction.candidates:
+            key = candidate.identity_id, candidate.sku
+            share = candidate.probability * min(1.0, max(0.0, left[key]) / max(taken[key], 1e-9))
+            if share > 0:
+                unit_g = math.nan if weight is None else abs(weight.delta_g) / candidate.quantity
+                unit_sigma_g = math.nan if weight is None else weight.sigma_g / candidate.quantity
+                held.append(_Held(*key, candidate.quantity, share, unit_g, unit_sigma_g))
+    return held
+
+
+def _left_there(change: WeightChange, past: Sequence[Interaction]) -> dict[str, float]:
+    """Probability of each product that it was put back on the changed plates and is still there."""
+    there: defaultdict[str, float] = defaultdict(float)
+    for interaction in past:
+        overlap = len(set(interaction.plate_ids).intersection(change.plate_ids)) / len(change.plate_ids)
+        sign = 1 if interaction.kind is Handling.PUT_BACK else -1
+        for candidate in interaction.candidates:
+            if overlap and candidate.sku is not None:
+                units = there[candidate.sku] + sign * overlap * candidate.quantity * candidate.probability
+                there[candidate.sku] = max(0.0, units)
+    return {sku: min(1.0, units) for sku, units in there.items()}
 
 
 def _density(
     moved_g: float, expected_g: FloatArray, sigma_g: float, spread: float, settings: AttributionSettings
 ) -> FloatArray:
     """Gaussian density of the moved mass for each expected one, a gram."""
-    variance = sigma_g**2 + settings.scale_g**2 + (spread * expected_g) ** 2
+    return _gauss(moved_g, expected_g, sigma_g**2 + settings.scale_g**2 + (spread * expected_g) ** 2)
+
+
+def _gauss(moved_g: float, expected_g: FloatArray, variance: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-0.5 * (moved_g - expected_g) ** 2 / variance) / np.sqrt(2 * np.pi * variance))
 
 
@@ -244,17 +439,16 @@ def _people(
     return {person: value / total for person, value in weight.items()}
 
 
-def _candidates(products: _Products, people: dict[int, float], settings: AttributionSettings) -> tuple[Candidate, ...]:
-    likely = np.argwhere(products.probability >= settings.least_probability).tolist()
-    found = []
-    for person, share in people.items():
-        things: list[tuple[str | None, int, float]] = [
-            (products.skus[i], units + 1, float(products.probability[i, units])) for i, units in likely
-        ]
-        things.append((None, 1, products.something_else))
-        found += [
-            Candidate(person, sku, quantity, min(1.0, share * probability))
-            for sku, quantity, probability in things
-            if share * probability >= settings.least_probability
-        ]
+def _candidates(account: _Account, settings: AttributionSettings) -> tuple[Candidate, ...]:
+    total = account.evidence
+    joint, nothing = account.joint / total, account.something_else / total
+    found = [
+        Candidate(account.people[p], account.skus[i], units + 1, min(1.0, float(joint[p, i, units])))
+        for p, i, units in np.argwhere(joint[:-1] >= settings.least_probability).tolist()
+    ]
+    found += [
+        Candidate(person, None, 1, min(1.0, float(nothing[p])))
+        for p, person in enumerate(account.people)
+        if nothing[p] >= settings.least_probability
+    ]
     return tuple(sorted(found, key=lambda c: (-c.probability, c.identity_id, c.sku or "", c.quantity)))

@@ -38,6 +38,7 @@ class InteractionSettings:
         dwell_s: With hands alone, time at the bin after which two thirds of all contacts are takings.
         hands_alone: Largest probability of a taking that rests on a hand's stay alone.
         unseen_hand: Share of a change of the picture that goes to people in view whose hands were not seen there.
+        past_s: How far back it is remembered who took what, and what was put back where: most visits are shorter.
     """
 
     wait_s: float = 0.7
@@ -48,6 +49,7 @@ class InteractionSettings:
     dwell_s: float = 0.8
     hands_alone: float = 0.6
     unseen_hand: float = 0.3
+    past_s: float = 3600.0
 
 
 class InteractionWatcher:
@@ -70,6 +72,7 @@ class InteractionWatcher:
         self._shelf_changes: list[ShelfChange] = []
         self._speaking_plates: set[str] = set()
         self._ended: list[HandContact] = []
+        self._past: list[Interaction] = []
 
     @property
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
@@ -126,11 +129,17 @@ class InteractionWatcher:
         ready_shelf = [c for c in self._shelf_changes if c.end_ns + wait_ns <= now_ns]
         self._weight_changes = [c for c in self._weight_changes if c.end_ns + wait_ns > now_ns]
         self._shelf_changes = [c for c in self._shelf_changes if c.end_ns + wait_ns > now_ns]
-        interactions = [self._from_weight(change) for change in ready_weight]
-        interactions += [self._from_shelf(change) for change in ready_shelf]
-        interactions += [self._from_contact(contact) for contact in self._ended]
+        interactions = [self._from_shelf(change) for change in ready_shelf]
+        interactions += [i for contact in self._ended if (i := self._from_contact(contact)) is not None]
         self._ended = []
-        return sorted((i for i in interactions if i is not None), key=lambda i: i.time_ns)
+        self._past.extend(interactions)
+        for change in sorted(ready_weight, key=lambda change: change.time_ns):
+            weighed = self._from_weight(change)
+            self._past.extend(weighed)
+            interactions += weighed
+        oldest_ns = max((i.time_ns for i in interactions), default=0) - int(self._settings.past_s * NANOSECONDS)
+        self._past = [i for i in self._past if i.time_ns >= oldest_ns]
+        return sorted(interactions, key=lambda i: i.time_ns)
 
     def finish(self) -> tuple[list[HandContact], list[Interaction]]:
         """Judge what is left when the recording has ended."""
@@ -146,24 +155,27 @@ class InteractionWatcher:
         """Contacts that have ended lately, and those of hands that are still there."""
         return [*self._recent, *self._contacts.ongoing()]
 
-    def _from_weight(self, change: WeightChange) -> Interaction | None:
+    def _from_weight(self, change: WeightChange) -> list[Interaction]:
         hands = HandPoints(
             np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
             np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
             np.concatenate([np.zeros((0, 3)), *(seen.hand_m for seen in self._hands)]),
         )
-        interaction = explain_weight_change(change, self._layout, hands, self._namespace)
-        if interaction is None:
-            return None
-        plates = set(change.plate_ids)
-        near = tuple(
+        return [
+            replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))
+            for interaction in explain_weight_change(change, self._layout, hands, self._namespace, past=self._past)
+        ]
+
+    def _contacts_of(self, interaction: Interaction) -> tuple[HandContact, ...]:
+        """The hands that were at an interaction's plates."""
+        plates = set(interaction.plate_ids)
+        return tuple(
             contact
             for contact in self._known_contacts()
             if plates & set(self._bins[contact.bin_id].plate_ids)
             and contact.start_ns <= interaction.end_ns
             and contact.end_ns >= interaction.start_ns
         )
-        return replace(interaction, evidence=replace(interaction.evidence, weight=change, contacts=near))
 
     def _from_shelf(self, change: ShelfChange) -> Interaction:
         settings = self._settings

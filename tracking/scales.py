@@ -15,7 +15,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,8 @@ class ScaleSettings:
         drift_g: Random walk of a level, grams a square root of a second.
         creep: Share of a load by which a load cell's level is off just after a step.
         coupling: Share of a plate's change that its shelf, bending, gives to other plates.
-        merge_s: Neighbouring plates under one item let go of it within this time.
+        merge_s: Neighbouring plates under one item let go of it within this time; if within ``settle_s``, it may still
+            have been one item, as a hand that presses hides the moment.
         join_s: A confirmed change waits no longer than this for others of its shelf that may belong to it.
         couple_s: Coupled plates step within this time of the plate that was relieved.
         history_s: Readings kept for curves and for the moment of a step.
@@ -193,10 +194,16 @@ class _Step:
     time_ns: int = 0
     closed_ns: int = 0
     saturated: bool = False
+    moves: tuple["_Step", ...] = ()
 
     @property
     def delta_g(self) -> float:
         return self.after_g - self.before_g
+
+    @property
+    def single_moves(self) -> tuple["_Step", ...]:
+        """The moves between levels too short-lived to be sure of; itself if there was none."""
+        return self.moves or (self,)
 
 
 _LEARNING, _STEADY, _ACTIVE = 0, 1, 2
@@ -350,7 +357,9 @@ class _Gondola:
         heard = np.isfinite(short)
         steady = self._state == _STEADY
         away = np.abs(short - self._level)
-        self._measure_shaking(np.where(steady & (away > 0), away / self._stray, np.nan))
+        # Against no less than the best plates stray: a shelf that bends by a gram does not shake.
+        usual = np.maximum(self._stray, self._settings.floor_g / MAD_TO_SIGMA)
+        self._measure_shaking(np.where(steady & (away > 0), away / usual, np.nan))
         sigma = self._sigma()
 
         # Silence is no sign of rest: something may happen to the plate meanwhile.
@@ -373,14 +382,16 @@ class _Gondola:
         rising = {column for column, steps in self._pending.items() if self._level[column] > steps[0].before_g}
         unsure = moving.copy()
         unsure[list(rising)] = True
-        beside = moving.copy()
         same_shelf = self._shelf[1:] == self._shelf[:-1]
-        beside[1:] |= unsure[:-1] & same_shelf
-        beside[:-1] |= unsure[1:] & same_shelf
+        by_moving, by_unsure = np.zeros_like(moving), np.zeros_like(moving)
+        for beside, of in ((by_moving, moving), (by_unsure, unsure)):
+            beside[1:] |= of[:-1] & same_shelf
+            beside[:-1] |= of[1:] & same_shelf
         for column, steps in list(self._pending.items()):
             if moving[column]:
                 continue
-            if not beside[column]:
+            # One thing may stand on two plates: they wait for each other to be at rest, not to be sure.
+            if not (by_moving if column in rising else by_unsure)[column]:
                 steps[-1].rested_ns += self._bin_ns
             wanted_s = self._settings.confirm_rise_s if column in rising else self._settings.confirm_s
             confirmed = steps[-1].rested_ns >= wanted_s * NANOSECONDS and self._lies_still(column)
@@ -553,14 +564,34 @@ class _Gondola:
         if self._state[column] == _STEADY:
             steps[-1].after_g = float(self._level[column])
             steps[-1].after_var = self._level_var(column)
+        runs: list[list[_Step]] = []
         for step in steps:
-            self._close_step(step)
+            step.time_ns = self._moment(step)
+            step.saturated |= bool(self._clipped[column])
+            if runs and not self._lasted(runs[-1][-1], step):
+                runs[-1].append(step)
+            else:
+                runs.append([step])
+        for run in runs:
+            whole = run[0]
+            if len(run) > 1:
+                whole = replace(
+                    run[0],
+                    end_ns=run[-1].end_ns,
+                    after_g=run[-1].after_g,
+                    after_var=run[-1].after_var,
+                    saturated=any(step.saturated for step in run),
+                    moves=tuple(run),
+                )
+                whole.time_ns = self._moment(whole)
+            whole.closed_ns = int(self._times_ns[self._end - 1])
+            self._closed.append(whole)
 
-    def _close_step(self, step: _Step) -> None:
-        step.time_ns = self._moment(step)
-        step.closed_ns = int(self._times_ns[self._end - 1])
-        step.saturated |= bool(self._clipped[step.column])
-        self._closed.append(step)
+    def _lasted(self, step: _Step, following: _Step) -> bool:
+        """Whether the level between two steps lasted long enough to be more than a hand's pressure."""
+        rise = step.after_g > step.before_g
+        wanted_s = self._settings.confirm_rise_s if rise else self._settings.confirm_s
+        return following.start_ns - step.end_ns >= wanted_s * NANOSECONDS
 
     def _moment(self, step: _Step) -> int:
         """When the plate went from one level to the other: the split that both levels explain best."""
@@ -587,67 +618,93 @@ class _Gondola:
         """Join closed steps of neighbouring plates and return what is certain."""
         if not self._closed:
             return []
-        settings = self._settings
         now_ns = int(self._times_ns[self._end - 1])
         told: list[WeightChange] = []
         for shelf in sorted({int(self._shelf[step.column]) for step in self._closed}):
             mine = [step for step in self._closed if self._shelf[step.column] == shelf]
-            busy_ns = [
-                self._pending[j][0].start_ns if j in self._pending else int(self._start_ns[j])
+            busy_ns = {
+                j: self._pending[j][0].start_ns if j in self._pending else int(self._start_ns[j])
                 for j in np.flatnonzero(self._shelf == shelf).tolist()
                 if j in self._pending or self._state[j] == _ACTIVE
-            ]
-            oldest_busy_ns = min(busy_ns, default=now_ns)
+            }
+            oldest_busy_ns = min(busy_ns.values(), default=now_ns)
             mine.sort(key=lambda step: step.time_ns)
-            waiting = [
-                step
-                for step in mine
-                if step.time_ns + settings.couple_s * NANOSECONDS >= oldest_busy_ns
-                and now_ns - step.closed_ns < settings.join_s * NANOSECONDS
-            ]
-            if waiting:
+            if any(self._waits(step, busy_ns, oldest_busy_ns, now_ns) for step in mine):
                 continue
             self._closed = [step for step in self._closed if self._shelf[step.column] != shelf]
             told += self._joined(mine)
         return told
 
-    def _joined(self, steps: list[_Step]) -> list[WeightChange]:
+    def _waits(self, step: _Step, busy_ns: dict[int, int], oldest_busy_ns: int, now_ns: int) -> bool:
+        """Whether plates that are not settled yet may belong to a closed step."""
         settings = self._settings
-        own = [
-            step
-            for step in steps
-            if not any(
-                abs(step.delta_g) <= settings.coupling * abs(other.delta_g)
-                and abs(step.time_ns - other.time_ns) <= settings.couple_s * NANOSECONDS
-                for other in steps
-            )
-        ]
+        latest_ns = step.time_ns + round(settings.couple_s * NANOSECONDS)
+        if latest_ns >= oldest_busy_ns and now_ns - step.closed_ns < settings.join_s * NANOSECONDS:
+            return True
+        # The other half of what stood on two plates; that plate may be handled again before it comes to rest.
+        beside = any(
+            abs(self.plates[step.column].number - self.plates[j].number) == 1 and latest_ns >= began_ns
+            for j, began_ns in busy_ns.items()
+        )
+        return beside and now_ns - step.end_ns < (settings.patience_s + settings.join_s) * NANOSECONDS
+
+    def _joined(self, steps: list[_Step]) -> list[WeightChange]:
+        """Changes of one shelf, each with the moves that it may be made of."""
+        settings = self._settings
         changes = []
+        for group in self._groups(steps, settings.settle_s):
+            moves = [move for step in group for move in step.single_moves]
+            parts = [part for own in self._groups(moves, settings.merge_s) if (part := self._change(own)) is not None]
+            change = self._change(group, doubtful=len(parts) > 1)
+            if change is not None:
+                parts = sorted(parts, key=lambda part: part.time_ns) if len(parts) > 1 else []
+                changes.append(replace(change, parts=tuple(parts)))
+        return changes
+
+    def _groups(self, steps: list[_Step], apart_s: float) -> list[list[_Step]]:
+        """Steps of one shelf by what made them, without those that only follow from others.
+
+        Args:
+            steps: The steps.
+            apart_s: Plates that one thing let go of may step this long after each other.
+        """
+        own = [step for step in steps if not any(self._follows(step, other) for other in steps)]
+        groups = []
         while own:
             group = [own.pop(0)]
             grown = True
             while grown:
-                near = [step for step in own if any(self._together(step, member) for member in group)]
+                near = [step for step in own if any(self._together(step, member, apart_s) for member in group)]
                 own = [step for step in own if step not in near]
                 group += near
                 grown = bool(near)
-            change = self._change(group)
-            if change is not None:
-                changes.append(change)
-        return changes
+            groups.append(group)
+        return groups
 
-    def _together(self, one: _Step, other: _Step) -> bool:
+    def _follows(self, step: _Step, other: _Step) -> bool:
+        """Whether a step is no more than the bending of the shelf under another one."""
+        if abs(step.delta_g) > self._settings.coupling * abs(other.delta_g):
+            return False
+        # A hand that presses hides the moment, so the spans are compared.
+        slack_ns = self._settings.couple_s * NANOSECONDS
+        return step.start_ns <= other.end_ns + slack_ns and step.end_ns >= other.start_ns - slack_ns
+
+    def _together(self, one: _Step, other: _Step, apart_s: float) -> bool:
         apart = abs(self.plates[one.column].number - self.plates[other.column].number)
-        return apart == 1 and abs(one.time_ns - other.time_ns) <= self._settings.merge_s * NANOSECONDS
+        if apart != 1:
+            return False
+        slack_ns = apart_s * NANOSECONDS
+        return any(abs(a.time_ns - b.time_ns) <= slack_ns for a in one.single_moves for b in other.single_moves)
 
-    def _change(self, group: list[_Step]) -> WeightChange | None:
+    def _change(self, group: list[_Step], *, doubtful: bool = False) -> WeightChange | None:
+        """What a group of steps comes to; None if it may be nothing, unless it is wanted all the same."""
         settings = self._settings
         group = sorted(group, key=lambda step: -abs(step.delta_g))
         delta_g = sum(step.delta_g for step in group)
         gap_s = [(step.end_ns - step.start_ns) / NANOSECONDS + settings.confirm_s for step in group]
         variance = sum(step.before_var + step.after_var for step in group) + settings.drift_g**2 * sum(gap_s)
         variance += sum((settings.creep * step.delta_g) ** 2 for step in group)
-        if abs(delta_g) < max(settings.smallest_g, settings.certain_sigmas * variance**0.5):
+        if abs(delta_g) < max(settings.smallest_g, settings.certain_sigmas * variance**0.5) and not doubtful:
             return None
         if any(step.saturated for step in group):
             # Only so much is known: a part of the load was not weighed.

@@ -166,6 +166,8 @@ class WeightChange:
         end_ns: When the last plate had settled.
         curve_ns: Store clock of the curve around the change, shape (s,).
         curve_g: Sum of the plates' readings there, shape (s,), grams, the level before being 0.
+        parts: The changes it is made of if what lay between them was more than a hand's pressure, in the order of
+            their time; empty if nothing lay between. With parts, ``delta_g`` may be as little as nothing.
     """
 
     plate_ids: tuple[str, ...]
@@ -176,6 +178,7 @@ class WeightChange:
     end_ns: int
     curve_ns: IntArray
     curve_g: FloatArray
+    parts: tuple["WeightChange", ...] = ()
 
     def __post_init__(self) -> None:
         check_shape("WeightChange.curve_g", self.curve_g, self.curve_ns.shape)

@@ -84,10 +84,57 @@ def test_a_chain_of_picks_gives_each_pick(count: int) -> None:
     load = a_load(20.0)
     for n in range(count):
         load.put("1/1/4", 5.0 + 1.8 * n, -80, coupling=0.01)
-    changes = changes_of(load)
+    (whole,) = changes_of(load)
+    assert whole.delta_g == pytest.approx(-80 * count, abs=5)
+    changes = whole.parts
     assert [change.plate_ids for change in changes] == [("1/1/4",)] * count
     assert [change.delta_g for change in changes] == pytest.approx([-80] * count, abs=5)
     assert [seconds_of(c.time_ns) for c in changes] == pytest.approx([5.0 + 1.8 * n for n in range(count)], abs=0.3)
+
+
+def test_levels_that_last_are_changes_of_their_own() -> None:
+    changes = changes_of(a_load(24.0).put("1/1/4", 5.0, 80).put("1/1/4", 11.0, -80))
+    assert [change.delta_g for change in changes] == pytest.approx([80, -80], abs=4)
+    assert [change.parts for change in changes] == [(), ()]
+
+
+@pytest.mark.parametrize("force_g", [-17.0, 14.0])
+def test_a_hand_that_rests_before_it_takes_is_part_of_the_change(force_g: float) -> None:
+    load = a_load(20.0).put("1/1/4", 5.0, force_g).put("1/1/4", 6.2, -62 - force_g)
+    (change,) = changes_of(load)
+    assert change.delta_g == pytest.approx(-62, abs=3)
+    assert seconds_of(change.time_ns) == pytest.approx(6.2, abs=0.3)
+    assert [part.delta_g for part in change.parts] == pytest.approx([force_g, -62 - force_g], abs=3)
+
+
+def test_an_item_over_two_plates_of_which_one_is_handled_again_is_not_torn_apart() -> None:
+    load = a_load(24.0).put("1/1/3", 6.0, -90).put("1/1/4", 6.0, -48).put("1/1/4", 8.2, -138)
+    (change,) = changes_of(load)
+    assert [set(part.plate_ids) for part in change.parts] == [{"1/1/3", "1/1/4"}, {"1/1/4"}]
+    assert [part.delta_g for part in change.parts] == pytest.approx([-138, -138], abs=4)
+
+
+def test_what_is_put_on_two_plates_is_told_as_soon_as_what_is_put_on_one() -> None:
+    told_s = []
+    for both in (False, True):
+        load = a_load(20.0).put("1/1/3", 6.0, 400)
+        if both:
+            load.put("1/1/4", 6.0, 300)
+        watcher = WeightWatcher(load.plates)
+        told_s.append(next(seconds_of(int(b.timestamp_ns[-1])) for b in load.blocks() if watcher.update(b)))
+    assert told_s[1] == pytest.approx(told_s[0], abs=0.5)
+
+
+def test_a_shelf_that_bends_under_a_pressing_hand_gives_no_change_of_its_own() -> None:
+    load = a_load(20.0, seed=3).press("1/1/4", 5.0, 6.2, 300).put("1/1/3", 6.0, -900, coupling=0.02)
+    assert [change.plate_ids for change in changes_of(load)] == [("1/1/3",)]
+
+
+def test_very_quiet_plates_do_not_take_a_bending_shelf_for_footsteps() -> None:
+    load = Load(a_gondola(plates=9), 20.0, np.random.default_rng(4), quiet_g=0.15, wander_g=0.0, drift_g=0.02)
+    (change,) = changes_of(load.put("1/1/5", 8.0, 107, coupling=0.02).put("1/1/4", 8.0, 35))
+    assert set(change.plate_ids) == {"1/1/4", "1/1/5"}
+    assert change.delta_g == pytest.approx(142, abs=8)
 
 
 def test_an_item_over_two_plates_is_one_change_of_their_sum() -> None:
