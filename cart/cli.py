@@ -1,6 +1,7 @@
 """The ``tillfree`` command."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -81,6 +82,8 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except (UsageError, ValueError, OSError, StoreError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            message = f"{error.filename}: {error.strerror.lower()}"  # Python's own wording begins with a number
         print(f"tillfree: {message}", file=sys.stderr)
         raise typer.Exit(2) from error
 
@@ -99,7 +102,7 @@ def replay(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH…",
+            metavar="PATH",
             help="A recording folder, an AutoCheckout folder, video files, or live cameras (NAME=rtsp://…).",
         ),
     ],
@@ -130,12 +133,16 @@ def replay(
                 raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
             if file is not None and file.is_dir():
                 raise UsageError(f"{file}: expected a file to write, it is a folder")
+            if file is not None and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+                raise UsageError(f"{file}: no permission to write it")
         if report is not None and report.exists() and not report.is_dir():
             raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
         source, store = _opened(paths, site, layout)
         detector = _detector(weights or [])
         if source.camera_ids and detector is None and not store.plates:
-            raise UsageError("these cameras need a model that sees people: give --weights NAME or FILE")
+            raise UsageError(
+                "these cameras need a model that sees people: give --weights NAME or FILE (tillfree models list)"
+            )
         fitted = store.for_pictures(source.resolutions_wh)
         pipeline = _pipeline(fitted, detector)
         # An address may hold a password.
@@ -145,6 +152,8 @@ def replay(
             report.mkdir(parents=True, exist_ok=True)  # rather now than after an hour of video
         _play(running, source, fitted, video)
         _finish(running, fitted, title, json_file, report)
+        if video is not None:
+            OUT.print(f"Video: {video}", markup=False)
 
 
 @app.command()
@@ -208,6 +217,9 @@ def calibrate(
             if not cv2.imwrite(str(drawn), draw_calibration(np.asarray(picture, np.uint8), matching[0])):
                 raise OSError(f"{drawn}: cannot be written")
             OUT.print(f"Picture: {drawn}", markup=False)
+            sizes = f"{picture.shape[1]}x{picture.shape[0]}", "{}x{}".format(*matching[0].camera.resolution_wh)
+            if sizes[0] != sizes[1]:
+                ERR.print(f"note: {file} is {sizes[0]}, the points are taken to be of {sizes[1]}", markup=False)
         if out is not None:
             write_calibration(found, out, name=pairs.stem)
             OUT.print(f"Layout: {out}", markup=False)
@@ -252,7 +264,9 @@ def list_models() -> None:
 
 
 @models_app.command("pull")
-def pull_model(name: Annotated[str, typer.Argument(help="A name that `tillfree models list` shows.")]) -> None:
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `tillfree models list` shows.")],
+) -> None:
     """Fetch a model, check it against the manifest, and keep it."""
     with _one_line_errors(), _progress(DownloadColumn()) as progress:
         task = progress.add_task(name, total=None)
@@ -350,6 +364,7 @@ def _pipeline(layout: StoreLayout, detector: ObjectDetector | None) -> StorePipe
 def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None) -> None:
     """Run a replay to its end with a progress bar, printing what happens."""
     names = product_names(layout)
+    stopped = False
     with ExitStack() as stack:
         film = None if video is None else stack.enter_context(Film(video, source, running))
         progress = stack.enter_context(_progress())
@@ -366,10 +381,13 @@ def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | No
                 progress.update(task, completed=step.media_s)
         except KeyboardInterrupt:
             # The way a live camera's replay ends: nobody's cart is lost.
+            stopped = True
             for event in running.interrupt():
                 line = _line(event, running, layout, names)
                 if line:
                     OUT.print(line, markup=False)
+    if stopped:
+        ERR.print(f"note: stopped by hand after {running.media_s:.1f} s of the recording", markup=False)
 
 
 def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | None, report: Path | None) -> None:
@@ -387,12 +405,19 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
         ERR.print(f"note: {notice.stream}: {notice.message}", markup=False)
     speed = f", {document.media_s / document.wall_s:.1f} times real time" if document.wall_s > 0 else ""
     OUT.print(
-        f"\n{len(document.visits)} visits, {len(document.interactions)} interactions, {document.frames} pictures; "
+        f"\n{_count(len(document.visits), 'visit')}, {_count(len(document.interactions), 'interaction')}, "
+        f"{_count(document.frames, 'picture')}; "
         f"{document.media_s:.1f} s in {document.wall_s:.1f} s{speed}",
         markup=False,
     )
+    if json_file is not None:
+        OUT.print(f"JSON: {json_file}", markup=False)
     if page is not None:
         OUT.print(f"Report: {page}", markup=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _line(event: StoreEvent, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:
@@ -406,7 +431,8 @@ def _line(event: StoreEvent, running: Replay, layout: StoreLayout, names: dict[s
     outcome = event.outcome
     total = outcome.receipt.total_minor
     amount = "" if total is None else f" {format_amount(total, outcome.receipt.currency)} {outcome.receipt.currency}"
-    return f"{running.seconds(event.left_ns):7.1f} s  {event.shopper} left: {public_status(event)}{amount}"
+    status = public_status(event).replace("_", " ")
+    return f"{running.seconds(event.left_ns):7.1f} s  {event.shopper} left: {status}{amount}"
 
 
 def _interaction_line(seen: InteractionSeen, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:
@@ -446,15 +472,17 @@ def _against_truth(running: Replay, truth: ShopTruth) -> tuple[str, ...]:
 
 
 def _progress(*extra: DownloadColumn) -> Progress:
+    # On a terminal the bar and the lines have to share a console: only then does each line go above the bar.
+    console = OUT if OUT.is_terminal else ERR
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         *extra,
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=ERR,
+        console=console,
         transient=True,
-        disable=not ERR.is_terminal,
+        disable=not console.is_terminal,
     )
 
 

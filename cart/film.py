@@ -66,7 +66,9 @@ class Film:
             if isinstance(event, InteractionSeen):
                 self._latest.insert(0, self._said(event))
             elif isinstance(event, VisitClosed):
-                self._latest.insert(0, f"{step.media_s:.1f} s  {event.shopper}: {public_status(event)}")
+                self._latest.insert(
+                    0, f"{step.media_s:.1f} s  {event.shopper}: {public_status(event).replace('_', ' ')}"
+                )
         del self._latest[LATEST_SHOWN:]
         if step.tick is None or not step.tick.frames:
             return

@@ -193,13 +193,13 @@ def render_text(receipt: Receipt, store_name: str, width: int = 44) -> str:
 
     number = "" if receipt.receipt_number is None else f"Receipt {receipt.receipt_number}"
     rule = "-" * width
-    issued = f"{receipt.issued_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    rows = [
-        store_name.center(width).rstrip(),
-        number.ljust(width - len(issued)) + issued if number else issued,
-        f"Shopper {receipt.shopper_id}",
-        rule,
-    ]
+    issued_at = receipt.issued_at.astimezone(UTC)
+    # A video without a clock counts from the start of 1970, which is no date to print.
+    issued = f"{issued_at:%Y-%m-%d %H:%M} UTC" if issued_at.year > 1970 else ""
+    rows = [store_name.center(width).rstrip()]
+    if number or issued:
+        rows.append((number.ljust(width - len(issued)) + issued if number else issued).rstrip())
+    rows += [f"Shopper {receipt.shopper_id}", rule]
     for line in receipt.lines:
         rows.append(row(f"{line.quantity} x {line.name}", line.amount_minor))
     if receipt.lines:

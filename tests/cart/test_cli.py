@@ -700,7 +700,7 @@ def test_a_model_is_listed_pulled_verified_and_used(tillfree: Tillfree, publishe
     ran = tillfree("models", "pull", "people")
     assert (ran.status, ran.out.strip()) == (0, str(tmp_path / "models" / "people.onnx"))
     assert re.search(r"people +│ good", tillfree("models", "list").out)
-    assert "1 visits" in tillfree("replay", clip, "--weights", "people").out
+    assert "1 visit," in tillfree("replay", clip, "--weights", "people").out
     (tmp_path / "models" / "people.onnx").write_bytes(b"x")
     assert "damaged: people" in refusal(tillfree("models", "verify"))
     assert "expected SHA-256" in refusal(tillfree("replay", clip, "--weights", "people"))

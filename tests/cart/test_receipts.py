@@ -95,6 +95,12 @@ def test_a_rendered_receipt_reads_as_expected() -> None:
     ]
 
 
+def test_the_time_is_left_out_where_the_recording_has_no_clock() -> None:
+    at = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    assert render_text(receipt((), at=at), "Corner shop", 34).split("\n")[1] == "Shopper ada"
+    assert render_text(receipt((), number=12, at=at), "Corner shop", 34).split("\n")[1] == "Receipt 12"
+
+
 def test_an_unknown_price_is_shown_as_such() -> None:
     text = render_text(receipt((ReceiptLine("042", "042", 1, None, 0),), SessionStatus.NEEDS_REVIEW), "Corner shop")
     assert text.split("\n")[-4].endswith(" ?")
