@@ -129,14 +129,12 @@ class InteractionWatcher:
         ready_shelf = [c for c in self._shelf_changes if c.end_ns + wait_ns <= now_ns]
         self._weight_changes = [c for c in self._weight_changes if c.end_ns + wait_ns > now_ns]
         self._shelf_changes = [c for c in self._shelf_changes if c.end_ns + wait_ns > now_ns]
-        interactions = [self._from_shelf(change) for change in ready_shelf]
-        interactions += [i for contact in self._ended if (i := self._from_contact(contact)) is not None]
+        found = [self._from_shelf(change) for change in ready_shelf]
+        found += [i for contact in self._ended if (i := self._from_contact(contact)) is not None]
+        interactions = [self._told(interaction) for interaction in found]
         self._ended = []
-        self._past.extend(interactions)
         for change in sorted(ready_weight, key=lambda change: change.time_ns):
-            weighed = self._from_weight(change)
-            self._past.extend(weighed)
-            interactions += weighed
+            interactions += [self._told(interaction) for interaction in self._from_weight(change)]
         oldest_ns = max((i.time_ns for i in interactions), default=0) - int(self._settings.past_s * NANOSECONDS)
         self._past = [i for i in self._past if i.time_ns >= oldest_ns]
         return sorted(interactions, key=lambda i: i.time_ns)
@@ -150,6 +148,15 @@ class InteractionWatcher:
     def _remember(self, ended: Sequence[HandContact]) -> None:
         self._recent.extend(ended)
         self._ended.extend(ended)
+
+    def _told(self, interaction: Interaction) -> Interaction:
+        """Remember an interaction, under an id of its own: two hands may take from one bin at one instant."""
+        known = {past.interaction_id for past in self._past}
+        own_id = interaction.interaction_id
+        while own_id in known:
+            own_id = uuid5(own_id, "another")
+        self._past.append(replace(interaction, interaction_id=own_id))
+        return self._past[-1]
 
     def _known_contacts(self) -> list[HandContact]:
         """Contacts that have ended lately, and those of hands that are still there."""

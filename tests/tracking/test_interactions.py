@@ -283,6 +283,14 @@ def test_interactions_have_ids_of_their_own() -> None:
     assert len({i.interaction_id for i in found}) == 2
 
 
+def test_what_two_hands_do_at_one_instant_are_two_interactions_in_every_replay() -> None:
+    change = a_weight_change("1/1/1", 2.0, -mass_g(SCALES, "sku-1-1"))
+    both = [change, replace(change, time_ns=change.time_ns + 1)]
+    once, again = (play(SCALES, {1: reaches(SCALES, "1/1", 1.0, 3.0)}, 6.0, weight=both) for _ in range(2))
+    assert len({i.interaction_id for i in once}) == 2
+    assert [i.interaction_id for i in once] == [i.interaction_id for i in again]
+
+
 def test_a_long_stay_without_scales_spans_its_last_seconds() -> None:
     found = play(BARE, {1: reaches(BARE, "1/1", 1.0, 9.0)}, 12.0)
     assert len(found) == 1
