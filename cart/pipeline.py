@@ -165,6 +165,7 @@ class StorePipeline:
         self._settings = settings or PipelineSettings()
         self._has_account = has_account
         self._trackers: dict[str, Tracker] = {}
+        self._last_frame_ns: dict[str, int] = {}
         self._pictures = PictureMemory()
         self._shelves = _shelf_watchers(layout)
         self._scales = WeightWatcher(layout.plates) if layout.plates else None
@@ -231,6 +232,7 @@ class StorePipeline:
         if gone_s < self._settings.settle_s:
             return False
         unsettled_ns = [self._interactions.waiting_since_ns]
+        unsettled_ns += [watcher.unsettled_since_ns for watcher in self._shelves.values()]
         if self._scales is not None:
             unsettled_ns.append(self._scales.unsettled_since_ns)
         oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
@@ -258,10 +260,11 @@ class StorePipeline:
                 self._end_visits(self._visit_watcher.finish())
                 self._bodies = BodyIdentities(self.layout)
             self.people = self._bodies.update(tick.bodies)
-        if tick.frames and self._detector is not None:
-            self.detections = tuple(self._detector.detect(tick.frames))
+        frames = self._rising(tick.frames)
+        if frames and self._detector is not None:
+            self.detections = tuple(self._detector.detect(frames))
             tracks: list[Tracks] = []
-            for frame, detections in zip(tick.frames, self.detections, strict=True):
+            for frame, detections in zip(frames, self.detections, strict=True):
                 watcher = self._shelves.get(frame.camera_id)
                 if watcher is not None:
                     self._pictures.add(frame)
@@ -270,6 +273,13 @@ class StorePipeline:
             if self._bodies is None:
                 self.people = self._identities.update(tick.timestamp_ns, tracks)
         return changes
+
+    def _rising(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Leave out frames that a camera with a wrong clock dates before its last one."""
+        known_ns = self._last_frame_ns
+        kept = [f for f in frames if f.camera_id not in known_ns or f.timestamp_ns > known_ns[f.camera_id]]
+        known_ns.update({frame.camera_id: frame.timestamp_ns for frame in kept})
+        return kept
 
     def _track(self, frame: Frame, detections: Detections) -> Tracks:
         tracker = self._trackers.get(frame.camera_id)

@@ -490,6 +490,10 @@ class _BinWatch:
         self._quiet: list[_Sample] = []
         self._quiet_image: ImageArray | None = None
 
+    @property
+    def started_ns(self) -> int | None:
+        return self._started_ns
+
     def update(self, frame: Frame, thumbnail: LogPicture, detections: Detections) -> ShelfChange | None:
         settings = self._settings
         now_ns = frame.timestamp_ns
@@ -732,6 +736,11 @@ class ShelfWatcher:
         self._watches: list[_BinWatch] = []
         self._image_wh: tuple[int, int] | None = None
         self._last_ns: int | None = None
+
+    @property
+    def unsettled_since_ns(self) -> int | None:
+        """When the oldest disturbance began that is not judged yet, store clock; None if every bin is still."""
+        return min((watch.started_ns for watch in self._watches if watch.started_ns is not None), default=None)
 
     def update(self, frame: Frame, detections: Detections) -> list[ShelfChange]:
         """Look at the next frame and return the changes that are now certain enough, in order of their time.

@@ -36,6 +36,7 @@ from tests.cart.shopfloor import (
     play,
     units_g,
 )
+from tests.vision.test_shelf import Shelf, bins
 from tracking.types import Candidate, Interaction
 from tracking.visits import Leaving
 from vision.frames import Frame, Tick, TrackedBodies
@@ -429,6 +430,26 @@ def test_a_camera_that_only_sees_shelves_follows_nobody() -> None:
     ticks, oracle = standing([i / 10 for i in range(10, 60)], (40, 20, 60, 80))
     near = StoreLayout("corner", views=(View("door", (160, 90), follows_people=False),))
     assert events_of(make_pipeline(near, oracle), ticks) == []
+
+
+def test_a_frame_with_a_time_that_was_before_is_left_out() -> None:
+    ticks, oracle = standing([i / 10 for i in range(10, 60)], (40, 20, 60, 80))
+    late = replace(ticks[30], frames=ticks[20].frames)
+    told = events_of(make_pipeline(StoreLayout("corner"), oracle), [*ticks[:30], late, *ticks[31:]])
+    assert list(closed(told)) == ["shopper-1"]
+
+
+def test_a_visit_is_not_closed_while_the_shelf_it_touched_is_still_disturbed() -> None:
+    shelf = Shelf(
+        items=[("A", 0.0, 4.5), ("B", 0.0, 99.0)], arms=[("A", 4.0 + i, 5.5 + i) for i in range(7)], length_s=18.0
+    )
+    frames = [frame for frame, _ in shelf.frames()]
+    ticks = [Tick(frame.timestamp_ns, (frame,)) for frame in frames]
+    oracle = Oracle(
+        {t.timestamp_ns: np.array([(280, 20, 310, 80)]) for t in ticks if SECOND < t.timestamp_ns < 5 * SECOND}
+    )
+    visits = closed(events_of(make_pipeline(StoreLayout("corner", bins=tuple(bins())), oracle), ticks))
+    assert visits["shopper-1"].outcome.status is SessionStatus.NEEDS_REVIEW
 
 
 def test_a_camera_that_stops_is_no_error() -> None:
