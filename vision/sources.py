@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import av
 import av.error
+import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -815,6 +816,7 @@ class _LiveCamera:
         self._notices, self._stopped = notices, stopped
         self._lock = threading.Lock()
         self._newest: Frame | None = None
+        self._last_ns = 0
         self._frame_idx = 0
         self._generation = 0
         self._failures = 0
@@ -897,8 +899,15 @@ class _LiveCamera:
         with self._lock:
             if generation != self._generation:
                 return False
-            self._newest = Frame(self.camera_id, self._frame_idx, self._clock_ns(), image)
-            self.resolution_wh = (image.shape[1], image.shape[0])
+            size_wh = (image.shape[1], image.shape[0])
+            self.resolution_wh = self.resolution_wh or size_wh
+            if size_wh != self.resolution_wh:
+                expected = f"expected pictures of {_by(self.resolution_wh)}, got {_by(size_wh)}, resized"
+                self._notices.add(self.camera_id, "resolution-changed", expected)
+                image = np.asarray(cv2.resize(image, self.resolution_wh, interpolation=cv2.INTER_AREA), np.uint8)
+            # Should the store clock be set back, the camera's time still rises.
+            self._last_ns = max(self._last_ns + 1, self._clock_ns())
+            self._newest = Frame(self.camera_id, self._frame_idx, self._last_ns, image)
             self._frame_idx += 1
             self._failures = 0
             self._due_s = self._monotonic_s() + self._settings.stall_s

@@ -336,8 +336,8 @@ class FakeCamera:
         self._pictures, self._then, self._hung = pictures, then, hung
 
     def __iter__(self) -> Iterator[ImageArray]:
-        for _ in range(self._pictures):
-            yield np.zeros((4, 6, 3), np.uint8)
+        for i in range(self._pictures):
+            yield np.zeros((8 if i > 1 and self._then == "grow" else 4, 6, 3), np.uint8)
             time.sleep(0.001)
         if self._then == "break":
             raise OSError("connection reset")
@@ -436,6 +436,17 @@ def test_ticks_never_run_backwards_when_the_clock_is_set_back() -> None:
     with StreamSource([DOOR], QUICK, FakeStreet((0, "refuse")), clock_ns=lambda: next(clock)) as source:
         ticks = ticks_until(source, lambda ticks: len(ticks) == 4)
         assert [tick.timestamp_ns for tick in ticks][:3] == [100, 100, 120]
+
+
+def test_frames_rise_and_keep_their_size_whatever_clock_and_camera_do() -> None:
+    clock = itertools.chain([100, 200, 90, 80], itertools.repeat(70))
+    street = FakeStreet((1000, "grow"))
+    with StreamSource([DOOR], QUICK, street, clock_ns=lambda: next(clock)) as source:
+        frames = frames_of(ticks_until(source, lambda ticks: len(frames_of(ticks)) == 5))
+        assert {frame.image.shape for frame in frames} == {(4, 6, 3)}
+        times_ns = [frame.timestamp_ns for frame in frames]
+        assert times_ns == sorted(set(times_ns))
+        assert [notice.code for notice in source.notices] == ["resolution-changed"]
 
 
 def test_a_closed_source_ends() -> None:
