@@ -53,7 +53,7 @@ AGREEING_MESSAGES = 8
 TAIL_BYTES = 1 << 20
 FEW_KEYS = 4096  # keys of messages already seen are not worth forgetting before there are so many
 MAX_LINE_BYTES = 16 << 20
-MAX_RATE_HZ = 10_000.0
+MIN_RATE_HZ, MAX_RATE_HZ = 0.1, 10_000.0
 MAX_BLOCK_SAMPLES = 100_000
 MAX_REACH_INCH = 1e5  # 2.5 km: no joint is farther from the store's origin
 # Rounding in published coordinates; a plate this far over its shelf's edge is drawn wrongly.
@@ -292,7 +292,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _seconds_to_ns(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 4e9:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 4e9:
         raise ValueError(f"expected a time stamp in Unix seconds, got {value!r:.40}")
     return round(value * 1_000_000) * 1000  # a float of today's Unix time holds microseconds, no more
 
@@ -330,7 +330,7 @@ def _plate_message(line: bytes, notices: NoticeLog) -> _Message[_PlateBlock]:
     if isinstance(gondola, bool) or not isinstance(gondola, int):
         raise ValueError(f"expected the number of a gondola, got {gondola!r:.40}")
     rate_hz = plate_data.get("freq_samp", math.nan)
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 0 < rate_hz <= MAX_RATE_HZ:
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise ValueError(f"expected a sampling rate in Hz, got {rate_hz!r:.40}")
     values = plate_data["values"]
     if values.get("type", "DATATYPE_FLOAT32") != "DATATYPE_FLOAT32":
@@ -551,7 +551,7 @@ class _GondolaId(_Lenient):
 
 class _ShelfId(_Lenient):
     gondola_id: _GondolaId
-    shelf_index: int
+    shelf_index: int = Field(gt=0)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -560,7 +560,7 @@ class _ShelfId(_Lenient):
 
 class _PlateId(_Lenient):
     shelf_id: _ShelfId
-    plate_index: int
+    plate_index: int = Field(gt=0)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -372,7 +372,7 @@ class RecordingSource:
     @property
     def duration_s(self) -> float:
         """From the first to the last tick, seconds."""
-        return float(self._ticks_ns[-1] - self._ticks_ns[0]) / NANO
+        return (int(self._ticks_ns[-1]) - self.start_ns) / NANO
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -594,6 +594,6 @@ def _gate_event(line: Any) -> tuple[int, GateEvent]:
 
 
 def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"expected a whole number, got {value!r:.40}")
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError(f"expected a whole number of 64 bits, got {value!r:.40}")
     return value

@@ -199,6 +199,7 @@ def test_a_night_without_messages_is_a_gap(tmp_path: Path) -> None:
         "7",
         "[" * 100_000,
         '{"timestamp": 1e400}',
+        '{"timestamp": 1' + 400 * "0" + "}",
         json.dumps({**plate_message(T0_S + 0.1), "timestamp": "soon"}),
         json.dumps({**plate_message(T0_S + 0.1), "timestamp": 1e300}),
         json.dumps({**plate_message(T0_S + 0.1), "gondola_id": "one"}),
@@ -208,6 +209,7 @@ def test_a_night_without_messages_is_a_gap(tmp_path: Path) -> None:
         json.dumps(plate_message(T0_S + 0.1, shape=[4, -3, -3])),
         json.dumps(plate_message(T0_S + 0.1, shape=[10**12, 3, 3])),
         json.dumps(plate_message(T0_S + 0.1, type="DATATYPE_UINT16")),
+        json.dumps(plate_message(T0_S + 0.1)).replace('"freq_samp": 20.0', '"freq_samp": 1e-12'),
         json.dumps(plate_message(T0_S + 0.1, data="@@@@")),
         json.dumps(plate_message(T0_S + 0.1, data=None)),
         json.dumps(plate_message(T0_S + 0.1))[:200],
@@ -493,6 +495,9 @@ def contradictory(change: str) -> tuple[Site, str]:
     if change == "plate without size":
         site.plates[0]["coordinates"]["dim_x"] = 0
         return site, r"Plates\.json: plate 1/1/1: expected a positive"
+    if change == "plate before the first":
+        site.plates[0]["id"]["plate_index"] = -1
+        return site, r"Plates\.json: at plates\.0\.id\.plate_index"
     if change == "shelf without gondola":
         site.shelves.append(shelf(8, 1))
         return site, r"Shelves\.json: shelf 8/1 is on gondola 8"
@@ -517,6 +522,7 @@ def contradictory(change: str) -> tuple[Site, str]:
         "plate twice",
         "plate without shelf",
         "plate without size",
+        "plate before the first",
         "shelf without gondola",
         "shelf twice",
         "gondola twice",

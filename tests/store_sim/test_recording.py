@@ -134,6 +134,16 @@ def test_any_ticks_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, t
         assert_same(mine, expected)
 
 
+@pytest.mark.parametrize("stamp", [10**30, -(10**30), 7.5, True])
+def test_bodies_with_an_impossible_time_are_left_out(tmp_path: Path, stamp: object) -> None:
+    folder = write(tmp_path / "r", [Tick(i, bodies=bodies(i, "a")) for i in range(2)])
+    first, second = (folder / "joints.jsonl").read_text().splitlines()
+    (folder / "joints.jsonl").write_text(json.dumps({**json.loads(first), "timestamp_ns": stamp}) + "\n" + second)
+    source = RecordingSource(folder)
+    assert [tick.bodies is not None for tick in source] == [False, True]
+    assert [notice.code for notice in source.notices] == ["malformed-line"]
+
+
 def test_frames_find_their_ticks_whatever_their_clocks_did(tmp_path: Path) -> None:
     clock = [0, 100 * SECOND, 5, 5, 200 * SECOND]  # the camera's own clock leaps, and runs backwards
     ticks = [Tick(i * SECOND, (Frame("a", i, stamp, picture(20 + 50 * i)),)) for i, stamp in enumerate(clock)]
