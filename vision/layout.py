@@ -469,7 +469,7 @@ def read_layout(path: Path) -> StoreLayout:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the top"
         raise ValueError(f"{path}: at {place}: {first['msg']}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not a YAML file: {reason}") from error
     except ValueError as error:
@@ -580,6 +580,11 @@ def layout_to_yaml(layout: StoreLayout, *, about: str = "") -> str:
     ):
         if points is not None:
             entry[key] = points.tolist()
+    if layout.fixture_shifts:
+        entry["fixture_shifts"] = [
+            ({} if shift.gondola_id is None else {"gondola": shift.gondola_id}) | {"shift_m": shift.shift_m.tolist()}
+            for shift in layout.fixture_shifts
+        ]
     if layout.bins:
         entry["bins"] = [_bin_entry(layout, a_bin) for a_bin in layout.bins]
     if layout.products:
@@ -615,6 +620,8 @@ def _camera_entries(layout: StoreLayout) -> dict[str, dict[str, object]]:
         for key, points in (("walkable_px", view.walkable_px), ("exit_px", view.exit_px)):
             if points is not None:
                 entry[key] = points.tolist()
+        if not view.follows_people:
+            entry["follows_people"] = False
     return entries
 
 

@@ -140,6 +140,7 @@ CONTRADICTIONS = {
     "not a mapping": ("- just\n- a list\n", "at the top"),
     "empty": ("", "at the top"),
     "not YAML": ("format: [", "not a YAML file"),
+    "too deep": ("[" * 20_000, "not a YAML file"),
 }
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision.cameras import Camera
-from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, View, layout_to_yaml, read_layout
+from vision.layout import Bin, Box, FixtureShift, Plate, ProductRecord, StoreLayout, View, layout_to_yaml, read_layout
 
 numbers = st.floats(-100, 100)
 
@@ -42,7 +42,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
         cameras=(Camera("1", np.diag([300.0, 300.0, 1.0]), np.array([0.1, 0, 0, 0, 0]), pose, (640, 360)),),
         views=(
             View("1", (640, 360), walkable_px=np.array([[0.0, 0], [9, 0], [0, 9]])),
-            View("*", (100, 100), exit_px=np.array([[0.0, 0], [9, 0], [0, 9]])),
+            View("*", (100, 100), exit_px=np.array([[0.0, 0], [9, 0], [0, 9]]), follows_people=False),
         ),
         bins=(
             Bin("a", sku="7", gondola_id=1, shelf_id=2, box=box(low), capacity=3),
@@ -51,6 +51,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
         products=(ProductRecord("007", name, mass_g, price, "EUR"),),
         walkable_m=np.array([[0.0, 0], [4, 0], [0, 4.25]]),
         exit_m=np.array([[0.0, 0], [0, 1]]),
+        fixture_shifts=(FixtureShift(None, np.array(low)), FixtureShift(3, np.array([0.5, 0, -1]))),
     )
     path = tmp_path_factory.mktemp("layouts") / "layout.yaml"
     path.write_text(layout_to_yaml(layout, about="x: y"), encoding="utf-8")
@@ -59,7 +60,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
     np.testing.assert_allclose(again.cameras[0].cam_from_world, pose, atol=1e-12)
     assert again.cameras[0].distortion.tolist() == layout.cameras[0].distortion.tolist()
     for one, other in zip(layout.views, again.views, strict=True):
-        assert one.camera_id == other.camera_id
+        assert (one.camera_id, one.follows_people) == (other.camera_id, other.follows_people)
         for a, b in ((one.walkable_px, other.walkable_px), (one.exit_px, other.exit_px)):
             assert (a is None and b is None) or np.array_equal(a, b)  # type: ignore[arg-type]
     assert [(b.bin_id, b.sku, b.gondola_id, b.shelf_id, b.camera_id, b.capacity) for b in again.bins] == [
@@ -72,6 +73,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
     assert again.walkable_m is not None
     assert again.exit_m is not None
     assert again.entrance_m is None
+    assert [(s.gondola_id, s.shift_m.tolist()) for s in again.fixture_shifts] == [(None, list(low)), (3, [0.5, 0, -1])]
     assert again.walkable_m.tolist() == layout.walkable_m.tolist()  # type: ignore[union-attr]
 
 
