@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 NANOSECONDS = 1_000_000_000
 NO_MATCH = 1e6
 COAST_S = 0.7  # who is hidden for longer has probably stopped or turned
+OUTSIDE_KEPT_S = 10.0  # no tracker keeps a track that long without seeing it
 EXCHANGE_CHI2 = 4.0  # another track of the camera is theirs rather than the one followed: e^2 times as likely
 BODY_M = (0.3, 1.75)  # half the width and the height of an adult standing with arms a little off the body
 
@@ -110,7 +111,8 @@ class IdentityTracker:
         self._layout = layout
         self._settings = settings or IdentitySettings()
         self._people: list[_Person] = []
-        self._outside: set[tuple[str, int]] = set()  # tracks in pictures that were beyond the walkable floor
+        # Tracks in pictures that were beyond the walkable floor, and when last.
+        self._outside: dict[tuple[str, int], int] = {}
         self._next_id = 1
         self._now_ns: int | None = None
 
@@ -143,6 +145,8 @@ class IdentityTracker:
                 self._follow_in_picture(view, timestamp_ns)
             else:
                 self._follow_on_floor(view, camera, timestamp_ns)
+        oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
+        self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
         self._merge(timestamp_ns, tracks)
         self._drop(timestamp_ns)
         return self._identities(timestamp_ns, tracks)
@@ -156,7 +160,7 @@ class IdentityTracker:
             inside = polygon_margins(zone.walkable_px, np.where(np.isnan(feet), bottoms, feet)) >= 0
         for row, track_id in enumerate(view.track_id.tolist()):
             if not inside[row]:
-                self._outside.add((view.camera_id, track_id))
+                self._outside[view.camera_id, track_id] = timestamp_ns
                 continue
             person = self._holder(view.camera_id, track_id)
             if person is None:

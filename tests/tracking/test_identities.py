@@ -401,6 +401,14 @@ def test_who_comes_into_the_walkable_part_came_then() -> None:
     assert people[-1].first_seen_ns[0] == pytest.approx(nanoseconds(2.0), abs=nanoseconds(0.3))
 
 
+def test_tracks_outside_that_are_long_gone_are_forgotten() -> None:
+    tracker = IdentityTracker(uncalibrated(np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)))
+    for second in range(300):
+        seen = Seen(second, np.array([300.0, 200, 340, 300]), np.zeros((17, 3)), np.full(2, np.nan))
+        tracker.update(nanoseconds(second), [tracks_of("c0", second, [seen])])
+    assert len(tracker._outside) < 100
+
+
 def test_a_camera_without_calibration_beside_calibrated_ones_does_not_disturb_them() -> None:
     ring = ring_of_cameras(2)
     layout = replace(a_store(ring), views=(View("extra", (1280, 720), walkable_px=square(1.0) - 100),))
