@@ -329,7 +329,11 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
     if isinstance(source, RecordingSource) and source.layout_path is not None:
         layers.append(read_layout(source.layout_path))
     if drawn is not None:
-        absent = sorted({view.camera_id for view in drawn.views} - {*source.camera_ids, ANY_CAMERA})
+        meant = {view.camera_id for view in drawn.views}
+        absent = sorted(meant - {*source.camera_ids, ANY_CAMERA})
+        if absent and source.camera_ids and len(absent) == len(meant):
+            has = ", ".join(source.camera_ids)
+            raise UsageError(f"{layout} is for the cameras {', '.join(absent)}, this recording has {has}")
         said = f"{layout}: cameras that this recording does not have: {', '.join(absent)}"
         layers.append(replace(drawn, notices=(*drawn.notices, said)) if absent else drawn)
     if not layers:
@@ -442,7 +446,7 @@ def _interaction_line(seen: InteractionSeen, running: Replay, layout: StoreLayou
     who = "nobody in view"
     if interaction.candidates:
         best = interaction.candidates[0]
-        who = f"{seen.shoppers[0]}, {best.probability:.0%} sure"
+        who = f"{seen.shoppers[0]}, {min(best.probability, 0.99):.0%} sure"  # never "100 %"
     place = place_name(layout.bin(interaction.bin_id))
     return f"{running.seconds(interaction.time_ns):7.1f} s  {verb} {interaction.quantity} x {what} at {place}: {who}"
 

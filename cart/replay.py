@@ -265,6 +265,8 @@ class Replay:
             return place.camera_id
         best, best_rank = None, (0, 0.0)
         for camera in self.pipeline.layout.cameras:
+            if camera.camera_id not in self._source.camera_ids:
+                continue  # the site knows more cameras than were recorded
             corners = camera.image_points(place.box.corners_m)
             shown = np.isfinite(corners).all(axis=1) & (corners >= 0).all(axis=1)
             shown &= (corners <= np.array(camera.resolution_wh)).all(axis=1)

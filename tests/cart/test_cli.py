@@ -250,11 +250,20 @@ def test_a_cut_video_is_read_as_far_as_it_goes(tillfree: Tillfree, people: Path,
 def test_cameras_that_the_layout_names_in_vain_are_said(tillfree: Tillfree, people: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "door.mp4", size_wh=(96, 64))
     layout = tmp_path / "layout.yaml"
-    layout.write_text("{format: tillfree-layout/1, name: shop, cameras: {till: {resolution_wh: [96, 64]}}}")
+    size = "{resolution_wh: [96, 64]}"
+    layout.write_text(f"{{format: tillfree-layout/1, name: shop, cameras: {{door: {size}, till: {size}}}}}")
     ran = tillfree("replay", clip, "--weights", people, "--layout", layout)
     assert ran.status == 0
     assert ran.err.count("\n") == 1
     assert "cameras that this recording does not have: till" in ran.err
+
+
+def test_a_layout_for_other_cameras_is_refused(tillfree: Tillfree, people: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "door.mp4", size_wh=(96, 64))
+    layout = tmp_path / "layout.yaml"
+    layout.write_text("{format: tillfree-layout/1, name: shop, cameras: {till: {resolution_wh: [96, 64]}}}")
+    said = refusal(tillfree("replay", clip, "--weights", people, "--layout", layout))
+    assert "is for the cameras till, this recording has door" in said
 
 
 def test_equal_inputs_give_equal_documents(tillfree: Tillfree, visit: Path, tmp_path: Path) -> None:

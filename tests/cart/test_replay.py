@@ -18,6 +18,7 @@ from tests.cart.shopfloor import LAYOUT, SECOND, START_NS, Oracle, Touch, make_p
 from tests.json_document import Entry, check_document, read_document
 from tracking.types import Candidate, Interaction
 from vision.arrays import ImageArray
+from vision.cameras import Camera
 from vision.frames import Frame, SourceNotice, Tick
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling
@@ -235,6 +236,25 @@ def test_the_picture_of_the_moment_is_kept_where_a_camera_saw_it() -> None:
     assert row.picture is not None
     assert row.picture.shape == (48, 64, 3)
     assert row.picture[40, 50].mean() == pytest.approx(60 + 20, abs=4)
+
+
+def test_the_picture_of_the_moment_is_no_unrecorded_cameras() -> None:
+    # The site knows another camera, right before the bin, that this recording does not have.
+    boxed = next(a_bin for a_bin in LAYOUT.bins if a_bin.box is not None)
+    assert boxed.box is not None
+    x, y, z = boxed.box.centre_m.tolist()
+    looks_down = np.array([[1, 0, 0, -x], [0, -1, 0, y], [0, 0, -1, z + 2.0], [0, 0, 0, 1.0]])
+    lens = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    unrecorded = Camera("elsewhere", lens, np.zeros(5), looks_down, (64, 48))
+    pipeline = make_pipeline(replace(LAYOUT, cameras=(unrecorded,)), Oracle({}))
+    running = Replay(Ticks(pictures(60, 60)), pipeline, keep_pictures=True)
+    for step in running.steps():
+        if step.tick is not None and step.media_s == pytest.approx(5.0):
+            at_ns = START_NS + 2 * SECOND
+            running._keep(pipeline.record(interaction(at_ns, at_ns, at_ns, boxed.bin_id)))
+    (row,) = running.report("r").interactions
+    assert row.picture is not None
+    assert row.picture.std() < 3  # neither its name nor the bin is drawn into another camera's even picture
 
 
 def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
