@@ -49,7 +49,8 @@ class IdentitySettings:
         outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
         outside_s: For this long, so that one bad foot point does not end a visit.
         merge_m: Two identities nearer than this that no camera shows side by side are one person ...
-        merge_s: ... after this long.
+        merge_s: ... after this long ...
+        beside_s: ... unless one has shown them so for this long before: then one of them is only hidden now.
         nested_share: Of two boxes of one camera, the smaller may be the same person if more than this of it lies in the
             larger; nobody new is welcomed on it.
     """
@@ -70,6 +71,7 @@ class IdentitySettings:
     outside_s: float = 0.25
     merge_m: float = 0.5
     merge_s: float = 0.8
+    beside_s: float = 0.5
     nested_share: float = 0.8
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class _Person:
     tracks: dict[str, int] = field(default_factory=dict)  # camera -> track followed
     outside_since_ns: int | None = None
     close_since_ns: dict[int, int] = field(default_factory=dict)
+    beside_s: dict[int, float] = field(default_factory=dict)  # how long cameras showed this person beside an older one
     astray_since_ns: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -147,7 +150,7 @@ class IdentityTracker:
                 self._follow_on_floor(view, camera, timestamp_ns)
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
-        self._merge(timestamp_ns, tracks)
+        self._merge(timestamp_ns, dt_s, tracks)
         self._drop(timestamp_ns)
         return self._identities(timestamp_ns, tracks)
 
@@ -301,8 +304,8 @@ class IdentityTracker:
         self._people.append(person)
         return person
 
-    def _merge(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> None:
-        """Join identities that stand in one place while no camera shows two people there."""
+    def _merge(self, timestamp_ns: int, dt_s: float, tracks: Sequence[Tracks]) -> None:
+        """Join identities that stand in one place while no camera shows, or has shown, two people there."""
         views = {view.camera_id: view for view in tracks}
         gone: set[int] = set()
         for younger in reversed(self._people):
@@ -314,7 +317,11 @@ class IdentityTracker:
                     not self._nested(views[c], older.rows[c], younger.rows[c])
                     for c in older.rows.keys() & younger.rows.keys()
                 )
-                if not distance <= self._settings.merge_m or side_by_side:
+                number = older.identity_id
+                if side_by_side:
+                    younger.beside_s[number] = younger.beside_s.get(number, 0.0) + dt_s
+                two = side_by_side or younger.beside_s.get(number, 0.0) >= self._settings.beside_s
+                if not distance <= self._settings.merge_m or two:
                     younger.close_since_ns.pop(older.identity_id, None)
                     continue
                 since_ns = younger.close_since_ns.setdefault(older.identity_id, timestamp_ns)

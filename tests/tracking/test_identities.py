@@ -247,6 +247,20 @@ def test_somebody_hidden_in_the_middle_for_five_seconds_keeps_the_id() -> None:
     assert np.linalg.norm(hidden.position_m[0]) < 0.4
 
 
+def test_who_is_hidden_close_to_somebody_else_is_not_taken_for_them() -> None:
+    ring = ring_of_cameras(3)
+    ticks = film(
+        ring,
+        [walks((-1.0, 0.0), (-0.15, 0.0), 0.0, 2.0), walks((1.0, 0.0), (0.15, 0.0), 0.0, 2.0)],
+        8.0,
+        rng=np.random.default_rng(8),
+        blind=lambda camera_id, person, time_s: person == 1 and 3.0 <= time_s < 5.5,
+    )
+    people = follow(a_store(ring, exit_m=EXIT_M), ticks)
+    assert everybody(people) == [1, 2]
+    assert people[-1].identity_id.tolist() == [1, 2]
+
+
 def test_who_moves_a_little_while_hidden_keeps_the_id() -> None:
     ring = ring_of_cameras(3)
     ticks = film(
