@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TILLFREE_", frozen=True)
 
     currency: Annotated[str, AfterValidator(_known_currency)] = Field(
-        default="USD", description="ISO 4217 code of all prices."
+        default="USD", description="ISO 4217 code of a shop whose site prices nothing."
     )
     charge_probability: float = Field(
         default=0.9,

@@ -199,7 +199,6 @@ class Replay:
         self.frames = 0
         self.wall_s = 0.0
         self.media_s = 0.0
-        self.opened: list[VisitOpened] = []
         self.interactions: list[InteractionSeen] = []
         self.closed: list[VisitClosed] = []
         self.hands: list[HandSeen] = []
@@ -246,8 +245,8 @@ class Replay:
 
     def _keep(self, event: StoreEvent) -> None:
         if isinstance(event, VisitOpened):
-            self.opened.append(event)
-        elif isinstance(event, HandSeen):
+            return  # it will be closed
+        if isinstance(event, HandSeen):
             self.hands.append(event)
         elif isinstance(event, VisitClosed):
             self.closed.append(event)

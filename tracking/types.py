@@ -7,7 +7,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.arrays import FloatArray, ImageArray, IntArray, check_shape
+from vision.arrays import FloatArray, IntArray, check_shape
 from vision.shelf import Handling, ShelfChange
 
 
@@ -257,13 +257,11 @@ class Evidence:
         weight: The weight change behind it, if a scale spoke.
         shelf: The change of the shelf's picture behind it, if a camera saw the bin.
         contacts: The hands that were there.
-        picture: What a camera saw at the moment of the interaction, (h, w, 3) BGR, if kept.
     """
 
     weight: WeightChange | None = None
     shelf: ShelfChange | None = None
     contacts: tuple[HandContact, ...] = ()
-    picture: ImageArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class View:
         camera_id: The camera, or ``*``.
         resolution_wh: Picture size the coordinates are for, pixels.
         walkable_px: Where feet may stand, shape (n, 2), pixels, or None for everywhere.
-        exit_px: Where people leave the view for good, shape (n, 2), pixels, or None.
+        exit_px: Where people leave the view for good, drawn for people to see, shape (n, 2), pixels, or None.
         follows_people: False for a camera that looks at a shelf from so near that nobody stands in its picture: what
             looks like a person there is an arm.
     """
