@@ -283,8 +283,7 @@ def verify_models() -> None:
     """Check the files that are here against the manifest; exit status 2 if one is damaged."""
     with _one_line_errors():
         damaged = []
-        for entry in model_files.list_models():
-            state = model_files.model_state(entry)
+        for entry, state in model_files.verify():
             OUT.print(f"{entry.name}: {state.value}", markup=False)
             if state is model_files.ModelState.DAMAGED:
                 damaged.append(entry.name)

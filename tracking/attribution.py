@@ -17,14 +17,12 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from tracking.types import Candidate, Evidence, HandPoints, Interaction, WeightChange
+from tracking.types import LONGEST_SPAN_S, Candidate, Evidence, HandPoints, Interaction, WeightChange
 from vision.arrays import FloatArray
 from vision.layout import Bin, Plate, StoreLayout
 from vision.shelf import Handling
 
 NANOSECONDS = 1_000_000_000
-SECONDS_OF_SPAN = 4.0
-"""No interaction claims a longer span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +411,7 @@ def _place(layout: StoreLayout, nearness: list[tuple[Bin, float]], sku: str | No
 
 def _span(change: WeightChange) -> tuple[int, int]:
     """Contact around the step, no longer than an interaction may claim."""
-    most_ns = round(SECONDS_OF_SPAN * NANOSECONDS)
+    most_ns = round(LONGEST_SPAN_S * NANOSECONDS)
     start_ns, end_ns = min(change.start_ns, change.time_ns), max(change.end_ns, change.time_ns)
     if end_ns - start_ns > most_ns:
         start_ns = max(start_ns, change.time_ns - most_ns // 2)

@@ -10,6 +10,7 @@ import numpy as np
 from tracking.attribution import explain_weight_change
 from tracking.contacts import ContactWatcher
 from tracking.types import (
+    LONGEST_SPAN_S,
     Candidate,
     Evidence,
     HandContact,
@@ -33,7 +34,6 @@ class InteractionSettings:
         wait_s: After a change this long is waited for hands that are seen late.
         hands_kept_s: How far back hands are remembered: the longest contact and a settling scale.
         around_s: A hand this long before or after a change of the picture may have made it.
-        span_s: Longest span that an interaction may claim.
         shortest_take_s: Nobody takes anything in less.
         dwell_s: With hands alone, time at the bin after which two thirds of all contacts are takings.
         hands_alone: Largest probability of a taking that rests on a hand's stay alone.
@@ -44,7 +44,6 @@ class InteractionSettings:
     wait_s: float = 0.7
     hands_kept_s: float = 12.0
     around_s: float = 0.7
-    span_s: float = 4.0
     shortest_take_s: float = 0.4
     dwell_s: float = 0.8
     hands_alone: float = 0.6
@@ -252,7 +251,7 @@ class InteractionWatcher:
             (),
             ranked[0][1],
             1,
-            max(contact.start_ns, contact.end_ns - int(settings.span_s * NANOSECONDS)),
+            max(contact.start_ns, contact.end_ns - int(LONGEST_SPAN_S * NANOSECONDS)),
             contact.end_ns,
             contact.end_ns,
             tuple(Candidate(contact.identity_id, sku, 1, taken * share) for share, sku in ranked),

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from vision.arrays import FloatArray, IntArray, check_shape
 from vision.shelf import Handling, ShelfChange
 
+LONGEST_SPAN_S = 4.0
+"""No interaction claims a longer span between first and last contact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tracks:

@@ -692,7 +692,7 @@ def published(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> 
         }
         manifest = tmp_path / "manifest.json"
         manifest.write_text(json.dumps({"format": "tillfree-models/1", "models": [row]}))
-        for function in (model_files.list_models, model_files.resolve_weights, model_files.pull):
+        for function in (model_files.list_models, model_files.resolve_weights, model_files.pull, model_files.verify):
             monkeypatch.setitem(function.__kwdefaults__ or {}, "manifest", manifest)
         monkeypatch.setattr(model_files.list_models, "__defaults__", (manifest,))
         monkeypatch.setenv("TILLFREE_MODELS", str(tmp_path / "models"))
