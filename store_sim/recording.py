@@ -18,7 +18,7 @@ A chunk of plates holds, for b blocks: ``tick`` (b,), ``samples`` (b,) and ``rat
 readings end to end in ``timestamp_ns`` (int64) and ``grams`` (float32, row by row).
 
 A line of ``joints.jsonl`` is ``{"tick", "timestamp_ns", "target_id": [n], "joints_m": [n][8][3], "score": [n][8]}``,
-null where a number is nan; of ``gates.jsonl`` ``{"timestamp_ns", "gate", "event", "code"}``.
+null where a number is nan; of ``gates.jsonl`` ``{"tick", "timestamp_ns", "gate", "event", "code"}``.
 
 Every stream is only ever appended to, so that a power cut costs the last seconds and not the recording. Everything but
 the pictures comes back exactly as it was written.
@@ -27,7 +27,6 @@ the pictures comes back exactly as it was written.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +41,7 @@ from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision.arrays import IntArray
-from vision.frames import JOINT_NAMES, Frame, ScaleSamples, SourceNotice, Tick, TrackedBodies
+from vision.frames import JOINT_NAMES, Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
 from vision.sources import NoticeLog, VideoReader, check_resolution
 
 FORMAT = "tillfree-recording/1"
@@ -62,23 +61,6 @@ CHUNK_BLOCKS = 4096
 MAX_LINE_BYTES = 16 << 20
 _INT64 = np.dtype("<i8")
 _MICROSECOND = Fraction(1, 1_000_000)
-
-
-@dataclass(frozen=True, slots=True)
-class GateEvent:
-    """Something that happened at a gate or a door.
-
-    Attributes:
-        timestamp_ns: Store clock, nanoseconds.
-        gate_id: Which gate.
-        event: Short stable word, such as ``code-shown``, ``opened``, ``passed-in``, ``passed-out``, ``closed``.
-        code: What was shown to the reader; None for events without one.
-    """
-
-    timestamp_ns: int
-    gate_id: str
-    event: str
-    code: str | None = None
 
 
 class _CameraEntry(BaseModel):
@@ -175,15 +157,22 @@ class RecordingWriter:
             self._plates.write(self._tick_count, samples)
         if tick.bodies is not None:
             self._write_bodies(tick.bodies)
+        for event in tick.gates:
+            self._write_gate_event(event)
         self._ticks.write(np.array(tick.timestamp_ns, _INT64).tobytes())
         self._last_ns = tick.timestamp_ns
         self._tick_count += 1
 
-    def write_gate_event(self, event: GateEvent) -> None:
-        """Append one event at a gate."""
+    def _write_gate_event(self, event: GateEvent) -> None:
         if self._gates is None:
             self._gates = (self._folder / GATES_FILE).open("w", encoding="utf-8")
-        line = {"timestamp_ns": event.timestamp_ns, "gate": event.gate_id, "event": event.event, "code": event.code}
+        line = {
+            "tick": self._tick_count,
+            "timestamp_ns": event.timestamp_ns,
+            "gate": event.gate_id,
+            "event": event.event,
+            "code": event.code,
+        }
         self._gates.write(json.dumps(line) + "\n")
 
     def write_truth(self, truth_json: str) -> None:
@@ -411,10 +400,6 @@ class RecordingSource:
         path = self._folder / TRUTH_FILE
         return path if path.is_file() else None
 
-    def gate_events(self) -> tuple[GateEvent, ...]:
-        """Events at gates and doors, in the order written; lines that cannot be read are left out with a notice."""
-        return tuple(event for _, event in _lines(self._folder / GATES_FILE, _gate_event, self._notices))
-
     def __iter__(self) -> Iterator[Tick]:
         """Read from where the recording stands to its end."""
         return self._ticks
@@ -422,11 +407,18 @@ class RecordingSource:
     def _read(self) -> Iterator[Tick]:
         scales = _Cursor(_read_blocks(self._folder / PLATES_FOLDER, self._notices))
         bodies = _Cursor(_lines(self._folder / JOINTS_FILE, _bodies, self._notices))
+        gates = _Cursor(_lines(self._folder / GATES_FILE, _gate_event, self._notices))
         try:
             for tick_idx, timestamp_ns in enumerate(map(int, self._ticks_ns)):
                 frames = tuple(frame for camera in self._cameras for frame in camera.frames.up_to(tick_idx))
                 joints = bodies.up_to(tick_idx)
-                yield Tick(timestamp_ns, frames, tuple(scales.up_to(tick_idx)), joints[-1] if joints else None)
+                yield Tick(
+                    timestamp_ns,
+                    frames,
+                    tuple(scales.up_to(tick_idx)),
+                    joints[-1] if joints else None,
+                    tuple(gates.up_to(tick_idx)),
+                )
         finally:
             for camera in self._cameras:
                 camera.close()
@@ -590,7 +582,7 @@ def _gate_event(line: Any) -> tuple[int, GateEvent]:
     gate, event, code = line["gate"], line["event"], line.get("code")
     if not isinstance(gate, str) or not isinstance(event, str) or not isinstance(code, str | None):
         raise ValueError("expected gate, event and code to be text")
-    return 0, GateEvent(_integer(line["timestamp_ns"]), gate, event, code)
+    return _integer(line["tick"]), GateEvent(_integer(line["timestamp_ns"]), gate, event, code)
 
 
 def _integer(value: Any) -> int:

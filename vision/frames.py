@@ -101,6 +101,23 @@ class SourceNotice:
 
 
 @dataclass(frozen=True, slots=True)
+class GateEvent:
+    """Something that happened at a gate or a door.
+
+    Attributes:
+        timestamp_ns: Store clock, nanoseconds.
+        gate_id: Which gate.
+        event: Short stable word, such as ``code-shown``, ``opened``, ``passed-in``, ``passed-out``, ``closed``.
+        code: What was shown to the reader; None for events without one.
+    """
+
+    timestamp_ns: int
+    gate_id: str
+    event: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Everything that arrived for one instant of the store clock.
 
@@ -111,12 +128,14 @@ class Tick:
         frames: At most one frame a camera.
         scales: Blocks of plate samples whose last sample lies at or before this instant.
         bodies: Bodies from an outside tracker; None when this tick carries none (not the same as "nobody there").
+        gates: What happened at gates and doors since the last tick, in order.
     """
 
     timestamp_ns: int
     frames: tuple[Frame, ...] = ()
     scales: tuple[ScaleSamples, ...] = ()
     bodies: TrackedBodies | None = None
+    gates: tuple[GateEvent, ...] = ()
 
 
 class Source(Protocol):

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from store_sim.recording import FORMAT, GateEvent, RecordingSource, RecordingWriter
+from store_sim.recording import FORMAT, RecordingSource, RecordingWriter
 from vision.arrays import ImageArray
-from vision.frames import Frame, ScaleSamples, Tick, TrackedBodies
+from vision.frames import Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
 
 SECOND = 1_000_000_000
 
@@ -162,10 +162,9 @@ def test_layout_truth_and_gate_events_are_kept(tmp_path: Path) -> None:
     events = (GateEvent(5, "in", "code-shown", "abc"), GateEvent(9, "in", "opened"))
     with RecordingWriter(tmp_path / "r", layout_yaml="format: tillfree-layout/1\n", truth_json="{}") as writer:
         writer.write(Tick(1))
-        for event in events:
-            writer.write_gate_event(event)
+        writer.write(Tick(10, gates=events))
     source = RecordingSource(tmp_path / "r")
-    assert source.gate_events() == events
+    assert [tick.gates for tick in source] == [(), events]
     assert source.layout_path is not None
     assert source.layout_path.read_text() == "format: tillfree-layout/1\n"
     assert source.truth_path is not None
@@ -254,7 +253,7 @@ def test_damaged_recordings_never_do_worse_than_an_error_in_one_line(tmp_path: P
     rng = random.Random(seed)
     folder = write(tmp_path / "r", visit())
     with (folder / "gates.jsonl").open("w") as gates:
-        gates.write('{"timestamp_ns": 5, "gate": "in", "event": "opened"}\n')
+        gates.write('{"tick": 0, "timestamp_ns": 5, "gate": "in", "event": "opened"}\n')
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     complaint = ""
     for _ in range(3):
@@ -268,7 +267,6 @@ def test_damaged_recordings_never_do_worse_than_an_error_in_one_line(tmp_path: P
         path.write_bytes(content)
     try:
         source = RecordingSource(folder)
-        source.gate_events()
         ticks = list(source)
     except (OSError, ValueError) as error:
         complaint = str(error)
