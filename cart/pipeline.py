@@ -13,6 +13,7 @@ from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.sessions import Session
+from tracking.entries import Entry, EntryBinder
 from tracking.identities import BodyIdentities, IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
@@ -29,6 +30,8 @@ from vision.shelf import Handling, ShelfChange, ShelfWatcher
 logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
+STAFF_PREFIX = "staff:"
+"""A code that begins so was shown by staff, who pay for nothing."""
 STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -127,23 +130,35 @@ class LiveCart:
 
 @dataclass(slots=True)
 class _Visit:
+    """A party on one account: usually one person; with gates, everybody let in on the same code while it is inside."""
+
     shopper: str
-    identity_id: int
     session: Session
     entered_ns: int
-    ending: VisitEnd | None = None
+    members: list[int]
+    endings: dict[int, VisitEnd]
+
+    @property
+    def last(self) -> VisitEnd | None:
+        """How the last member left; None while somebody of the party is inside."""
+        if any(member not in self.endings for member in self.members):
+            return None
+        return max(self.endings.values(), key=lambda end: end.last_seen_ns)
 
 
 class StorePipeline:
     """One store from its sensors to its receipts. Feed it ticks in order; it gives what happened.
 
-    Without gates everybody who is tracked is a visit with an implied check-in on an account of their own.
+    Without gates everybody who is tracked is a visit with an implied check-in on an account of their own. With gates
+    a visit belongs to the code that was read when its first member came in; who comes in on the same code while that
+    visit lasts joins it, and who comes in without one has no account.
 
     Args:
         layout: The store, fitted to its cameras' pictures (``StoreLayout.for_pictures``).
         checkout: Where carts are kept and charged.
         detector: Sees people and products; None for a store whose bodies come from an outside tracker.
         settings: When the store is sure enough.
+        has_gates: Whether gates say who comes in.
         has_account: Whether the shopper of that name has an account that can be charged.
     """
 
@@ -154,6 +169,7 @@ class StorePipeline:
         detector: ObjectDetector | None = None,
         settings: PipelineSettings | None = None,
         *,
+        has_gates: bool = False,
         has_account: Callable[[str], bool] = lambda shopper: True,
     ) -> None:
         self.layout = layout
@@ -173,6 +189,7 @@ class StorePipeline:
         self._bodies: BodyIdentities | None = None
         self._interactions = InteractionWatcher(layout, uuid5(STORE_NAMESPACE, layout.name))
         self._visit_watcher = VisitWatcher(layout)
+        self._entries = EntryBinder(layout) if has_gates else None
         self._visits: dict[int, _Visit] = {}
         self._leaving: list[_Visit] = []
         self._charged: dict[int, _Visit] = {}
@@ -199,12 +216,16 @@ class StorePipeline:
         return tuple(
             LiveCart(
                 visit.shopper,
-                visit.identity_id,
+                next(member for member in visit.members if member not in visit.endings),
                 tuple((line.sku, line.quantity) for line in self._checkout.cart(visit.session.session_id).lines),
             )
-            for visit in self._visits.values()
-            if visit.ending is None
+            for visit in self._parties()
+            if visit.last is None
         )
+
+    def _parties(self) -> list[_Visit]:
+        """Every visit that is not closed, once each, in the order they came."""
+        return list({id(visit): visit for visit in self._visits.values()}.values())
 
     def step(self, tick: Tick) -> list[StoreEvent]:
         """Take everything of one instant; give what happened, in order."""
@@ -214,6 +235,8 @@ class StorePipeline:
             if self._scales is not None:
                 self._interactions.plates_speak(samples.plate_id)
                 weight_changes += self._scales.update(samples)
+        if self._entries is not None:
+            self._entries.hear(tick.gates)
         shelf_changes = self._see(tick)
         self._interactions.add(weight_changes, shelf_changes)
         events: list[StoreEvent] = []
@@ -227,8 +250,10 @@ class StorePipeline:
 
     def _is_settled(self, visit: _Visit) -> bool:
         """Whether all that may belong to an ended visit is known."""
-        assert visit.ending is not None
-        gone_s = (self._now_ns - visit.ending.last_seen_ns) / NANOSECONDS
+        ending = visit.last
+        if ending is None:  # somebody has joined who is still inside
+            return False
+        gone_s = (self._now_ns - ending.last_seen_ns) / NANOSECONDS
         if gone_s < self._settings.settle_s:
             return False
         unsettled_ns = [self._interactions.waiting_since_ns]
@@ -236,7 +261,7 @@ class StorePipeline:
         if self._scales is not None:
             unsettled_ns.append(self._scales.unsettled_since_ns)
         oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
-        return oldest_ns is None or oldest_ns > visit.ending.last_seen_ns or gone_s >= self._settings.patience_s
+        return oldest_ns is None or oldest_ns > ending.last_seen_ns or gone_s >= self._settings.patience_s
 
     def finish(self) -> list[StoreEvent]:
         """Close everything when the stream has ended."""
@@ -293,17 +318,35 @@ class StorePipeline:
 
     def _follow(self) -> list[StoreEvent]:
         """Open and end visits, and follow hands."""
-        events: list[StoreEvent] = []
         came, gone = self._visit_watcher.update(self.people)
-        for identity_id, first_ns in came:
-            self._visit_count += 1
-            name = f"shopper-{self._visit_count}" if self._bodies is None else self._bodies.name(identity_id)
-            session = self._checkout.check_in(name, _moment(first_ns), has_account=self._has_account(name))
-            self._visits[identity_id] = _Visit(name, identity_id, session, first_ns)
-            events.append(VisitOpened(name, identity_id, first_ns))
+        if self._entries is None:
+            entered = [Entry(identity_id, self._name(identity_id), first_ns) for identity_id, first_ns in came]
+        else:
+            entered = self._entries.update(self.people)
+        events: list[StoreEvent] = [opened for entry in entered if (opened := self._let_in(entry)) is not None]
         events += self._hands(self._interactions.see(self.people, self._pictures))
         self._end_visits(gone)
         return events
+
+    def _name(self, identity_id: int) -> str:
+        """What to call somebody whose name no gate gives."""
+        return f"shopper-{self._visit_count + 1}" if self._bodies is None else self._bodies.name(identity_id)
+
+    def _let_in(self, entry: Entry) -> VisitOpened | None:
+        """Begin a visit, or join the one that lasts on the same code."""
+        for visit in self._parties() if self._entries is not None and entry.code is not None else ():
+            if visit.shopper == entry.code and visit.session.has_account:
+                visit.members.append(entry.identity_id)
+                self._visits[entry.identity_id] = visit
+                if visit in self._leaving:
+                    self._leaving.remove(visit)
+                return None
+        self._visit_count += 1
+        name = entry.code if entry.code is not None else f"unknown-{self._visit_count}"
+        has_account = entry.code is not None and not name.startswith(STAFF_PREFIX) and self._has_account(name)
+        session = self._checkout.check_in(name, _moment(entry.entered_ns), has_account=has_account)
+        self._visits[entry.identity_id] = _Visit(name, session, entry.entered_ns, [entry.identity_id], {})
+        return VisitOpened(name, entry.identity_id, entry.entered_ns)
 
     def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
         return [
@@ -314,9 +357,12 @@ class StorePipeline:
 
     def _end_visits(self, ends: Sequence[VisitEnd]) -> None:
         for end in ends:
-            visit = self._visits[end.identity_id]
-            visit.ending = end
-            self._leaving.append(visit)
+            visit = self._visits.get(end.identity_id)
+            if visit is None:  # never came in
+                continue
+            visit.endings[end.identity_id] = end
+            if visit.last is not None:
+                self._leaving.append(visit)
 
     def record(self, interaction: Interaction) -> InteractionSeen:
         """Put an interaction into the cart it most probably belongs to, and say who cannot be charged on it.
@@ -377,16 +423,18 @@ class StorePipeline:
     def _close(self, visits: Sequence[_Visit]) -> list[StoreEvent]:
         events: list[StoreEvent] = []
         oldest_ns = self._now_ns - int(self._settings.remembered_s * NANOSECONDS)
-        self._charged = {k: v for k, v in self._charged.items() if v.ending and v.ending.last_seen_ns > oldest_ns}
+        self._charged = {k: v for k, v in self._charged.items() if v.last and v.last.last_seen_ns > oldest_ns}
         for visit in visits:
-            assert visit.ending is not None
+            ending = visit.last
+            assert ending is not None
             self._leaving.remove(visit)
-            if self._visits.get(visit.identity_id) is visit:
-                del self._visits[visit.identity_id]
-            left_ns = visit.ending.last_seen_ns
+            for member in visit.members:
+                if self._visits.get(member) is visit:
+                    del self._visits[member]
+                self._charged[member] = visit
+            left_ns = ending.last_seen_ns
             outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
-            self._charged[visit.identity_id] = visit
-            events.append(VisitClosed(visit.shopper, visit.entered_ns, left_ns, visit.ending.leaving, outcome))
+            events.append(VisitClosed(visit.shopper, visit.entered_ns, left_ns, ending.leaving, outcome))
         return events
 
 

@@ -142,6 +142,11 @@ class AutoCheckoutSource:
         return {} if self._video is None else self._video.resolutions_wh
 
     @property
+    def has_gates(self) -> bool:
+        """No gate speaks here."""
+        return False
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """What had to be left out or repaired so far."""
         return self._notices.notices + (() if self._video is None else self._video.notices)

@@ -374,6 +374,11 @@ class RecordingSource:
         return {camera.camera_id: camera.resolution_wh for camera in self._cameras}
 
     @property
+    def has_gates(self) -> bool:
+        """Whether the recording has gates' words."""
+        return (self._folder / GATES_FILE).is_file()
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """What had to be left out or repaired so far."""
         return self._notices.notices

@@ -142,6 +142,11 @@ class ShopSource:
         return {}
 
     @property
+    def has_gates(self) -> bool:
+        """No gate."""
+        return False
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """Nothing is ever left out."""
         return ()

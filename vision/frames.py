@@ -162,6 +162,11 @@ class Source(Protocol):
         ...
 
     @property
+    def has_gates(self) -> bool:
+        """Whether gates tell who comes in (``Tick.gates``)."""
+        ...
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """What had to be left out or repaired so far; grows while iterating."""
         ...

@@ -336,6 +336,11 @@ class VideoFilesSource:
         return {camera.camera_id: camera.resolution_wh for camera in self._cameras}
 
     @property
+    def has_gates(self) -> bool:
+        """No gate speaks here."""
+        return False
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """What had to be left out or repaired so far."""
         return self._notices.notices
@@ -747,6 +752,11 @@ class StreamSource:
         """Picture size of each camera that has given a picture so far, pixels."""
         sizes = {camera.camera_id: camera.resolution_wh for camera in self._cameras}
         return {camera_id: size for camera_id, size in sizes.items() if size is not None}
+
+    @property
+    def has_gates(self) -> bool:
+        """No gate speaks here."""
+        return False
 
     @property
     def notices(self) -> tuple[SourceNotice, ...]:

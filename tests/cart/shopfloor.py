@@ -82,10 +82,18 @@ def make_pipeline(
     settings: PipelineSettings | None = None,
     without_account: Sequence[str] = (),
     gateway: FakeGateway | None = None,
+    has_gates: bool = False,
 ) -> StorePipeline:
     """A store on a database in memory."""
     checkout = make_checkout(layout, gateway)
-    return StorePipeline(layout, checkout, detector, settings, has_account=lambda name: name not in without_account)
+    return StorePipeline(
+        layout,
+        checkout,
+        detector,
+        settings,
+        has_gates=has_gates,
+        has_account=lambda name: name not in without_account,
+    )
 
 
 def make_checkout(layout: StoreLayout = LAYOUT, gateway: FakeGateway | None = None) -> Checkout:

@@ -39,7 +39,7 @@ from tests.cart.shopfloor import (
 from tests.vision.test_shelf import Shelf, bins
 from tracking.types import Candidate, Interaction
 from tracking.visits import Leaving
-from vision.frames import Frame, Tick, TrackedBodies
+from vision.frames import Frame, GateEvent, Tick, TrackedBodies
 from vision.layout import ProductRecord, StoreLayout, View
 from vision.shelf import Handling
 
@@ -470,6 +470,62 @@ def test_bodies_that_come_later_than_pictures_begin_visits_of_their_own() -> Non
 
 def record(sku: str, currency: str = "EUR", price: int | None = 100, mass_g: float = 10.0) -> ProductRecord:
     return ProductRecord(sku, "Jam", mass_g, price, currency)
+
+
+def gated(ticks: Sequence[Tick], words: Sequence[tuple[float, str | None]]) -> list[StoreEvent]:
+    """What happens in a store with gates that say these codes at these seconds, in the shop without a line."""
+    pipeline = make_pipeline(NO_LINES, has_gates=True)
+    waiting = list(words)
+    events: list[StoreEvent] = []
+    for tick in ticks:
+        gates = []
+        while waiting and START_NS + waiting[0][0] * SECOND <= tick.timestamp_ns:
+            at_s, code = waiting.pop(0)
+            gates.append(GateEvent(START_NS + round(at_s * SECOND), "entrance", "passed-in", code))
+        events += pipeline.step(replace(tick, gates=tuple(gates)))
+    return events + pipeline.finish()
+
+
+NO_LINES = replace(LAYOUT, entrance_m=None, exit_m=None)
+
+
+def test_a_visit_is_on_the_account_whose_code_the_gate_read() -> None:
+    ticks = list(play([Touch("target-7", BIN, 6.0, units_g(BIN, -1))], 12.0))
+    events = gated(ticks, [(0.1, "ada")])
+    assert [(e.shopper, e.identity_id) for e in events if isinstance(e, VisitOpened)] == [("ada", 1)]
+    assert lines(closed(events)["ada"]) == {SKU: 1}
+    assert closed(events)["ada"].outcome.status is SessionStatus.CHARGED
+
+
+def test_a_group_on_one_code_has_one_visit_that_ends_with_its_last_member() -> None:
+    touches = [Touch("a", BIN, 6.0, units_g(BIN, -1)), Touch("b", OTHER, 14.0, units_g(OTHER, -2))]
+    absent = [("b", 0.0, 3.0), ("a", 8.0, 99.0), ("b", 17.0, 99.0)]
+    ticks = list(play(touches, 40.0, absent=absent))
+    events = gated(ticks, [(0.1, "ada"), (3.1, "ada")])
+    visit = closed(events)["ada"]
+    assert lines(visit) == {SKU: 1, LAYOUT.bin(OTHER).sku or "": 2}
+    assert abs(visit.left_ns - START_NS - 17 * SECOND) < SECOND
+    assert len([e for e in events if isinstance(e, VisitOpened | VisitClosed)]) == 2
+
+
+def test_what_somebody_without_a_code_takes_is_charged_to_nobody() -> None:
+    ticks = list(play([Touch("a", BIN, 6.0, units_g(BIN, -1))], 12.0))
+    (visit,) = closed(gated(ticks, [(0.1, None)])).values()
+    assert (visit.outcome.status, lines(visit)) == (SessionStatus.NO_ACCOUNT, {SKU: 1})
+
+
+def test_staff_pay_for_nothing_and_are_no_shoppers_to_review() -> None:
+    ticks = list(play([Touch("a", BIN, 6.0, units_g(BIN, 2))], 12.0))
+    visit = closed(gated(ticks, [(0.1, "staff:kim")]))["staff:kim"]
+    assert visit.outcome.status is SessionStatus.NO_ACCOUNT
+
+
+def test_who_comes_back_on_their_code_after_leaving_has_a_second_visit() -> None:
+    touches = [Touch("a", BIN, 6.0, units_g(BIN, -1)), Touch("a2", OTHER, 66.0, units_g(OTHER, -1))]
+    absent = [("a", 8.0, 99.0), ("a2", 0.0, 60.0)]
+    events = gated(list(play(touches, 80.0, absent=absent)), [(0.1, "ada"), (60.1, "ada")])
+    visits = [e for e in events if isinstance(e, VisitClosed)]
+    assert [(v.shopper, lines(v)) for v in visits] == [("ada", {SKU: 1}), ("ada", {LAYOUT.bin(OTHER).sku: 1})]
 
 
 def test_a_catalogue_takes_what_a_site_publishes() -> None:

@@ -37,6 +37,7 @@ class Ticks:
         self.start_ns = ticks[0].timestamp_ns if ticks else 0
         self.duration_s = duration_s
         self.notices = notices
+        self.has_gates = any(tick.gates for tick in ticks)
         cameras = {frame.camera_id: frame.image.shape for tick in ticks for frame in tick.frames}
         self.camera_ids = tuple(cameras)
         self.resolutions_wh = {camera: (shape[1], shape[0]) for camera, shape in cameras.items()}

@@ -1,0 +1,140 @@
+"""Tests of tracking.entries."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking.entries import Entry, EntryBinder
+from tracking.types import Identities
+from vision.frames import GateEvent
+from vision.layout import StoreLayout
+
+SECOND = 1_000_000_000
+STEP_S = 1 / 15
+LAYOUT = StoreLayout(
+    name="a door at y = 0, the store above it",
+    entrance_m=np.array([[0.0, 0.0], [1.5, 0.0]]),
+    walkable_m=np.array([[-2.0, 0.0], [4.0, 0.0], [4.0, 6.0], [-2.0, 6.0]]),
+)
+
+
+def people(now_s: float, ys: dict[int, float | None], first_s: dict[int, float]) -> Identities:
+    """Everybody who has a place (metres inwards of the line) at this moment."""
+    here = [identity_id for identity_id, y in ys.items() if y is not None]
+    nobody = Identities.nobody(round(now_s * SECOND))
+    n = len(here)
+    return replace(
+        nobody,
+        identity_id=np.array(here, np.int64),
+        position_m=np.array([[0.7, ys[i] or 0.0] for i in here]).reshape(-1, 2),
+        velocity_mps=np.zeros((n, 2)),
+        position_cov_m2=np.zeros((n, 2, 2)),
+        hands_m=np.full((n, 2, 3), np.nan),
+        hand_miss_m=np.full((n, 2), np.nan),
+        first_seen_ns=np.array([round(first_s[i] * SECOND) for i in here], np.int64),
+        last_seen_ns=np.full(n, nobody.timestamp_ns, np.int64),
+    )
+
+
+def walked_in(
+    crossings_s: dict[int, float],
+    words: list[tuple[float, str | None]],
+    seen_from_m: float = -0.8,
+    until_s: float = 12.0,
+    layout: StoreLayout = LAYOUT,
+) -> list[Entry]:
+    """People who walk in at 1.2 m/s, crossing the line at these seconds, and what the gate says when."""
+    binder = EntryBinder(layout)
+    entries: list[Entry] = []
+    first_s: dict[int, float] = {}
+    heard = sorted(words, key=lambda word: word[0])
+    for step in range(int(until_s / STEP_S)):
+        now_s = step * STEP_S
+        while heard and heard[0][0] <= now_s:
+            at_s, code = heard.pop(0)
+            binder.hear([GateEvent(round(at_s * SECOND), "entrance", "passed-in", code)])
+        ys: dict[int, float | None] = {}
+        for identity_id, crossed_s in crossings_s.items():
+            y = (now_s - crossed_s) * 1.2
+            ys[identity_id] = min(y, 3.0) if y >= seen_from_m else None
+            if ys[identity_id] is not None:
+                first_s.setdefault(identity_id, now_s)
+        entries += binder.update(people(now_s, ys, first_s))
+    return entries
+
+
+def codes(entries: list[Entry]) -> dict[int, str | None]:
+    assert len({entry.identity_id for entry in entries}) == len(entries)
+    return {entry.identity_id: entry.code for entry in entries}
+
+
+@pytest.mark.parametrize("seen_from_m", [-0.8, 0.3, 1.4])
+def test_who_crosses_when_the_gate_speaks_has_its_code(seen_from_m: float) -> None:
+    assert codes(walked_in({1: 3.0, 2: 6.5}, [(3.0, "ada"), (6.5, "ben")], seen_from_m)) == {1: "ada", 2: "ben"}
+
+
+def test_two_who_come_in_close_together_are_told_apart_by_their_order() -> None:
+    assert codes(walked_in({1: 3.0, 2: 3.6}, [(3.05, "ada"), (3.5, "ben")])) == {1: "ada", 2: "ben"}
+
+
+def test_somebody_found_late_keeps_the_code_that_the_next_one_would_have_taken() -> None:
+    binder = EntryBinder(LAYOUT)
+    entries = []
+    for step in range(int(8 / STEP_S)):
+        now_s = step * STEP_S
+        if step in (45, 54):  # at 3.0 and 3.6 s
+            binder.hear([GateEvent(round(now_s * SECOND), "entrance", "passed-in", {45: "ada", 54: "ben"}[step])])
+        ada = (now_s - 3.0) * 1.2 if now_s >= 3.9 else None  # hidden behind Ben until then
+        ben = (now_s - 3.6) * 1.2 if now_s >= 3.0 else None
+        entries += binder.update(people(now_s, {1: ada, 2: ben}, {1: 3.9, 2: 3.0}))
+    assert codes(entries) == {1: "ada", 2: "ben"}
+
+
+def test_who_follows_through_without_a_code_has_none() -> None:
+    assert codes(walked_in({1: 3.0, 2: 3.7}, [(3.0, "ada"), (3.7, None)])) == {1: "ada", 2: None}
+
+
+def test_who_comes_in_without_a_word_of_the_gate_has_no_code() -> None:
+    assert codes(walked_in({1: 3.0, 2: 9.0}, [(3.0, "ada")])) == {1: "ada", 2: None}
+
+
+def test_who_only_stands_outside_never_comes_in() -> None:
+    binder = EntryBinder(LAYOUT)
+    for step in range(150):
+        binder.hear([GateEvent(step, "entrance", "code-shown", "ada")] if step == 20 else [])
+        assert binder.update(people(step * STEP_S, {1: -0.5}, {1: 0.0})) == []
+
+
+def test_a_word_about_nobody_is_not_given_to_somebody_who_comes_later() -> None:
+    assert codes(walked_in({1: 9.0}, [(3.0, "ada"), (9.1, "ben")])) == {1: "ben"}
+
+
+def test_somebody_first_seen_deep_inside_takes_nobodys_code() -> None:
+    assert codes(walked_in({1: 3.0, 2: 3.0}, [(3.0, "ada")], seen_from_m=2.5, until_s=14)) == {1: None, 2: None}
+
+
+def test_without_a_line_people_count_from_when_they_are_first_seen() -> None:
+    layout = StoreLayout(name="no line")
+    assert codes(walked_in({1: 3.0, 2: 7.0}, [(2.5, "ada"), (6.5, "ben")], layout=layout)) == {1: "ada", 2: "ben"}
+
+
+def test_the_line_works_in_both_directions_of_drawing() -> None:
+    turned = replace(LAYOUT, entrance_m=np.asarray(LAYOUT.entrance_m)[::-1])
+    assert codes(walked_in({1: 3.0}, [(3.0, "ada")], layout=turned)) == {1: "ada"}
+
+
+@given(
+    st.lists(st.floats(1.0, 8.0), min_size=1, max_size=6),
+    st.lists(st.sampled_from(["ada", "ben", None]), min_size=0, max_size=6),
+)
+def test_everybody_who_comes_in_is_told_once_and_no_word_is_used_twice(
+    crossings_s: list[float], spoken: list[str | None]
+) -> None:
+    words = [(1.0 + 1.1 * i, code) for i, code in enumerate(spoken)]
+    found = codes(walked_in(dict(enumerate(crossings_s, start=1)), words, until_s=14.0))
+    assert sorted(found) == list(range(1, len(crossings_s) + 1))
+    for code in ("ada", "ben"):
+        assert list(found.values()).count(code) <= spoken.count(code)

@@ -1,0 +1,171 @@
+"""Who came in with which code: binds what a gate says to the person who crossed the line at that moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tracking.types import Identities
+from vision.arrays import FloatArray
+from vision.frames import GateEvent
+from vision.layout import StoreLayout
+
+NANOSECONDS = 1_000_000_000
+PASSED_IN = "passed-in"
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySettings:
+    """When somebody is taken to be who the gate let in.
+
+    Attributes:
+        apart_s: Longest time between a gate's word and the crossing it is about: a tracker finds people late, and
+            nobody needs longer from the reader into the store.
+        wait_s: So long is waited after a crossing for a gate that has not spoken, and after a gate's word for a person
+            whom nobody has seen yet.
+        settle_s: A crossing and a gate's word are put together only when both are this old, so that somebody whom a
+            tracker finds late is not missed in favour of whoever comes next.
+        doorstep_m: Who is first seen farther inside than this did not come in just now.
+        walking_mps: To tell when somebody who is first seen inside crossed the line.
+    """
+
+    apart_s: float = 2.0
+    wait_s: float = 2.5
+    settle_s: float = 0.8
+    doorstep_m: float = 2.0
+    walking_mps: float = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Somebody is in the store.
+
+    Attributes:
+        identity_id: Who, as the trackers number them.
+        code: What the gate read for them; None for somebody whom no gate let in.
+        entered_ns: When they crossed the line, or were first seen, store clock.
+    """
+
+    identity_id: int
+    code: str | None
+    entered_ns: int
+
+
+@dataclass(slots=True)
+class _Newcomer:
+    first_ns: int
+    inside_m: float
+    crossed_ns: int | None = None
+
+
+class EntryBinder:
+    """Gives each new person the code that a gate read when they came in.
+
+    Gates and trackers see the same moment: a gate says when somebody passed, a tracker when somebody crossed the
+    entrance line. The two are matched in time, all that are open at once together.
+
+    Args:
+        layout: Where the entrance line is, and which side of it is inside. Without a line people count as having
+            crossed when they are first seen.
+        settings: Tolerances.
+    """
+
+    def __init__(self, layout: StoreLayout, settings: EntrySettings | None = None) -> None:
+        self._settings = settings or EntrySettings()
+        self._line_m = layout.entrance_m
+        self._inward = np.zeros(2) if layout.entrance_m is None else _inward(layout, layout.entrance_m)
+        self._newcomers: dict[int, _Newcomer] = {}
+        self._known: set[int] = set()
+        self._words: list[GateEvent] = []
+
+    def hear(self, gates: Sequence[GateEvent]) -> None:
+        """Take what gates said."""
+        self._words += [event for event in gates if event.event == PASSED_IN]
+
+    def update(self, people: Identities) -> list[Entry]:
+        """Take everybody at one instant.
+
+        Returns:
+            Whoever is bound, or known to have come in without a code, since the last call.
+        """
+        now_ns = people.timestamp_ns
+        here = people.identity_id.tolist()
+        self._known.intersection_update(here)
+        for row, identity_id in enumerate(here):
+            if identity_id not in self._known:
+                self._see(identity_id, int(people.first_seen_ns[row]), people.position_m[row], now_ns)
+        gone = [identity_id for identity_id in self._newcomers if identity_id not in here]
+        entries = self._matched(now_ns) + self._overdue(now_ns)
+        for identity_id in gone:
+            self._newcomers.pop(identity_id, None)
+        return entries
+
+    def _see(self, identity_id: int, first_ns: int, position_m: FloatArray, now_ns: int) -> None:
+        inside_m = self._inside_m(position_m)
+        newcomer = self._newcomers.get(identity_id)
+        if newcomer is None:
+            newcomer = _Newcomer(first_ns, inside_m)
+            if inside_m >= 0:
+                newcomer.crossed_ns = first_ns - round(inside_m / self._settings.walking_mps * NANOSECONDS)
+            self._newcomers[identity_id] = newcomer
+        elif newcomer.crossed_ns is None and inside_m >= 0:
+            newcomer.crossed_ns = now_ns
+
+    def _inside_m(self, position_m: FloatArray) -> float:
+        """How far inside the entrance line a place is, metres; 0 where that cannot be known."""
+        if self._line_m is None or not np.isfinite(position_m).all():
+            return 0.0
+        return float((position_m - self._line_m[0]) @ self._inward)
+
+    def _matched(self, now_ns: int) -> list[Entry]:
+        crossed = [
+            (identity_id, newcomer.crossed_ns)
+            for identity_id, newcomer in self._newcomers.items()
+            if newcomer.crossed_ns is not None and newcomer.inside_m <= self._settings.doorstep_m
+        ]
+        if not crossed or not self._words:
+            return []
+        apart_s = np.abs(
+            np.array([[word.timestamp_ns - crossed_ns for word in self._words] for _, crossed_ns in crossed])
+            / NANOSECONDS
+        )
+        too_far = apart_s > self._settings.apart_s
+        rows, columns = linear_sum_assignment(np.where(too_far, 1e6, apart_s))
+        entries, heard = [], set()
+        settled_ns = now_ns - round(self._settings.settle_s * NANOSECONDS)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            identity_id, crossed_ns = crossed[row]
+            if not too_far[row, column] and max(crossed_ns, self._words[column].timestamp_ns) <= settled_ns:
+                heard.add(column)
+                entries.append(self._entered(identity_id, self._words[column].code, crossed_ns))
+        self._words = [word for column, word in enumerate(self._words) if column not in heard]
+        return entries
+
+    def _overdue(self, now_ns: int) -> list[Entry]:
+        """Newcomers whom no gate has spoken of in time, and words that were about nobody in view."""
+        wait_ns = round(self._settings.wait_s * NANOSECONDS)
+        self._words = [word for word in self._words if word.timestamp_ns + wait_ns > now_ns]
+        entries = []
+        for identity_id, newcomer in list(self._newcomers.items()):
+            since_ns = newcomer.first_ns if newcomer.crossed_ns is None else max(newcomer.first_ns, newcomer.crossed_ns)
+            if newcomer.crossed_ns is not None and since_ns + wait_ns <= now_ns:
+                entries.append(self._entered(identity_id, None, newcomer.first_ns))
+        return entries
+
+    def _entered(self, identity_id: int, code: str | None, entered_ns: int) -> Entry:
+        del self._newcomers[identity_id]
+        self._known.add(identity_id)
+        return Entry(identity_id, code, entered_ns)
+
+
+def _inward(layout: StoreLayout, line_m: FloatArray) -> FloatArray:
+    """Unit vector, shape (2,), from a line to the side that the store lies on."""
+    along = line_m[1] - line_m[0]
+    normal = np.array([-along[1], along[0]]) / np.linalg.norm(along)
+    if layout.walkable_m is not None:
+        middle = layout.walkable_m.mean(axis=0)
+    else:
+        centres = [a_bin.box.centre_m[:2] for a_bin in layout.bins if a_bin.box is not None]
+        middle = np.mean(centres, axis=0) if centres else line_m[0] + normal
+    return np.asarray(normal if (middle - line_m.mean(axis=0)) @ normal >= 0 else -normal)
