@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -15,6 +15,12 @@ from vision.arrays import FloatArray, check_shape
 from vision.cameras import Camera
 
 ANY_CAMERA = "*"
+LINE_WIDTH = 160  # of a written file; a bin with its plates still fits
+MOST_NESTED = 100  # a layout nests 5 deep; the parser written in C would crash on a file nested without end
+UPRIGHT_TOLERANCE = 1e-6  # a box whose upward axis leans by more is tilted, which the layout format cannot say
+FLATNESS_M = 0.01  # how far the fourth corner of a pane may lie off the plane of the others: sloppy measuring
+
+SurfaceKind = Literal["glass", "mirror", "wall", "door"]
 
 T = TypeVar("T")
 
@@ -58,6 +64,62 @@ class Box:
         return np.asarray(np.linalg.norm(local - np.clip(local, 0, self.size_m), axis=-1))
 
 
+def upright_box(corner_m: FloatArray, yaw_deg: float, size_m: FloatArray) -> Box:
+    """Make a box that stands upright, turned about the vertical through one corner.
+
+    Args:
+        corner_m: The lower corner at the box's own origin, shape (3,), metres; on a shelf the front left one, as seen
+            by somebody who faces it.
+        yaw_deg: How far the box's own x axis is turned from the world's, degrees anticlockwise seen from above. Whole
+            quarter turns are exact.
+        size_m: Length along each own axis, shape (3,), metres.
+
+    Raises:
+        ValueError: A length is not positive.
+
+    >>> upright_box(np.array([1.0, 2, 0]), 90, np.array([0.5, 0.25, 1])).corners_m[1].tolist()
+    [1.0, 2.5, 0.0]
+    """
+    world_from_box = np.eye(4)
+    quarters, rest_deg = divmod(yaw_deg, 90)
+    if rest_deg == 0:
+        cosine, sine = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(quarters) % 4]
+    else:
+        cosine, sine = float(np.cos(np.radians(yaw_deg))), float(np.sin(np.radians(yaw_deg)))
+    world_from_box[:2, :2] = [[cosine, -sine], [sine, cosine]]
+    world_from_box[:3, 3] = corner_m
+    return Box(world_from_box, np.asarray(size_m, float))
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A flat pane that light passes, comes back from, or ends at.
+
+    Attributes:
+        kind: ``glass`` is seen through and mirrors faintly, ``mirror`` shows the store again, a ``wall`` hides what is
+            behind it, a ``door`` is of glass and opens for people.
+        corners_m: Four corners in the order of the outline, shape (4, 3), metres, all in one plane to within 1 cm.
+    """
+
+    kind: SurfaceKind
+    corners_m: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(SurfaceKind):
+            raise ValueError(f"Surface.kind: expected one of {', '.join(get_args(SurfaceKind))}, got {self.kind}")
+        check_shape("Surface.corners_m", self.corners_m, (4, 3))
+        if not np.isfinite(self.corners_m).all():
+            raise ValueError("Surface.corners_m: expected finite corners")
+        diagonals = self.corners_m[2:] - self.corners_m[:2]
+        normal = np.cross(diagonals[0], diagonals[1])
+        twice_area = float(np.linalg.norm(normal))
+        if twice_area < 1e-6:
+            raise ValueError(f"Surface.corners_m: the {self.kind} has no area")
+        off_m = abs(float((self.corners_m[3] - self.corners_m[0]) @ normal)) / twice_area
+        if off_m > FLATNESS_M:
+            raise ValueError(f"Surface.corners_m: the {self.kind} is not flat, a corner lies {off_m:.3f} m off")
+
+
 @dataclass(frozen=True, slots=True)
 class Plate:
     """A load cell's plate.
@@ -88,7 +150,8 @@ class Bin:
         sku: What the planogram puts there; None if unplanned.
         gondola_id: Number of the gondola, None for a drawn bin.
         shelf_id: Number of the shelf on its gondola, None for a drawn bin.
-        plate_ids: Plates under it, as ``gondola/shelf/plate``; empty without scales.
+        plate_ids: Plates under it, as ``gondola/shelf/plate``; empty without scales. Bins side by side on one plate
+            all name it.
         box: Its space in the world, or None.
         camera_id: The camera whose picture ``polygon_px`` is drawn in (``*``: whichever single camera there is).
         polygon_px: Outline in that picture, shape (n, 2), pixels, or None.
@@ -184,6 +247,7 @@ class StoreLayout:
         entrance_m: Line that people come in over, shape (2, 2), metres, or None.
         exit_m: Line that people leave over, shape (2, 2), metres, or None.
         fixture_shifts: Corrections to the fixtures of the layout that this one is laid over.
+        surfaces: Glass, mirrors, inner walls and doors.
         notices: What was doubtful in the files it was read from, for people.
     """
 
@@ -198,6 +262,7 @@ class StoreLayout:
     exit_m: FloatArray | None = None
     fixture_shifts: tuple[FixtureShift, ...] = ()
     notices: tuple[str, ...] = field(default=())
+    surfaces: tuple[Surface, ...] = ()
 
     def __post_init__(self) -> None:
         for what, names in (
@@ -246,7 +311,10 @@ class StoreLayout:
         return found
 
     def overlaid(self, other: "StoreLayout") -> "StoreLayout":
-        """Return this layout with another's cameras, views, bins, products and zones added or replacing its own."""
+        """Return this layout with another's cameras, views, bins, products and zones added or replacing its own.
+
+        Surfaces have no names: the other's are added, but for those that this layout has already.
+        """
         return replace(
             self,
             name=self.name or other.name,
@@ -259,6 +327,14 @@ class StoreLayout:
             entrance_m=self.entrance_m if other.entrance_m is None else other.entrance_m,
             exit_m=self.exit_m if other.exit_m is None else other.exit_m,
             notices=self.notices + other.notices,
+            surfaces=self.surfaces
+            + tuple(
+                pane
+                for pane in other.surfaces
+                if not any(
+                    pane.kind == own.kind and np.array_equal(pane.corners_m, own.corners_m) for own in self.surfaces
+                )
+            ),
         )
 
     def for_pictures(self, resolutions_wh: dict[str, tuple[int, int]]) -> "StoreLayout":
@@ -416,6 +492,18 @@ class _CameraEntry(_Strict):
     follows_people: bool = True
 
 
+class _PlateEntry(_Strict):
+    plate: Annotated[str, Field(pattern=r"^-?[0-9]+/-?[0-9]+/-?[0-9]+$")]
+    corner_m: Row3
+    yaw_deg: float = 0.0
+    size_m: Row3
+
+
+class _SurfaceEntry(_Strict):
+    kind: SurfaceKind
+    corners_m: Annotated[list[Row3], Field(min_length=4, max_length=4)]
+
+
 class _BinEntry(_Strict):
     bin: Annotated[str, Field(min_length=1)]
     sku: str | None = None
@@ -426,6 +514,10 @@ class _BinEntry(_Strict):
     polygon_px: Polygon | None = None
     min_m: Row3 | None = None
     max_m: Row3 | None = None
+    corner_m: Row3 | None = None
+    yaw_deg: float | None = None
+    size_m: Row3 | None = None
+    plates: list[str] = Field(default_factory=list)
 
 
 class _ProductEntry(_Strict):
@@ -450,6 +542,8 @@ class _LayoutFile(_Strict):
     entrance_m: Line | None = None
     exit_m: Line | None = None
     fixture_shifts: list[_FixtureShiftEntry] = Field(default_factory=list)
+    surfaces: list[_SurfaceEntry] = Field(default_factory=list)
+    plates: list[_PlateEntry] = Field(default_factory=list)
     bins: list[_BinEntry] = Field(default_factory=list)
     products: list[_ProductEntry] = Field(default_factory=list)
 
@@ -462,8 +556,7 @@ def read_layout(path: Path) -> StoreLayout:
         OSError: The file cannot be read.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entry = _LayoutFile.model_validate(content)
+        entry = _LayoutFile.model_validate(_content(path.read_text(encoding="utf-8")))
         return _layout_from(entry)
     except ValidationError as error:
         first = error.errors()[0]
@@ -474,6 +567,18 @@ def read_layout(path: Path) -> StoreLayout:
         raise ValueError(f"{path}: not a YAML file: {reason}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _content(text: str) -> object:
+    """Parse YAML with the parser written in C where there is one, some fifteen times faster."""
+    if not hasattr(yaml, "CSafeLoader"):
+        return yaml.safe_load(text)
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_NESTED:
+            raise yaml.YAMLError(f"expected at most {MOST_NESTED} collections within each other")
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def _layout_from(entry: _LayoutFile) -> StoreLayout:
@@ -508,6 +613,7 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
         cameras=tuple(cameras),
         views=tuple(views),
         bins=tuple(_bins_from(entry.bins, entry.cameras)),
+        plates=tuple(_plates_from(entry.plates)),
         products=tuple(
             ProductRecord(
                 p.sku,
@@ -522,6 +628,7 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
         entrance_m=_points(entry.entrance_m),
         exit_m=_points(entry.exit_m),
         fixture_shifts=tuple(FixtureShift(s.gondola, np.array(s.shift_m)) for s in entry.fixture_shifts),
+        surfaces=tuple(Surface(s.kind, np.array(s.corners_m, float)) for s in entry.surfaces),
     )
 
 
@@ -529,26 +636,48 @@ def _bins_from(entries: list[_BinEntry], cameras: dict[str, _CameraEntry]) -> It
     for entry in entries:
         if entry.polygon_px is not None and entry.camera not in cameras:
             raise ValueError(f"bin {entry.bin}: drawn in camera {entry.camera}, which the layout does not have")
-        box = None
-        if entry.min_m is not None or entry.max_m is not None:
-            if entry.min_m is None or entry.max_m is None:
-                raise ValueError(f"bin {entry.bin}: min_m and max_m only make sense together")
-            world_from_box = np.eye(4)
-            world_from_box[:3, 3] = entry.min_m
-            try:
-                box = Box(world_from_box, np.array(entry.max_m) - np.array(entry.min_m))
-            except ValueError as error:
-                raise ValueError(f"bin {entry.bin}: max_m must lie beyond min_m") from error
+        box = _box_from(entry)
         yield Bin(
             bin_id=entry.bin,
             sku=entry.sku,
             gondola_id=entry.gondola,
             shelf_id=entry.shelf,
+            plate_ids=tuple(entry.plates),
             box=box,
             camera_id=entry.camera if entry.polygon_px is not None else None,
             polygon_px=_points(entry.polygon_px),
             capacity=entry.capacity,
         )
+
+
+def _box_from(entry: _BinEntry) -> Box | None:
+    if entry.corner_m is not None or entry.size_m is not None or entry.yaw_deg is not None:
+        if entry.corner_m is None or entry.size_m is None:
+            raise ValueError(f"bin {entry.bin}: corner_m and size_m only make sense together, yaw_deg only with them")
+        if entry.min_m is not None or entry.max_m is not None:
+            raise ValueError(f"bin {entry.bin}: expected either min_m and max_m or corner_m and size_m, not both")
+        try:
+            return upright_box(np.array(entry.corner_m), entry.yaw_deg or 0.0, np.array(entry.size_m))
+        except ValueError as error:
+            raise ValueError(f"bin {entry.bin}: size_m must be positive on every axis") from error
+    if entry.min_m is None and entry.max_m is None:
+        return None
+    if entry.min_m is None or entry.max_m is None:
+        raise ValueError(f"bin {entry.bin}: min_m and max_m only make sense together")
+    try:
+        return upright_box(np.array(entry.min_m), 0.0, np.array(entry.max_m) - np.array(entry.min_m))
+    except ValueError as error:
+        raise ValueError(f"bin {entry.bin}: max_m must lie beyond min_m") from error
+
+
+def _plates_from(entries: list[_PlateEntry]) -> Iterable[Plate]:
+    for entry in entries:
+        gondola, shelf, number = (int(part) for part in entry.plate.split("/"))
+        try:
+            box = upright_box(np.array(entry.corner_m), entry.yaw_deg, np.array(entry.size_m))
+        except ValueError as error:
+            raise ValueError(f"plate {entry.plate}: size_m must be positive on every axis") from error
+        yield Plate(entry.plate, gondola, shelf, number, box)
 
 
 def _points(points: list[tuple[float, float]] | None) -> FloatArray | None:
@@ -563,10 +692,8 @@ def layout_to_yaml(layout: StoreLayout, *, about: str = "") -> str:
         about: A sentence for people.
 
     Raises:
-        ValueError: It has what the format cannot say: load-cell plates, or a bin whose box is turned.
+        ValueError: It has what the format cannot say: a box that leans, or a plate whose name is not its numbers.
     """
-    if layout.plates:
-        raise ValueError(f"layout {layout.name}: the layout format has no load-cell plates; they come from the site")
     entry: dict[str, object] = {"format": "tillfree-layout/1", "name": layout.name}
     if about:
         entry["about"] = about
@@ -585,20 +712,45 @@ def layout_to_yaml(layout: StoreLayout, *, about: str = "") -> str:
             ({} if shift.gondola_id is None else {"gondola": shift.gondola_id}) | {"shift_m": shift.shift_m.tolist()}
             for shift in layout.fixture_shifts
         ]
+    if layout.surfaces:
+        entry["surfaces"] = [_Line(kind=pane.kind, corners_m=pane.corners_m.tolist()) for pane in layout.surfaces]
+    if layout.plates:
+        entry["plates"] = [_plate_entry(layout, plate) for plate in layout.plates]
     if layout.bins:
         entry["bins"] = [_bin_entry(layout, a_bin) for a_bin in layout.bins]
     if layout.products:
         entry["products"] = [
-            {
-                "sku": product.sku,
-                "name": product.name,
-                **({} if np.isnan(product.mass_g) else {"mass_g": float(product.mass_g)}),
-                **({} if product.unit_price_minor is None else {"unit_price_minor": product.unit_price_minor}),
-                "currency": product.currency,
-            }
+            _Line(
+                {
+                    "sku": product.sku,
+                    "name": product.name,
+                    **({} if np.isnan(product.mass_g) else {"mass_g": float(product.mass_g)}),
+                    **({} if product.unit_price_minor is None else {"unit_price_minor": product.unit_price_minor}),
+                    "currency": product.currency,
+                }
+            )
             for product in layout.products
         ]
-    return yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    written = yaml.dump(
+        entry, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=LINE_WIDTH
+    )
+    return str(written)
+
+
+class _Line(dict[str, object]):
+    """An entry that is written on one line."""
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes each :class:`_Line` on one line, and everything else as the safe dumper does."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(
+    _Line, lambda dumper, line: dumper.represent_mapping("tag:yaml.org,2002:map", line, flow_style=True)
+)
 
 
 def _camera_entries(layout: StoreLayout) -> dict[str, dict[str, object]]:
@@ -630,10 +782,11 @@ def _bin_entry(layout: StoreLayout, a_bin: Bin) -> dict[str, object]:
     if a_bin.polygon_px is not None:
         place = {"camera": a_bin.camera_id, "polygon_px": a_bin.polygon_px.tolist()}
     elif a_bin.box is not None:
-        if not np.allclose(a_bin.box.world_from_box[:3, :3], np.eye(3), atol=1e-9):
-            raise ValueError(f"layout {layout.name}: bin {a_bin.bin_id}: the layout format has no turned boxes")
-        low = a_bin.box.world_from_box[:3, 3]
-        place = {"min_m": low.tolist(), "max_m": (low + a_bin.box.size_m).tolist()}
+        place = _box_entry(f"layout {layout.name}: bin {a_bin.bin_id}", a_bin.box)
+        low, size = a_bin.box.world_from_box[:3, 3], a_bin.box.size_m
+        # The opposite corner is easier to read, but a length is not always the exact difference of two corners.
+        if "yaw_deg" not in place and np.array_equal((low + size) - low, size):
+            place = {"min_m": low.tolist(), "max_m": (low + size).tolist()}
     known = {
         "bin": a_bin.bin_id,
         "sku": a_bin.sku,
@@ -641,4 +794,26 @@ def _bin_entry(layout: StoreLayout, a_bin: Bin) -> dict[str, object]:
         "gondola": a_bin.gondola_id,
         "shelf": a_bin.shelf_id,
     }
-    return {key: value for key, value in known.items() if value is not None} | place
+    if a_bin.plate_ids:
+        place["plates"] = list(a_bin.plate_ids)
+    return _Line({key: value for key, value in known.items() if value is not None} | place)
+
+
+def _plate_entry(layout: StoreLayout, plate: Plate) -> dict[str, object]:
+    where = f"layout {layout.name}: plate {plate.plate_id}"
+    if plate.plate_id != f"{plate.gondola_id}/{plate.shelf_id}/{plate.number}":
+        raise ValueError(
+            f"{where}: expected gondola/shelf/plate as its name, {plate.gondola_id}/{plate.shelf_id}/{plate.number}"
+        )
+    return _Line({"plate": plate.plate_id} | _box_entry(where, plate.box))
+
+
+def _box_entry(where: str, box: Box) -> dict[str, object]:
+    rotation = box.world_from_box[:3, :3]
+    # Nine places are finer than any measuring, and coarse enough that reading and writing again changes nothing.
+    yaw_deg = round(float(np.degrees(np.arctan2(rotation[1, 0], rotation[0, 0]))), 9) + 0.0
+    upright = upright_box(box.world_from_box[:3, 3], yaw_deg, box.size_m)
+    if not np.allclose(rotation, upright.world_from_box[:3, :3], atol=UPRIGHT_TOLERANCE):
+        raise ValueError(f"{where}: the layout format has no boxes that lean")
+    turned = {"yaw_deg": yaw_deg} if yaw_deg else {}
+    return {"corner_m": box.world_from_box[:3, 3].tolist()} | turned | {"size_m": box.size_m.tolist()}

@@ -60,10 +60,15 @@ def test_the_example_in_the_readme_is_a_layout(tmp_path: Path) -> None:
     camera = layout.camera("ceiling")
     assert camera is not None
     assert camera.position_m == pytest.approx([2.0, 1.5, 2.6])
-    assert [a_bin.bin_id for a_bin in layout.bins] == ["till_left", "fridge_2"]
+    assert [a_bin.bin_id for a_bin in layout.bins] == ["till_left", "fridge_2", "gum"]
     box = layout.bin("fridge_2").box
     assert box is not None
     assert box.centre_m == pytest.approx([3.7, 0.8, 1.0])
+    gum = layout.bin("gum")
+    assert gum.box is not None
+    assert gum.box.corners_m[3] == pytest.approx([0.0, 2.7, 0.9])
+    assert gum.plate_ids == (layout.plates[0].plate_id,) == ("2/1/1",)
+    assert [pane.kind for pane in layout.surfaces] == ["glass"]
     assert layout.products[0].unit_price_minor == 149
 
 
@@ -113,6 +118,34 @@ CONTRADICTIONS = {
         "max_m must lie beyond min_m",
     ),
     "min alone": (layout_text(bins=[{"bin": "A", "min_m": [0, 0, 0]}]), "only make sense together"),
+    "size alone": (layout_text(bins=[{"bin": "A", "size_m": [1, 1, 1]}]), "bin A: corner_m and size_m only make sense"),
+    "two boxes": (
+        layout_text(
+            bins=[{"bin": "A", "min_m": [0, 0, 0], "max_m": [1, 1, 1], "corner_m": [0, 0, 0], "size_m": [1, 1, 1]}]
+        ),
+        "bin A: expected either min_m and max_m or corner_m and size_m",
+    ),
+    "a flat bin": (
+        layout_text(bins=[{"bin": "A", "corner_m": [0, 0, 0], "size_m": [1, 1, 0]}]),
+        "bin A: size_m must be",
+    ),
+    "a flat plate": (
+        layout_text(plates=[{"plate": "1/1/1", "corner_m": [0, 0, 0], "size_m": [1, 0, 1]}]),
+        "plate 1/1/1: size_m must be positive",
+    ),
+    "a plate without numbers": (
+        layout_text(plates=[{"plate": "left", "corner_m": [0, 0, 0], "size_m": [1, 1, 1]}]),
+        "at plates.0.plate",
+    ),
+    "a plate that is not there": (
+        layout_text(bins=[{"bin": "A", "min_m": [0, 0, 0], "max_m": [1, 1, 1], "plates": ["1/1/1"]}]),
+        "bin A names plate 1/1/1, which the layout does not have",
+    ),
+    "a bent pane": (
+        layout_text(surfaces=[{"kind": "wall", "corners_m": [[0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 1, 1]]}]),
+        "the wall is not flat",
+    ),
+    "an unknown pane": (layout_text(surfaces=[{"kind": "air", "corners_m": []}]), "at surfaces.0.kind"),
     "not finite": (
         layout_text(bins=[{"bin": "A", "min_m": [0, 0, 0], "max_m": [1, 1, float("nan")]}]),
         "at bins.0.max_m.2",
@@ -141,6 +174,8 @@ CONTRADICTIONS = {
     "empty": ("", "at the top"),
     "not YAML": ("format: [", "not a YAML file"),
     "too deep": ("[" * 20_000, "not a YAML file"),
+    "deeper than a stack": ("[" * 300_000, "not a YAML file"),
+    "deep without brackets": ("- " * 50_000 + "a", "not a YAML file"),
 }
 
 
