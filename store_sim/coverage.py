@@ -1,0 +1,84 @@
+"""Which cameras to look through when not all of them are wanted: those that together see most of the shelves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vision.arrays import BoolArray, FloatArray
+from vision.cameras import Camera
+from vision.layout import StoreLayout
+
+FARTHEST_M = 5.0
+"""A hand in a bin farther away is a few pixels of a 640x360 picture."""
+LOOKS_AT_ENOUGH = 2
+"""A bin that two cameras see can be placed in the world by a hand's two rays; a third adds little."""
+
+
+def choose_cameras(layout: StoreLayout, count: int) -> tuple[str, ...]:
+    """Choose the cameras that together see most bins at least twice, and then most of the floor.
+
+    One after the other, whichever adds most (greedy cover); equal ones in the layout's order.
+
+    Args:
+        layout: The store with its calibrated cameras.
+        count: How many.
+
+    Returns:
+        Their ids, in the layout's order; all of them when there are not more.
+
+    Raises:
+        ValueError: ``count`` is below 1, or the store has no calibrated camera.
+    """
+    if count < 1:
+        raise ValueError(f"expected at least one camera, got {count}")
+    if not layout.cameras:
+        raise ValueError(f"layout {layout.name}: there is no calibrated camera")
+    targets, weights = _targets(layout)
+    seen = np.stack([visible(camera, targets) for camera in layout.cameras])
+    looks = np.zeros(len(targets), int)
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(layout.cameras)):
+        # The second look at a bin is worth as much as the first, a third next to nothing.
+        worth = weights * np.where(looks < LOOKS_AT_ENOUGH, 1.0, 0.05)
+        gains = [0.0 if i in chosen else float(worth[seen[i]].sum()) + 1e-9 for i in range(len(seen))]
+        best = int(np.argmax(gains))
+        chosen.append(best)
+        looks += seen[best]
+    return tuple(layout.cameras[i].camera_id for i in sorted(chosen))
+
+
+def named_cameras(layout: StoreLayout, names: Sequence[str]) -> tuple[str, ...]:
+    """Check that a store has these cameras; give them in its order.
+
+    Raises:
+        ValueError: It has no such calibrated camera; the message lists those it has.
+    """
+    known = [camera.camera_id for camera in layout.cameras]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"layout {layout.name}: there is no camera {name}, only {', '.join(known) or 'none'}")
+    return tuple(camera_id for camera_id in known if camera_id in names)
+
+
+def visible(camera: Camera, points_m: FloatArray) -> BoolArray:
+    """Which world points, shape (n, 3), metres, lie in a camera's picture and near enough; walls hide nothing here."""
+    pixels = camera.image_points(points_m)
+    width, height = camera.resolution_wh
+    with np.errstate(invalid="ignore"):
+        inside = (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height)
+    near = np.linalg.norm(points_m - camera.position_m, axis=1) <= FARTHEST_M
+    return np.asarray(inside & near)
+
+
+def _targets(layout: StoreLayout) -> tuple[FloatArray, FloatArray]:
+    """Points to be seen, shape (n, 3), metres, and their weights (n,): the bins' fronts, and the floor they face."""
+    fronts, floor = [], []
+    for a_bin in layout.bins:
+        if a_bin.box is None:
+            continue
+        size = a_bin.box.size_m
+        axes = a_bin.box.world_from_box
+        fronts.append((axes @ [size[0] / 2, 0.0, size[2] / 2, 1.0])[:3])
+        floor.append(((axes @ [size[0] / 2, -0.5, 0.0, 1.0])[:3]) * [1, 1, 0])
+    points = np.array(fronts + floor).reshape(-1, 3)
+    return points, np.repeat([1.0, 0.2], [len(fronts), len(floor)])
