@@ -1,0 +1,520 @@
+"""Bodies of simulated people: how a skeleton stands, walks, crouches and reaches, posed for everybody at once.
+
+The body frame has x forward, y to the left and z up, with its origin on the floor between the feet. A rest pose (arms
+half raised, legs straight) belongs to each build, in units of body height; a pose is the rotation of every bone away
+from it. Arms and legs are solved in closed form as two bones (law of cosines), the trunk by a rule of posture and then
+by the smallest move of the pelvis that lets hands reach and feet stay on the floor.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store_sim.figures import Figures
+from vision.arrays import FloatArray, IntArray, check_shape
+from vision.frames import JOINT_NAMES
+
+SKELETON = (
+    "pelvis",
+    "spine",
+    "chest",
+    "neck",
+    "head",
+    "left_clavicle",
+    "right_clavicle",
+    "left_shoulder",
+    "right_shoulder",
+    "left_hip",
+    "right_hip",
+    "left_elbow",
+    "right_elbow",
+    "left_knee",
+    "right_knee",
+    "left_wrist",
+    "right_wrist",
+    "left_ankle",
+    "right_ankle",
+)
+BUILDS = (
+    "man-middle",
+    "man-slim",
+    "man-stout",
+    "man-strong",
+    "man-tall",
+    "man-old",
+    "man-short",
+    "woman-middle",
+    "woman-slim",
+    "woman-stout",
+    "woman-strong",
+    "woman-tall",
+    "woman-old",
+    "woman-short",
+    "child",
+)
+CHILD = BUILDS.index("child")
+
+# Points that move with a bone without being a joint.
+_LANDMARKS = (
+    ("left_grip", "left_wrist"),
+    ("right_grip", "right_wrist"),
+    ("head_middle", "head"),
+    ("nose", "head"),
+    ("left_eye", "head"),
+    ("right_eye", "head"),
+    ("left_ear", "head"),
+    ("right_ear", "head"),
+    ("left_ball", "left_ankle"),
+    ("right_ball", "right_ankle"),
+    ("left_heel", "left_ankle"),
+    ("right_heel", "right_ankle"),
+)
+_LANDMARK_NAMES = tuple(name for name, _ in _LANDMARKS)
+_LANDMARK_BONES = np.array([SKELETON.index(bone) for _, bone in _LANDMARKS])
+_PELVIS, _SPINE, _CHEST, _NECK, _HEAD = range(5)
+_CLAVICLES, _SHOULDERS, _HIPS = slice(5, 7), slice(7, 9), slice(9, 11)
+_ELBOWS, _KNEES, _WRISTS, _ANKLES = slice(11, 13), slice(13, 15), slice(15, 17), slice(17, 19)
+_ROOTS, _BENDS, _ENDS = slice(7, 11), slice(11, 15), slice(15, 19)  # of the four limbs
+_GRIPS, _BALLS, _HEELS = slice(0, 2), slice(8, 10), slice(10, 12)
+_SIDE = np.array([1.0, -1.0])  # left, right along y
+_KEYPOINT_LANDMARKS = [_LANDMARK_NAMES.index(n) for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
+_TRACKED = np.array([SKELETON.index(name) for name in JOINT_NAMES])
+
+# Trunk joints hang on the bone whose rotation carries them: (joint, carried by), in the order of _TRUNK.
+_TRUNK = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+_CARRIED_BY = np.array([0, 1, 2, 3, 2, 2, 5, 6, 0, 0])
+_CHAIN = np.zeros((10, 10))
+for _row, _joint in enumerate(_TRUNK):
+    while _joint != _PELVIS:
+        _CHAIN[_row, _joint - 1] = 1.0
+        _joint = _CARRIED_BY[_joint - 1]
+
+# Joint limits and habits. Angles in degrees are of healthy adults (Kapandji, The Physiology of the Joints).
+_STRAIGHT = 0.985  # share of its length that an arm or leg is stretched to at most: nobody locks their joints
+_FOLDED = 0.3  # and folded to at least: 145 degrees of flexion
+_LEAN_MAX = np.radians(75)
+_TWIST_MAX = np.radians(40)
+_SHRUG_MAX = np.radians(25)
+_TIPTOE_MAX = np.radians(42)
+_STEP_MAX = 0.16  # heights that a foot steps forward in a long reach
+_STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Gait Analysis)
+_STILL_MPS = 0.25  # below this speed the gait fades into standing
+_PUSH_OFF, _STRIKE = np.radians(48), np.radians(-14)  # pitch of the foot when it leaves and meets the floor
+_CLOSE_ENOUGH_M = 1e-6
+_ROUNDS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Skeletons:
+    """Posed bodies, one row a person.
+
+    Attributes:
+        build: Index into ``BUILDS``, shape (n,).
+        height_m: Shape (n,).
+        joints_m: Where the joints of ``SKELETON`` are, shape (n, 19, 3), world metres.
+        rotations: How far each joint's bone is turned from the rest pose, world from rest, shape (n, 19, 3, 3).
+    """
+
+    build: IntArray
+    height_m: FloatArray
+    joints_m: FloatArray
+    rotations: FloatArray
+
+    def __post_init__(self) -> None:
+        n = len(self.build)
+        check_shape("Skeletons.height_m", self.height_m, (n,))
+        check_shape("Skeletons.joints_m", self.joints_m, (n, len(SKELETON), 3))
+        check_shape("Skeletons.rotations", self.rotations, (n, len(SKELETON), 3, 3))
+
+    def __len__(self) -> int:
+        return len(self.build)
+
+    def __getitem__(self, rows: NDArray[Any] | slice) -> "Skeletons":
+        """Keep the given rows (indices, a mask or a slice)."""
+        return Skeletons(self.build[rows], self.height_m[rows], self.joints_m[rows], self.rotations[rows])
+
+
+def pose(figures: Figures) -> Skeletons:
+    """Pose everybody's whole body.
+
+    A hand with ``reach`` 1 has its grip (the middle of the hand, beyond the wrist) exactly at ``grip_m`` if the person
+    can get it there by leaning, twisting, crouching, standing on toes or a small step; otherwise as near as they can.
+    Between 0 and 1 it is on the straight way from where it would be at ease. Everything follows from the row itself:
+    posing people together or one by one gives the same.
+
+    Args:
+        figures: Who stands where and does what.
+
+    Returns:
+        Their skeletons in the same order.
+    """
+    if len(figures) == 0:
+        count = len(SKELETON)
+        return Skeletons(figures.build, figures.height_m, np.zeros((0, count, 3)), np.zeros((0, count, 3, 3)))
+    frames = _rest()
+    build, height = figures.build, figures.height_m
+    tall = height[:, None]
+    rest = frames.joints[build] * tall[:, :, None]
+    lengths = frames.lengths[build] * tall[:, :, None]  # (n, 2 segments, 4 limbs)
+    arm, leg = lengths[:, :, :2].sum(1), lengths[:, :, 2:].sum(1)
+    cos_h, sin_h = np.cos(figures.heading_rad), np.sin(figures.heading_rad)
+
+    target = _into_body_frame(figures, cos_h, sin_h)
+    reach = np.where(np.isfinite(target[:, :, 0]), figures.reach, 0.0)
+    target = np.where(reach[:, :, None] > 0, target, 0.0)
+
+    gait = np.clip(figures.speed_mps / _STILL_MPS, 0.0, 1.0)
+    phase = (figures.stride[:, None] + np.array([0.0, 0.5])) % 1.0
+    swing = np.cos(2 * np.pi * phase[:, ::-1])  # an arm swings with the other side's leg
+    pace = np.clip(figures.speed_mps / 1.4, 0.0, 1.3)
+    at_ease = _hands_at_ease(figures, rest, arm, swing * pace[:, None])
+    grip = at_ease + (target - at_ease) * reach[:, :, None]
+
+    angles, drop, tiptoe, step = _posture(grip, reach, rest, arm, tall)
+    turn = swing[:, 0] * np.radians(5) * gait
+    angles[:, _PELVIS, 0] -= turn
+    angles[:, _CHEST, 0] += turn
+    foot_x, foot_pitch, foot_lift = _feet(figures, phase, gait, tall)
+    angles[:, 7:, 1] = foot_pitch + tiptoe * (1 - gait[:, None])
+
+    turned = _rotations(angles)
+    carried = turned[:, _CARRIED_BY] @ (rest[:, _TRUNK] - rest[:, _CARRIED_BY])[..., None]
+    from_pelvis = _CHAIN @ carried[..., 0]
+
+    ankle = _ankles(rest, frames, build, tall, turned[:, 7:], angles[:, 7:, 1])
+    ankle[:, :, 0] += foot_x + step
+    ankle[:, :, 2] += foot_lift
+    pelvis: FloatArray = rest[:, _PELVIS].copy()
+    pelvis[:, 0] += drop[:, 0] + step.mean(1)
+    pelvis[:, 2] += drop[:, 1]
+    ends = np.concatenate([grip, ankle], 1)
+    pelvis = _moved_within_reach(pelvis, from_pelvis[:, 6:10], ends, np.concatenate([arm, leg], 1))
+
+    n = len(build)
+    joints = np.empty((n, len(SKELETON), 3))
+    joints[:, 0] = pelvis
+    joints[:, _TRUNK] = pelvis[:, None] + from_pelvis
+    rotations = np.empty((n, len(SKELETON), 3, 3))
+    rotations[:, :7] = turned[:, :7]
+    rotations[:, _ANKLES] = turned[:, 7:]
+    _bend_limbs(joints, rotations, ends, lengths, frames, build)
+    return _into_world(figures, cos_h, sin_h, joints, rotations)
+
+
+def cycle_m(height_m: FloatArray, speed_mps: FloatArray) -> FloatArray:
+    """Way that people walk in one gait cycle of two steps, so that feet do not slide.
+
+    ``Figures.stride`` should rise by the way walked over this length. The line through cadences and speeds of healthy
+    adults (Perry, Gait Analysis): 1.34 m at 1.2 m/s for a height of 1.7 m, 0.88 m at 0.5 m/s.
+
+    Args:
+        height_m: Body heights.
+        speed_mps: Walking speeds, the same shape.
+    """
+    return np.asarray(height_m * (0.33 + 0.38 * speed_mps))
+
+
+def tracked_joints(skeletons: Skeletons) -> FloatArray:
+    """Return what an outside body tracker follows, in the order of ``JOINT_NAMES``, shape (n, 8, 3), world metres.
+
+    The head is its middle, the neck the point between neck and trunk.
+    """
+    joints = skeletons.joints_m[:, _TRACKED]
+    joints[:, 0] = _landmarks(skeletons, [_LANDMARK_NAMES.index("head_middle")])[:, 0]
+    return joints
+
+
+def coco_keypoints(skeletons: Skeletons) -> FloatArray:
+    """Return COCO's 17 points (https://cocodataset.org/#keypoints-2020), shape (n, 17, 3), world metres."""
+    limbs = [*range(7, 9), *range(11, 13), *range(15, 17), *range(9, 11), *range(13, 15), *range(17, 19)]
+    return np.concatenate([_landmarks(skeletons, _KEYPOINT_LANDMARKS), skeletons.joints_m[:, limbs]], axis=1)
+
+
+def grips(skeletons: Skeletons) -> FloatArray:
+    """Return the middle of the left and right hand, where things are held, shape (n, 2, 3), world metres."""
+    return _landmarks(skeletons, [0, 1])
+
+
+def _landmarks(skeletons: Skeletons, which: list[int]) -> FloatArray:
+    frames = _rest()
+    bones = _LANDMARK_BONES[which]
+    offset = (frames.landmarks[:, which] - frames.joints[:, bones])[skeletons.build]
+    offset = offset * skeletons.height_m[:, None, None]
+    return np.asarray(skeletons.joints_m[:, bones] + (skeletons.rotations[:, bones] @ offset[..., None])[..., 0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """The rest pose of every build, in body heights.
+
+    Attributes:
+        joints: Shape (builds, 19, 3).
+        landmarks: Shape (builds, landmarks, 3).
+        lengths: Upper and lower part of left arm, right arm, left leg, right leg, shape (builds, 2, 4); the lower part
+            of an arm ends at the grip.
+        bone_frames: Inverse frames of the ten limb bones (upper four, lower four, two hands), (builds, 10, 3, 3).
+    """
+
+    joints: FloatArray
+    landmarks: FloatArray
+    lengths: FloatArray
+    bone_frames: FloatArray
+
+
+@cache
+def _rest() -> _Rest:
+    joints, landmarks = _drillis_contini()
+    joints, landmarks = (np.repeat(a[None], len(BUILDS), 0) for a in (joints, landmarks))
+    upper = joints[:, _BENDS] - joints[:, _ROOTS]
+    lower = joints[:, _ENDS] - joints[:, _BENDS]
+    hand = landmarks[:, _GRIPS] - joints[:, _WRISTS]
+    forearm_m = np.linalg.norm(lower, axis=2)
+    forearm_m[:, :2] += np.linalg.norm(hand, axis=2)
+    lengths = np.stack([np.linalg.norm(upper, axis=2), forearm_m], axis=1)
+    bones = np.concatenate([upper, lower, hand], axis=1)
+    # At rest elbows point back and knees point forward.
+    aside = np.array([[-1.0, 0, 0], [-1.0, 0, 0], [1.0, 0, 0], [1.0, 0, 0]])[[0, 1, 2, 3, 0, 1, 2, 3, 0, 1]]
+    frame = _bone_frames(_unit(bones), np.broadcast_to(aside, bones.shape))
+    return _Rest(joints, landmarks, lengths, np.swapaxes(frame, -1, -2))
+
+
+def _drillis_contini() -> tuple[FloatArray, FloatArray]:
+    """Joints and landmarks by Drillis & Contini, Body Segment Parameters (1966), in body heights, arms half raised."""
+    arm = np.array([0.0, np.sin(0.7), -np.cos(0.7)])
+    left = {
+        "clavicle": np.array([0.0, 0.015, 0.81]),
+        "shoulder": np.array([0.0, 0.11, 0.818]),
+        "hip": np.array([0.0, 0.052, 0.53]),
+        "knee": np.array([0.0, 0.052, 0.285]),
+        "ankle": np.array([-0.01, 0.052, 0.039]),
+    }
+    left["elbow"] = left["shoulder"] + 0.186 * arm
+    left["wrist"] = left["elbow"] + 0.146 * arm
+    left["grip"] = left["wrist"] + 0.054 * arm
+    left["ball"] = left["ankle"] + [0.085, 0, -0.039]
+    left["heel"] = left["ankle"] + [-0.03, 0, -0.039]
+    points = {
+        "pelvis": np.array([0.0, 0, 0.53]),
+        "spine": np.array([-0.005, 0, 0.59]),
+        "chest": np.array([-0.01, 0, 0.69]),
+        "neck": np.array([-0.005, 0, 0.84]),
+        "head": np.array([0.005, 0, 0.885]),
+        "head_middle": np.array([0.01, 0, 0.93]),
+        "nose": np.array([0.07, 0, 0.92]),
+        "left_eye": np.array([0.055, 0.019, 0.938]),
+        "left_ear": np.array([0.005, 0.045, 0.93]),
+    }
+    points |= {f"left_{name}": point for name, point in left.items()}
+    points |= {name.replace("left", "right"): point * [1, -1, 1] for name, point in points.items() if "left" in name}
+    return np.array([points[name] for name in SKELETON]), np.array([points[name] for name in _LANDMARK_NAMES])
+
+
+def _into_body_frame(figures: Figures, cos_h: FloatArray, sin_h: FloatArray) -> FloatArray:
+    away = figures.grip_m[:, :, :2] - figures.position_m[:, None]
+    x, y = away[:, :, 0], away[:, :, 1]
+    c, s = cos_h[:, None], sin_h[:, None]
+    return np.stack([c * x + s * y, c * y - s * x, figures.grip_m[:, :, 2]], axis=2)
+
+
+def _hands_at_ease(figures: Figures, rest: FloatArray, arm: FloatArray, swing: FloatArray) -> FloatArray:
+    """Grips at ease, body frame: hanging and swinging, before the belly, or on the bar of the trolley."""
+    tall = figures.height_m[:, None]
+    shoulder = rest[:, _SHOULDERS]
+    angle = np.where(swing > 0, 0.42, 0.32) * swing + 0.06
+    hanging = np.stack([np.sin(angle), 0.07 * _SIDE + 0 * angle, -np.cos(angle)], axis=2)
+    ease = shoulder + hanging * (arm * (0.955 - 0.05 * np.clip(swing, 0, 1)))[..., None]
+    carries, pushes = figures.carries[:, :, None], figures.trolley[:, None, None]
+    belly = tall[..., None] * np.stack([[0.14, 0.14], 0.045 * _SIDE, [0.61, 0.61]], axis=1)
+    bar = tall[..., None] * np.stack([[0.24, 0.24], 0.115 * _SIDE, [0.6, 0.6]], axis=1)
+    return np.asarray(np.where(carries, belly, np.where(pushes, bar, ease)))
+
+
+def _posture(
+    grip: FloatArray, reach: FloatArray, rest: FloatArray, arm: FloatArray, tall: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """How people hold themselves to bring their hands somewhere.
+
+    Returns:
+        Angles (yaw, pitch, roll) of pelvis, spine, chest, neck, head, clavicles and feet, shape (n, 9, 3); the
+        pelvis's way forward and up (n, 2); pitch of the feet (n, 2); steps forward (n, 2), metres.
+    """
+    shoulder = rest[:, _SHOULDERS]
+    trunk = (shoulder[:, :, 2].mean(1) - rest[:, _PELVIS, 2])[:, None]
+    use = 0.96 * arm
+    away = grip - shoulder
+    # A shoulder that is far to the side need not come as near: what counts is the way in the floor plane.
+    flat = np.hypot(away[:, :, 0], 0.6 * away[:, :, 1])
+    low = np.clip(-away[:, :, 2] - use, 0, None)  # the grip lies lower than a hanging hand
+    bow = np.clip(low / (0.42 * tall), 0, 1) ** 0.6
+    forward = 0.62 * trunk * np.sin(bow * _LEAN_MAX)
+    spare = np.sqrt(np.clip(use**2 - np.clip(flat - forward, 0, None) ** 2, 0, None))
+    down = np.clip(-away[:, :, 2] - spare, 0, None) * np.clip(reach, 0, 1)
+    up = np.clip(away[:, :, 2] - spare, 0, None) * reach
+    beyond = np.clip(flat - use, 0, 0.7 * trunk) * reach
+    lean = np.clip(np.clip(down / (0.42 * tall), 0, 1) ** 0.6 * _LEAN_MAX + np.arcsin(beyond / trunk), 0, _LEAN_MAX)
+    lean = lean.max(1)
+    down, up = down.max(1), up.max(1)
+
+    weight = reach / np.clip(reach.sum(1), 1, None)[:, None]
+    bearing = np.arctan2(grip[:, :, 1] - 0.5 * shoulder[:, :, 1], np.clip(grip[:, :, 0], 0.1 * tall, None))
+    stretch = np.clip((flat / arm - 0.6) / 0.4, 0, 1)
+    twist = (weight * (0.45 * bearing - 0.3 * stretch * _SIDE)).sum(1)
+    twist = np.clip(twist, -_TWIST_MAX, _TWIST_MAX)
+    raised = np.clip((away[:, :, 2] + 0.25 * arm) / arm, 0, 1) * reach
+    tilt = 0.16 * (raised * [-1.0, 1.0]).sum(1) * -1
+
+    angles = np.zeros((len(grip), 9, 3))
+    angles[:, :3, 0] = twist[:, None] * [0.25, 0.6, 1.0]
+    angles[:, :3, 1] = lean[:, None] * [0.55, 0.8, 1.0]
+    angles[:, :3, 2] = -tilt[:, None] * [0.0, 0.5, 1.0]
+    look_yaw = (weight * np.arctan2(grip[:, :, 1], np.clip(grip[:, :, 0], 0.1 * tall, None))).sum(1)
+    look_pitch = (weight * np.arctan2(0.9 * tall - grip[:, :, 2], np.clip(grip[:, :, 0], 0.15 * tall, None))).sum(1)
+    look_yaw = twist + np.clip(look_yaw - twist, -1.1, 1.1)
+    look_pitch = lean + np.clip(look_pitch - lean, -0.75, 0.7)
+    angles[:, 4, 0], angles[:, 4, 1] = look_yaw, look_pitch
+    angles[:, 3] = 0.5 * (angles[:, 2] + angles[:, 4])
+    angles[:, 5:7] = angles[:, 2:3]
+    angles[:, 5:7, 2] += raised * _SHRUG_MAX * _SIDE
+    angles[:, 5:7, 0] -= stretch * reach * 0.25 * _SIDE
+
+    drop = np.stack([-0.38 * trunk[:, 0] * np.sin(lean), -np.clip(down - trunk[:, 0] * (1 - np.cos(lean)), 0, None)], 1)
+    drop[:, 1] += np.clip(up, 0, 0.06 * tall[:, 0]) - 0.004 * tall[:, 0]
+    tiptoe = np.arcsin(np.clip(up / (0.085 * tall[:, 0]), 0, np.sin(_TIPTOE_MAX)))[:, None] * np.ones(2)
+    need = np.clip(flat - forward - 0.62 * trunk * np.sin(lean)[:, None] - use, 0, None) * reach
+    step = np.clip(need * 1.5, 0, _STEP_MAX * tall)
+    return angles, drop, tiptoe, step
+
+
+def _feet(
+    figures: Figures, phase: FloatArray, gait: FloatArray, tall: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Way forward, pitch and lift of both feet while walking, each of shape (n, 2)."""
+    cycle = cycle_m(figures.height_m, figures.speed_mps)[:, None] * gait[:, None]
+    on_floor = phase < _STANCE
+    stance, flight = phase / _STANCE, (phase - _STANCE) / (1 - _STANCE)
+    half = 0.5 * _STANCE * cycle
+    glide = np.where(on_floor, 1 - 2 * stance, 2 * flight - np.sin(2 * np.pi * flight) / np.pi - 1)
+    x = half * glide - 0.055 * cycle
+    heel_off = np.clip((stance - 0.55) / 0.45, 0, 1)
+    rolling = np.where(stance < 0.12, _STRIKE * (1 - stance / 0.12), _PUSH_OFF * heel_off**1.5)
+    flying = _STRIKE + (_PUSH_OFF - _STRIKE) * 0.5 * (1 + np.cos(np.pi * flight))
+    pitch = np.where(on_floor, rolling, flying) * np.clip(cycle / (0.5 * tall), 0, 1)
+    lift = np.where(on_floor, 0.0, 0.03 * tall * np.sin(np.pi * flight)) * gait[:, None]
+    return x, pitch, lift
+
+
+def _ankles(
+    rest: FloatArray, frames: _Rest, build: IntArray, tall: FloatArray, turned: FloatArray, pitch: FloatArray
+) -> FloatArray:
+    """Ankles of feet that roll over the ball when the heel rises and over the heel when the toes do, (n, 2, 3)."""
+    ankle = rest[:, _ANKLES]
+    pivot = np.where((pitch > 0)[..., None], frames.landmarks[build, _BALLS], frames.landmarks[build, _HEELS])
+    pivot = pivot * tall[..., None]
+    return np.asarray(pivot + (turned @ (ankle - pivot)[..., None])[..., 0])
+
+
+def _moved_within_reach(pelvis: FloatArray, roots: FloatArray, ends: FloatArray, limbs: FloatArray) -> FloatArray:
+    """Move the pelvis until every limb can span from its root to its end: alternate projections onto hollow balls.
+
+    Args:
+        pelvis: Where the posture puts it, shape (n, 3).
+        roots: Shoulders and hips from the pelvis, shape (n, 4, 3).
+        ends: Where grips and ankles should be, shape (n, 4, 3).
+        limbs: Lengths of the limbs, shape (n, 4).
+    """
+    centres = ends - roots
+    longest, shortest = _STRAIGHT * limbs, _FOLDED * limbs
+    rows = np.arange(len(pelvis))
+    for _ in range(_ROUNDS):
+        away = pelvis[:, None] - centres
+        distance = np.sqrt(np.einsum("nki,nki->nk", away, away))
+        excess = distance - np.clip(distance, shortest, longest)
+        size = np.abs(excess)
+        if size.max() < _CLOSE_ENOUGH_M:
+            break
+        worst = size.argmax(1)
+        share = excess[rows, worst] / np.maximum(distance[rows, worst], 1e-9)
+        pelvis = pelvis - share[:, None] * away[rows, worst]
+    return pelvis
+
+
+def _bend_limbs(
+    joints: FloatArray, rotations: FloatArray, ends: FloatArray, lengths: FloatArray, frames: _Rest, build: IntArray
+) -> None:
+    """Place elbows, knees, wrists and ankles between roots and ends by the law of cosines, and turn their bones."""
+    root = joints[:, _ROOTS]
+    upper, lower = lengths[:, 0], lengths[:, 1]
+    along = ends - root
+    far = np.sqrt(np.einsum("nki,nki->nk", along, along))
+    distance = np.clip(far, np.abs(upper - lower) + 1e-6, upper + lower - 1e-9)
+    direction = along / np.maximum(far, 1e-9)[..., None]
+    aside = _bending_side(direction, rotations[:, _CHEST])
+    cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
+    sine = np.sqrt(np.clip(1 - cosine**2, 0, None))
+    upper_way = cosine[..., None] * direction + sine[..., None] * aside
+    bend = root + upper[..., None] * upper_way
+    lower_way = (root + distance[..., None] * direction - bend) / lower[..., None]
+    joints[:, _BENDS] = bend
+    shank = lengths[:, 1].copy()
+    shank[:, :2] -= np.linalg.norm(frames.landmarks[build, _GRIPS] - frames.joints[build, _WRISTS], axis=2) * (
+        shank[:, :2] / frames.lengths[build, 1, :2]
+    )
+    joints[:, _ENDS] = bend + shank[..., None] * lower_way
+    ways = np.concatenate([upper_way, lower_way, lower_way[:, :2]], axis=1)
+    sides = np.concatenate([aside, aside, aside[:, :2]], axis=1)
+    turned = _bone_frames(ways, sides) @ frames.bone_frames[build]
+    rotations[:, 7:15] = turned[:, :8]
+    rotations[:, _WRISTS] = turned[:, 8:]
+    # Bones are kept at the joint they start from: thighs at hips, upper arms at shoulders, forearms at elbows.
+
+
+def _bending_side(direction: FloatArray, chest: FloatArray) -> FloatArray:
+    """Unit vectors across limbs towards elbows and knees, shape (n, 4, 3).
+
+    An elbow points back when the arm hangs, down when it is stretched forward and forward when it is raised, always
+    a little outward; a knee points forward and a little outward.
+    """
+    seen = direction[:, :2] @ chest  # into the chest's frame
+    arms = np.stack([seen[..., 2], 0.45 * _SIDE + 0 * seen[..., 2], -seen[..., 0] - 0.3], axis=2)
+    pole = np.empty_like(direction)
+    pole[:, :2] = arms @ np.swapaxes(chest, 1, 2)
+    pole[:, 2:] = np.stack([[1.0, 1.0], 0.2 * _SIDE, [0.0, 0.0]], axis=1)
+    pole -= np.einsum("nki,nki->nk", pole, direction)[..., None] * direction
+    return _unit(pole)
+
+
+def _bone_frames(ways: FloatArray, sides: FloatArray) -> FloatArray:
+    """Right-handed frames whose x runs along the bone and whose y points to the bending side, shape (..., 3, 3)."""
+    z = _unit(np.cross(ways, sides))
+    return np.stack([ways, np.cross(z, ways), z], axis=-1)
+
+
+def _rotations(angles: FloatArray) -> FloatArray:
+    """Rotation matrices Rz(yaw) Ry(pitch) Rx(roll), angles (..., 3) in radians; pitch above 0 leans forward."""
+    cosine, sine = np.cos(angles), np.sin(angles)
+    cz, cy, cx = cosine[..., 0], cosine[..., 1], cosine[..., 2]
+    sz, sy, sx = sine[..., 0], sine[..., 1], sine[..., 2]
+    turned = np.empty((*angles.shape, 3))
+    turned[..., 0, 0], turned[..., 0, 1], turned[..., 0, 2] = cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx
+    turned[..., 1, 0], turned[..., 1, 1], turned[..., 1, 2] = sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx
+    turned[..., 2, 0], turned[..., 2, 1], turned[..., 2, 2] = -sy, cy * sx, cy * cx
+    return turned
+
+
+def _into_world(
+    figures: Figures, cos_h: FloatArray, sin_h: FloatArray, joints: FloatArray, rotations: FloatArray
+) -> Skeletons:
+    heading = np.zeros((len(cos_h), 1, 3, 3))
+    heading[:, 0, 0, 0] = heading[:, 0, 1, 1] = cos_h
+    heading[:, 0, 1, 0], heading[:, 0, 0, 1] = sin_h, -sin_h
+    heading[:, 0, 2, 2] = 1.0
+    placed = joints @ np.swapaxes(heading[:, 0], 1, 2)
+    placed[:, :, :2] += figures.position_m[:, None]
+    return Skeletons(figures.build, figures.height_m, placed, heading @ rotations)
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    return np.asarray(vectors / np.maximum(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)), 1e-9)[..., None])
