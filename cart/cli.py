@@ -3,8 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -14,20 +14,11 @@ import cv2
 import numpy as np
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import DownloadColumn
 from rich.table import Table
 
 from cart.checkout import Checkout
 from cart.config import Settings
-from cart.errors import StoreError
 from cart.film import Film
 from cart.money import format_amount
 from cart.payments import FakeGateway
@@ -45,6 +36,7 @@ from cart.receipts import render_text
 from cart.replay import Replay, product_names, public_status
 from cart.report import write_report
 from cart.repository import Database
+from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
 from models import weights as model_files
 from store_sim.autocheckout import read_site
 from store_sim.recording import RecordingSource
@@ -66,26 +58,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 LIVE_WAIT_S = 15.0
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as it was given; the message is one line."""
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what is wrong with the input into one line on standard error and exit status 2."""
-    try:
-        yield
-    except (UsageError, ValueError, OSError, StoreError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.filename is not None and error.strerror:
-            message = f"{error.filename}: {error.strerror.lower()}"  # Python's own wording begins with a number
-        print(f"tillfree: {message}", file=sys.stderr)
-        raise typer.Exit(2) from error
 
 
 @app.callback()
@@ -127,7 +100,7 @@ def replay(
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with the evidence.")] = None,
 ) -> None:
     """Replay a recording through the store: visits, carts and receipts, as they happen."""
-    with _one_line_errors():
+    with one_line_errors():
         for file in (json_file, video):
             if file is not None and not file.absolute().parent.is_dir():
                 raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
@@ -162,7 +135,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed, another morning.")] = 1,
 ) -> None:
     """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
-    with _one_line_errors():
+    with one_line_errors():
         layout, source, truth = demo_shop(seed)
         running = Replay(source, _pipeline(layout, None))
         _play(running, source, layout, None)
@@ -194,7 +167,7 @@ def calibrate(
     distortion: Annotated[bool, typer.Option("--distortion", help="Estimate lens distortion too.")] = False,
 ) -> None:
     """Place cameras in the store from image points whose place is known, and say how well they fit."""
-    with _one_line_errors():
+    with one_line_errors():
         resolution_wh = None if size is None else _size(size)
         found = [
             calibrate_pairs(each, resolution_wh, estimate_distortion=distortion) for each in read_point_pairs(pairs)
@@ -236,11 +209,11 @@ def bench(
     """Measure speed on this machine, with peers in the same run."""
     from cart.bench import measure, write_measurements  # its peers take a second to import
 
-    with _one_line_errors():
+    with one_line_errors():
         files = [model_files.resolve_weights(name) for name in weights or []]
         table = Table("what", "measured", "peer", "ratio")
         rows = []
-        with _progress() as progress:
+        with progress_bar() as progress:
             task = progress.add_task("measuring", total=None)
             for row in measure(seconds, files):
                 progress.update(task, description=row.what)
@@ -254,7 +227,7 @@ def bench(
 @models_app.command("list")
 def list_models() -> None:
     """Show the models of the manifest and which are here."""
-    with _one_line_errors():
+    with one_line_errors():
         table = Table("name", "here", "size", "licence", "what it sees")
         for entry in model_files.list_models():
             state = model_files.model_state(entry)
@@ -268,7 +241,7 @@ def pull_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `tillfree models list` shows.")],
 ) -> None:
     """Fetch a model, check it against the manifest, and keep it."""
-    with _one_line_errors(), _progress(DownloadColumn()) as progress:
+    with one_line_errors(), progress_bar(DownloadColumn()) as progress:
         task = progress.add_task(name, total=None)
 
         def tell(have: int, total: int) -> None:
@@ -281,7 +254,7 @@ def pull_model(
 @models_app.command("verify")
 def verify_models() -> None:
     """Check the files that are here against the manifest; exit status 2 if one is damaged."""
-    with _one_line_errors():
+    with one_line_errors():
         damaged = []
         for entry, state in model_files.verify():
             OUT.print(f"{entry.name}: {state.value}", markup=False)
@@ -370,7 +343,7 @@ def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | No
     stopped = False
     with ExitStack() as stack:
         film = None if video is None else stack.enter_context(Film(video, source, running))
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(progress_bar())
         total = source.duration_s if source.duration_s == source.duration_s else None
         task = progress.add_task("replaying", total=total)
         try:
@@ -408,8 +381,8 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
         ERR.print(f"note: {notice.stream}: {notice.message}", markup=False)
     speed = f", {document.media_s / document.wall_s:.1f} times real time" if document.wall_s > 0 else ""
     OUT.print(
-        f"\n{_count(len(document.visits), 'visit')}, {_count(len(document.interactions), 'interaction')}, "
-        f"{_count(document.frames, 'picture')}; "
+        f"\n{counted(len(document.visits), 'visit')}, {counted(len(document.interactions), 'interaction')}, "
+        f"{counted(document.frames, 'picture')}; "
         f"{document.media_s:.1f} s in {document.wall_s:.1f} s{speed}",
         markup=False,
     )
@@ -417,10 +390,6 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
         OUT.print(f"JSON: {json_file}", markup=False)
     if page is not None:
         OUT.print(f"Report: {page}", markup=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _line(event: StoreEvent, running: Replay, layout: StoreLayout, names: dict[str, str]) -> str:
@@ -471,21 +440,6 @@ def _against_truth(running: Replay, truth: ShopTruth) -> tuple[str, ...]:
     return (
         f"{right} of {len(truth.receipts)} visits ended with exactly what was carried out, "
         f"{reviewed} went to review, {wrong} were charged wrongly.",
-    )
-
-
-def _progress(*extra: DownloadColumn) -> Progress:
-    # On a terminal the bar and the lines have to share a console: only then does each line go above the bar.
-    console = OUT if OUT.is_terminal else ERR
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *extra,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
     )
 
 
