@@ -15,7 +15,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "store_sim": frozenset({"vision", "tracking"}),
     "models": frozenset({"vision", "store_sim"}),
 }
-SEES_EVERY_STAGE = frozenset(f"cart.{name}" for name in ("pipeline", "replay", "report", "film", "bench", "cli"))
+SEES_EVERY_STAGE = frozenset(
+    f"cart.{name}"
+    for name in (
+        *("pipeline", "replay", "report", "film", "bench", "cli"),
+        *("scoring", "evaluate", "evaluation_report"),
+    )
+)
 
 
 def imported_modules(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
