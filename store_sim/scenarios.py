@@ -1,12 +1,39 @@
-"""Scenarios: visits written down as what shoppers do (``tillfree-scenario/1``), read, checked and written."""
+"""Scenarios: visits written down as what shoppers do (``tillfree-scenario/1``), read, checked and written.
 
-from dataclasses import dataclass, field
+A file is read by :func:`read_scenario`, which refuses what is not in the format, and played once on paper by
+:func:`check_scenario`, which refuses what cannot happen in a given store. :func:`due_receipts` applies the rule of who
+pays, :func:`day_layout` gives the store as it was planned that day.
+
+Which of several like units goes first, when somebody holds some that different people took off the shelves, is not in
+the format. Here the unit that came into their hands last goes first, and what is in the hands before what is hidden
+in a pocket.
+"""
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from store_sim.autocheckout import is_site, read_site
+from vision.arrays import FloatArray
+from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, read_layout
 
 FORMAT = "tillfree-scenario/1"
 USUAL_COUNT = 8
 """Units that every product starts with unless a count says otherwise."""
+STREAMS = ("cameras", "scales", "joints")
+"""Kinds of sensors that a fault may hit as a whole; every gondola's plates are one stream of messages."""
+
+T = TypeVar("T")
+EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
 class Action(StrEnum):
@@ -35,8 +62,22 @@ class Role(StrEnum):
     CHILD = "child"
 
 
+class Carried(StrEnum):
+    """What somebody brings along."""
+
+    BAG = "bag"
+    TROLLEY = "trolley"
+
+
 class FaultKind(StrEnum):
-    """What fails or disturbs."""
+    """What fails or disturbs; a fault without an amount has the one that its players think usual.
+
+    camera_dead: no pictures. camera_fogged: amount is the share of the contrast that is lost, 0 to 1. camera_moved:
+    amount is the angle that it was turned by, degrees, for good. clock_skew: amount is by how many seconds its stamps
+    run ahead. plate_stuck: the reading stays what it was. bump: amount is the first swing of each plate, grams. drift:
+    amount is what the reading gains over the fault's seconds, grams. messages_late: amount is the delay, seconds.
+    messages_doubled: amount is the share of messages that come twice, 0 to 1. power_cut: no sensor gives anything.
+    """
 
     CAMERA_DEAD = "camera_dead"
     CAMERA_FOGGED = "camera_fogged"
@@ -76,6 +117,11 @@ class ScenarioShopper:
         checks_in: False for somebody who walks in without a code.
         role: Shopper, staff or child.
         returns_at_s: When they come back for a new visit after having left; None: they do not.
+        outfit: Who has the same text looks alike (body and clothes); None: like nobody else. This and what follows are
+            additions to the format that other players may ignore.
+        height_m: Body height; None: as the player likes.
+        carries: A bag or a trolley, or None.
+        jacket_off_at_s: When they take off their jacket and look different from then on; None: never.
     """
 
     shopper_id: str
@@ -85,11 +131,23 @@ class ScenarioShopper:
     checks_in: bool = True
     role: Role = Role.SHOPPER
     returns_at_s: float | None = None
+    outfit: str | None = None
+    height_m: float | None = None
+    carries: Carried | None = None
+    jacket_off_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioProduct:
-    """A product the scenario names; ``mass_g`` None is not known to the catalogue."""
+    """A product the scenario names.
+
+    Attributes:
+        barcode: Its barcode, text.
+        name: For people.
+        mass_g: What one unit weighs that day, grams. The catalogue is the store's layout: where it lists the product
+            with another mass, the pack's mass is wrong in the catalogue. None: not known to the catalogue, whatever the
+            layout says.
+    """
 
     barcode: str
     name: str
@@ -107,7 +165,17 @@ class StockOverride:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that fails; ``target`` names the camera, plate, gondola or stream it hits, None for everything."""
+    """Something that fails.
+
+    Attributes:
+        t_s: When it begins, seconds on the scenario's clock.
+        kind: What.
+        target: What it hits, in one spelling whatever the file's: a camera's id, ``gondola`` or ``gondola/shelf`` or
+            ``gondola/shelf/plate`` in numbers, one of ``STREAMS``, or several of them with commas between; None for
+            everything. :func:`reach_of` says what that is in a given store.
+        seconds: How long; None: to the end (a bump is over by itself).
+        amount: How much, see ``FaultKind``.
+    """
 
     t_s: float
     kind: FaultKind
@@ -174,3 +242,1031 @@ class Scenario:
     source: str = ""
     notes: tuple[str, ...] = field(default=())
     path: Path | None = None
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for number, shopper in enumerate(self.shoppers, start=1):
+            if shopper.shopper_id in seen:
+                raise ValueError(f"{self.origin}: shopper {number}: {shopper.shopper_id} is listed twice")
+            seen.add(shopper.shopper_id)
+        before_s = 0.0
+        for number, event in enumerate(self.events, start=1):
+            if event.t_s < before_s:
+                raise ValueError(
+                    f"{self.origin}: event {number}: time runs backwards: {event.t_s:g} s after {before_s:g} s"
+                )
+            before_s = event.t_s
+            for shopper_id in (event.shopper, event.other):
+                if shopper_id is not None and shopper_id not in seen:
+                    raise ValueError(f"{self.origin}: event {number}: there is no shopper {shopper_id}")
+
+    @property
+    def origin(self) -> str:
+        """What to call the scenario in messages: its file, else its name."""
+        return str(self.path) if self.path is not None else self.name
+
+    def shopper(self, shopper_id: str) -> ScenarioShopper:
+        """Return a shopper by id.
+
+        Raises:
+            ValueError: The scenario has no such shopper.
+        """
+        for shopper in self.shoppers:
+            if shopper.shopper_id == shopper_id:
+                return shopper
+        raise ValueError(f"{self.origin}: there is no shopper {shopper_id}")
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read a scenario file.
+
+    Keys that the format does not have are ignored, so that files with additions play; anything else that is not as the
+    format says is refused. What a fault hits may be given as ``target``, ``camera``, ``plate``, ``gondola``, ``shelf``
+    or ``bin``. Whether the store has the plates, and whether what happens can happen, is for :func:`check_scenario`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a scenario: the message names the file, the number of the event, shopper, fault or
+            override (from 1), and what is wrong.
+    """
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file: {' '.join(str(error).split())}") from error
+    try:
+        if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+            got = entry.get("format") if isinstance(entry, dict) else entry
+            raise ValueError(f'expected format "{FORMAT}", got {got!r:.60}')
+        shoppers = _each("shopper", _listed(entry, "shoppers", required=True), _read_shopper)
+        if not shoppers:
+            raise ValueError("shoppers: expected at least one")
+        events: list[ScenarioEvent] = []
+        for number, row in enumerate(_listed(entry, "events", required=True), start=1):
+            with _at(f"event {number}"):
+                events.append(_read_event(row, events))
+        faults = _each("fault", _listed(entry, "faults"), _read_fault)
+        return Scenario(
+            name=_text(entry, "name", default=path.stem),
+            shoppers=shoppers,
+            events=tuple(events),
+            class_name=_text(entry, "class", default=""),
+            site=_text(entry, "site", default=""),
+            products=_read_products(entry),
+            stock_overrides=_each("stock override", _listed(entry, "stock_overrides"), _read_override),
+            faults=tuple(sorted(faults, key=lambda fault: fault.t_s)),
+            receipts=_read_receipts(entry),
+            source=_text(entry, "source", default=""),
+            notes=_read_notes(entry),
+            path=path,
+        )
+    except ValueError as error:
+        reason = str(error)
+        raise ValueError(reason if reason.startswith(f"{path}: ") else f"{path}: {reason}") from error
+
+
+def _each(what: str, rows: Sequence[object], read: Callable[[dict[str, object]], T]) -> tuple[T, ...]:
+    found = []
+    for number, row in enumerate(rows, start=1):
+        with _at(f"{what} {number}"):
+            found.append(read(_object(row)))
+    return tuple(found)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say in every ValueError from inside where it was."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, got {value!r:.60}")
+    return value
+
+
+def _listed(entry: Mapping[str, object], key: str, *, required: bool = False) -> list[object]:
+    value = entry.get(key)
+    if value is None and not required:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"{key}: expected a list, got {value!r:.60}")
+    return value
+
+
+def _text(entry: Mapping[str, object], key: str, *, default: str | None = None) -> str:
+    value = entry.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or (not value and default is None):
+        raise ValueError(f"{key}: expected text, got {value!r:.60}")
+    return value
+
+
+def _optional_text(entry: Mapping[str, object], key: str) -> str | None:
+    return None if entry.get(key) is None else _text(entry, key)
+
+
+def _number(entry: Mapping[str, object], key: str, *, least: float = 0.0) -> float:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+        kind = "a number" if least == -math.inf else f"a number of at least {least:g}"
+        raise ValueError(f"{key}: expected {kind}, got {value!r:.60}")
+    return float(value)
+
+
+def _optional_number(entry: Mapping[str, object], key: str, *, least: float = 0.0) -> float | None:
+    return None if entry.get(key) is None else _number(entry, key, least=least)
+
+
+def _positive(entry: Mapping[str, object], key: str) -> float:
+    value = _number(entry, key)
+    if value == 0:
+        raise ValueError(f"{key}: expected a number above 0, got 0")
+    return value
+
+
+def _count(entry: Mapping[str, object], key: str, *, least: int) -> int:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{key}: expected a whole number of at least {least}, got {value!r:.60}")
+    return value
+
+
+def _flag(entry: Mapping[str, object], key: str, *, default: bool) -> bool:
+    value = entry.get(key, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: expected true or false, got {value!r:.60}")
+    return value
+
+
+def _word(entry: Mapping[str, object], key: str, words: type[EnumT]) -> EnumT:
+    value = entry.get(key)
+    if not isinstance(value, str) or value not in tuple(words):
+        raise ValueError(f"unknown {key} {value!r:.60}, expected one of {', '.join(words)}")
+    return words(value)
+
+
+def _read_shopper(entry: dict[str, object]) -> ScenarioShopper:
+    shopper = ScenarioShopper(
+        shopper_id=_text(entry, "id"),
+        enters_at_s=_number(entry, "enters_at_s"),
+        group=_optional_text(entry, "group"),
+        leaves_at_s=_optional_number(entry, "leaves_at_s"),
+        checks_in=_flag(entry, "checks_in", default=True),
+        role=_word({"role": Role.SHOPPER} | entry, "role", Role),
+        returns_at_s=_optional_number(entry, "returns_at_s"),
+        outfit=_optional_text(entry, "outfit"),
+        height_m=None if entry.get("height_m") is None else _positive(entry, "height_m"),
+        carries=None if entry.get("carries") is None else _word(entry, "carries", Carried),
+        jacket_off_at_s=_optional_number(entry, "jacket_off_at_s"),
+    )
+    if shopper.leaves_at_s is not None and shopper.leaves_at_s < shopper.enters_at_s:
+        raise ValueError(
+            f"time runs backwards: leaves at {shopper.leaves_at_s:g} s, enters at {shopper.enters_at_s:g} s"
+        )
+    after_s = shopper.enters_at_s if shopper.leaves_at_s is None else shopper.leaves_at_s
+    if shopper.returns_at_s is not None and shopper.returns_at_s <= after_s:
+        raise ValueError(f"time runs backwards: returns at {shopper.returns_at_s:g} s, was there until {after_s:g} s")
+    return shopper
+
+
+def _read_products(entry: Mapping[str, object]) -> tuple[ScenarioProduct, ...]:
+    rows = entry.get("products")
+    if rows is None:
+        return ()
+    if not isinstance(rows, dict):
+        raise ValueError(f"products: expected an object of barcodes, got {rows!r:.60}")
+
+    products = []
+    for barcode, value in rows.items():
+        with _at(f"product {barcode}"):
+            row = _object(value)
+            mass_g = None if row.get("mass_g") is None else _positive(row, "mass_g")
+            products.append(ScenarioProduct(barcode, _text(row, "name", default=barcode), mass_g))
+    return tuple(products)
+
+
+def _read_place(value: object) -> Place:
+    entry = _object(value)
+    plates = _listed(entry, "plates")
+    if not plates and entry.get("plate") is not None:
+        plates = [entry["plate"]]
+    numbers = [_count({"plates": plate}, "plates", least=0) for plate in plates]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"plates: expected each once, got {numbers}")
+    return Place(_count(entry, "gondola", least=0), _count(entry, "shelf", least=0), tuple(numbers))
+
+
+def _read_bin(entry: Mapping[str, object]) -> Place:
+    if entry.get("bin") is None:
+        raise ValueError("bin: missing")
+    with _at("bin"):
+        return _read_place(entry["bin"])
+
+
+def _read_override(entry: dict[str, object]) -> StockOverride:
+    count = None if entry.get("count") is None else _count(entry, "count", least=0)
+    return StockOverride(_text(entry, "barcode"), _read_place(entry), count)
+
+
+_TAKES_BARCODE = frozenset(
+    {Action.PICK, Action.PUT_BACK, Action.HAND_OVER, Action.DROP, Action.CONSUME, Action.CONCEAL, Action.RESTOCK}
+)
+_TAKES_BIN = frozenset({Action.PICK, Action.PUT_BACK, Action.TOUCH, Action.HOLD, Action.PLACE_FOREIGN, Action.RESTOCK})
+_PARTNER_KEY = {Action.HAND_OVER: "to", Action.SWAP_PLACE: "with", Action.REACH_ACROSS: "across"}
+
+
+def _read_event(value: object, before: Sequence[ScenarioEvent]) -> ScenarioEvent:
+    entry = _object(value)
+    action = _word(entry, "action", Action)
+    shopper = _text(entry, "shopper")
+    place = _read_bin(entry) if action in _TAKES_BIN else None
+    mass_g = _positive(entry, "mass_g") if action is Action.PLACE_FOREIGN else None
+    if action is Action.TAKE_FOREIGN:
+        # The format says only that it is taken back: where it stood may be left to the event that put it there.
+        placed = [e for e in before if e.shopper == shopper and e.action is Action.PLACE_FOREIGN]
+        if entry.get("bin") is None and not placed:
+            raise ValueError(f"bin: missing, and {shopper} has placed nothing")
+        place = _read_bin(entry) if entry.get("bin") is not None else placed[-1].place
+        mass_g = None if entry.get("mass_g") is None else _positive(entry, "mass_g")
+    partner_key = _PARTNER_KEY.get(action)
+    return ScenarioEvent(
+        t_s=_number(entry, "t_s"),
+        shopper=shopper,
+        action=action,
+        barcode=_text(entry, "barcode") if action in _TAKES_BARCODE or action is Action.HOLD else None,
+        quantity=_count(entry, "quantity", least=1) if action in _TAKES_BARCODE else 1,
+        place=place,
+        seconds=_positive(entry, "seconds") if action in (Action.TOUCH, Action.HOLD) else None,
+        other=None if partner_key is None else _text(entry, partner_key),
+        mass_g=mass_g,
+    )
+
+
+def _read_fault(entry: dict[str, object]) -> Fault:
+    return Fault(
+        t_s=_number(entry, "t_s"),
+        kind=_word(entry, "fault", FaultKind),
+        target=_read_target(entry),
+        seconds=_optional_number(entry, "seconds"),
+        amount=_optional_number(entry, "amount", least=-math.inf),
+    )
+
+
+def _read_target(entry: Mapping[str, object]) -> str | None:
+    for key in ("target", "camera", "plate", "bin"):
+        value = entry.get(key)
+        if value is None:
+            continue
+        if key == "plate" and isinstance(value, int) and not isinstance(value, bool):
+            break  # the number of a plate beside its gondola and shelf
+        with _at(key):
+            values = value if isinstance(value, list) else [value]
+            return ",".join(name for item in values for name in _target_names(item)) or None
+    return ",".join(_target_names(dict(entry))) if entry.get("gondola") is not None else None
+
+
+def _target_names(value: object) -> list[str]:
+    if isinstance(value, str):
+        if value.strip().lower() in ("", "all", "*", "everything"):
+            return []
+        numbered = re.fullmatch(r"\s*gondola[\s:_-]*(\d+)\s*", value, re.IGNORECASE)
+        return [numbered[1]] if numbered else [name.strip() for name in value.split(",")]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [str(value)]
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a camera, a gondola, a shelf or a plate, got {value!r:.60}")
+    for key in ("camera", "target"):
+        if value.get(key) is not None:
+            return _target_names(value[key])
+    gondola = value.get("gondola")
+    if isinstance(gondola, dict):
+        return _target_names(gondola)
+    name = str(_count(value, "gondola", least=0))
+    shelf = value.get("shelf")
+    if isinstance(shelf, dict):
+        return _target_names({"gondola": gondola} | shelf)
+    if shelf is None:
+        return [name]
+    place = _read_place({key: item for key, item in value.items() if key not in ("target", "camera")})
+    return list(place.plate_ids) or [f"{name}/{place.shelf}"]
+
+
+def _read_receipts(entry: Mapping[str, object]) -> dict[str, dict[str, int]] | None:
+    rows = entry.get("receipts")
+    if rows is None:
+        return None
+    if not isinstance(rows, dict):
+        raise ValueError(f"receipts: expected an object of payers, got {rows!r:.60}")
+    receipts = {}
+    for payer, value in rows.items():
+        with _at(f"receipt of {payer}"):
+            row = _object(value)
+            receipts[payer] = {barcode: _count(row, barcode, least=0) for barcode in row}
+    return receipts
+
+
+def _read_notes(entry: Mapping[str, object]) -> tuple[str, ...]:
+    if isinstance(entry.get("notes"), str):
+        return (_text(entry, "notes", default=""),)
+    notes = _listed(entry, "notes")
+    return tuple(note if isinstance(note, str) else json.dumps(note) for note in notes)
+
+
+def scenario_to_json(scenario: Scenario) -> str:
+    """Write a scenario as a file of format ``tillfree-scenario/1``; :func:`read_scenario` reads it back.
+
+    >>> shopper = ScenarioShopper("A", 1.0)
+    >>> print(scenario_to_json(Scenario("empty", (shopper,), (), receipts={"A": {}})).splitlines()[2])
+     "name": "empty",
+    """
+    entry = {
+        "format": FORMAT,
+        "name": scenario.name,
+        **({"class": scenario.class_name} if scenario.class_name else {}),
+        "site": scenario.site,
+        **({"source": scenario.source} if scenario.source else {}),
+        "notes": list(scenario.notes),
+        "shoppers": [_shopper_entry(shopper) for shopper in scenario.shoppers],
+        "products": {p.barcode: {"name": p.name, "mass_g": p.mass_g} for p in scenario.products},
+        "stock_overrides": [
+            {"barcode": o.barcode, **_place_entry(o.place), **({} if o.count is None else {"count": o.count})}
+            for o in scenario.stock_overrides
+        ],
+        **({"faults": [_fault_entry(fault) for fault in scenario.faults]} if scenario.faults else {}),
+        "events": [_event_entry(event) for event in scenario.events],
+        **({} if scenario.receipts is None else {"receipts": scenario.receipts}),
+    }
+    return json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _shopper_entry(shopper: ScenarioShopper) -> dict[str, object]:
+    entry: dict[str, object] = {"id": shopper.shopper_id, "enters_at_s": shopper.enters_at_s}
+    for key in ("group", "leaves_at_s", "returns_at_s", "outfit", "height_m", "carries", "jacket_off_at_s"):
+        if getattr(shopper, key) is not None:
+            entry[key] = getattr(shopper, key)
+    if not shopper.checks_in:
+        entry["checks_in"] = False
+    if shopper.role is not Role.SHOPPER:
+        entry["role"] = shopper.role
+    return entry
+
+
+def _place_entry(place: Place) -> dict[str, object]:
+    entry: dict[str, object] = {"gondola": place.gondola, "shelf": place.shelf}
+    return entry | ({"plates": list(place.plates)} if place.plates else {})
+
+
+def _fault_entry(fault: Fault) -> dict[str, object]:
+    entry: dict[str, object] = {"t_s": fault.t_s, "fault": fault.kind}
+    for key in ("target", "seconds", "amount"):
+        if getattr(fault, key) is not None:
+            entry[key] = getattr(fault, key)
+    return entry
+
+
+def _event_entry(event: ScenarioEvent) -> dict[str, object]:
+    entry: dict[str, object] = {"t_s": event.t_s, "shopper": event.shopper, "action": event.action}
+    if event.barcode is not None:
+        entry["barcode"] = event.barcode
+    if event.action in _TAKES_BARCODE:
+        entry["quantity"] = event.quantity
+    if event.place is not None:
+        entry["bin"] = _place_entry(event.place)
+    if event.seconds is not None:
+        entry["seconds"] = event.seconds
+    if event.other is not None:
+        entry[_PARTNER_KEY[event.action]] = event.other
+    if event.mass_g is not None:
+        entry["mass_g"] = event.mass_g
+    return entry
+
+
+def payers(scenario: Scenario) -> dict[str, str | None]:
+    """Say who pays for each shopper: themselves, another of their group, or nobody (None: no code, or staff)."""
+    by_group: dict[str, str] = {}
+    for shopper in scenario.shoppers:
+        if shopper.group is not None and shopper.checks_in and shopper.role is not Role.STAFF:
+            by_group.setdefault(shopper.group, shopper.shopper_id)
+    found: dict[str, str | None] = {}
+    for shopper in scenario.shoppers:
+        if shopper.role is Role.STAFF:
+            found[shopper.shopper_id] = None
+        elif shopper.group is not None:
+            found[shopper.shopper_id] = by_group.get(shopper.group)
+        else:
+            found[shopper.shopper_id] = shopper.shopper_id if shopper.checks_in else None
+    return found
+
+
+@dataclass(slots=True)
+class _Held:
+    """A unit away from the shelves."""
+
+    barcode: str
+    taker: str
+    is_hidden: bool = False
+
+
+class _Hands:
+    """What everybody holds while a scenario is played on paper, newest last."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._held: dict[str, list[_Held]] = {shopper.shopper_id: [] for shopper in scenario.shoppers}
+
+    def take(self, shopper: str, units: Iterable[_Held]) -> None:
+        """Add units to somebody's hands."""
+        self._held[shopper].extend(units)
+
+    def release(self, shopper: str, barcode: str, quantity: int) -> list[_Held]:
+        """Take units out of somebody's hands, the newest first and what they hide last.
+
+        Raises:
+            ValueError: They do not hold so many.
+        """
+        own = [unit for unit in self._held[shopper] if unit.barcode == barcode]
+        if len(own) < quantity:
+            raise ValueError(f"{shopper} holds {len(own)} of {barcode}, not {quantity}")
+        own.sort(key=lambda unit: not unit.is_hidden)
+        released = own[len(own) - quantity :][::-1]
+        self._held[shopper] = [unit for unit in self._held[shopper] if all(unit is not gone for gone in released)]
+        for unit in released:
+            unit.is_hidden = False
+        return released
+
+    def conceal(self, shopper: str, barcode: str, quantity: int) -> None:
+        """Hide units that somebody shows in their hands.
+
+        Raises:
+            ValueError: They do not show so many.
+        """
+        shown = [unit for unit in self._held[shopper] if unit.barcode == barcode and not unit.is_hidden]
+        if len(shown) < quantity:
+            raise ValueError(f"{shopper} holds {len(shown)} of {barcode}, not {quantity}")
+        for unit in shown[len(shown) - quantity :]:
+            unit.is_hidden = True
+
+    def carry_out(self, shopper: str) -> list[_Held]:
+        """Let somebody leave with all they have."""
+        units, self._held[shopper] = self._held[shopper], []
+        return units
+
+
+def _used_up(scenario: Scenario) -> list[_Held]:
+    """Play the events on paper and give every unit that left the store or was used up in it, in that order."""
+    hands = _Hands(scenario)
+    gone: list[_Held] = []
+    returning = sorted((s.returns_at_s, s.shopper_id) for s in scenario.shoppers if s.returns_at_s is not None)
+    for number, event in enumerate(scenario.events, start=1):
+        while returning and returning[0][0] <= event.t_s:
+            gone += hands.carry_out(returning.pop(0)[1])
+        with _at(f"{scenario.origin}: event {number}"):
+            gone += _move(hands, event)
+    for shopper in scenario.shoppers:
+        gone += hands.carry_out(shopper.shopper_id)
+    return gone
+
+
+def _move(hands: _Hands, event: ScenarioEvent) -> list[_Held]:
+    """Change who holds what as one event does; returns the units it used up."""
+    if event.barcode is None:
+        return []
+    if event.action is Action.PICK:
+        hands.take(event.shopper, [_Held(event.barcode, event.shopper) for _ in range(event.quantity)])
+    elif event.action is Action.CONCEAL:
+        hands.conceal(event.shopper, event.barcode, event.quantity)
+    elif event.action in (Action.PUT_BACK, Action.DROP):
+        hands.release(event.shopper, event.barcode, event.quantity)
+    elif event.action is Action.HAND_OVER and event.other is not None:
+        hands.take(event.other, hands.release(event.shopper, event.barcode, event.quantity)[::-1])
+    elif event.action is Action.CONSUME:
+        return hands.release(event.shopper, event.barcode, event.quantity)
+    return []
+
+
+def due_receipts(scenario: Scenario) -> dict[str, dict[str, int]]:
+    """Say what each payer owes, by the format's rule and from the events alone.
+
+    The payer of whoever took a unit off a shelf last pays for it if it leaves the store or is used up in it.
+
+    Returns:
+        Payer -> barcode -> quantity, payers as listed, barcodes sorted; who pays and owes nothing has an empty one.
+
+    Raises:
+        ValueError: Somebody puts back, passes on, drops, hides or uses what they do not hold.
+    """
+    paying = payers(scenario)
+    due: dict[str, dict[str, int]] = {shopper: {} for shopper, payer in paying.items() if payer == shopper}
+    for unit in _used_up(scenario):
+        payer = paying[unit.taker]
+        if payer is not None:
+            due[payer][unit.barcode] = due[payer].get(unit.barcode, 0) + 1
+    return {payer: dict(sorted(lines.items())) for payer, lines in due.items()}
+
+
+def due_unpaid(scenario: Scenario) -> tuple[tuple[str, str, int], ...]:
+    """Say what people without a payer took for good, staff aside: (shopper, barcode, quantity), as listed, sorted.
+
+    Raises:
+        ValueError: As :func:`due_receipts`.
+    """
+    paying = payers(scenario)
+    lost: dict[tuple[str, str], int] = {}
+    for unit in _used_up(scenario):
+        if paying[unit.taker] is None and scenario.shopper(unit.taker).role is not Role.STAFF:
+            lost[unit.taker, unit.barcode] = lost.get((unit.taker, unit.barcode), 0) + 1
+    place = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
+    return tuple(
+        (shopper, barcode, lost[shopper, barcode])
+        for shopper, barcode in sorted(lost, key=lambda key: (place[key[0]], key[1]))
+    )
+
+
+def receipt_differences(scenario: Scenario) -> tuple[str, ...]:
+    """Say where a scenario's own receipts differ from the rule, one sentence each; empty if it has none or they agree.
+
+    Raises:
+        ValueError: As :func:`due_receipts`.
+    """
+    if scenario.receipts is None:
+        return ()
+    due = due_receipts(scenario)
+    found = []
+    for payer in dict.fromkeys([*due, *scenario.receipts]):
+        if payer not in due:
+            found.append(f"{payer} has a receipt but pays for nobody")
+        elif payer not in scenario.receipts:
+            found.append(f"{payer} pays but has no receipt")
+        own, ruled = scenario.receipts.get(payer, {}), due.get(payer, {})
+        for barcode in sorted({*own, *ruled}):
+            if own.get(barcode, 0) != ruled.get(barcode, 0):
+                found.append(
+                    f"{payer}: {barcode}: the file says {own.get(barcode, 0)}, the rule says {ruled.get(barcode, 0)}"
+                )
+    return tuple(found)
+
+
+def site_of(scenario: Scenario, site: Path | None = None) -> StoreLayout:
+    """Read the store that a scenario plays in.
+
+    A path in the scenario is relative to its file: a layout file, or a folder with a site in the AutoCheckout format. A
+    plain name, such as ``nanostore``, says nothing of where the store lies: for that, ``site`` does.
+
+    Args:
+        scenario: The scenario.
+        site: A site's folder or a layout file for scenarios that only name their store.
+
+    Raises:
+        OSError: It cannot be read, or a plain name is all there is and ``site`` is missing.
+        ValueError: It is not a layout.
+    """
+    beside = (scenario.path.parent if scenario.path is not None else Path()) / scenario.site
+    if scenario.site and (beside.is_file() or is_site(beside)):
+        return _read_store(beside)
+    is_plain = "/" not in scenario.site and not Path(scenario.site).suffix
+    if site is not None and is_plain:
+        return _read_store(site)
+    if is_plain:
+        raise FileNotFoundError(
+            f"{scenario.origin}: plays in the store {scenario.site!r}; say with a site's folder where that lies"
+        )
+    raise FileNotFoundError(f"{scenario.origin}: plays in {beside}, which is no layout file and no site's folder")
+
+
+def _read_store(path: Path) -> StoreLayout:
+    return read_layout(path) if path.is_file() else read_site(path)
+
+
+def bins_at(layout: StoreLayout, place: Place) -> tuple[Bin, ...]:
+    """Return the bins of a place: those on any of its plates, or, where it names none, all on its shelf.
+
+    Raises:
+        ValueError: The layout has no such gondola, shelf or plate.
+    """
+    on_gondola = [b for b in layout.bins if b.gondola_id == place.gondola]
+    if not on_gondola:
+        raise ValueError(f"there is no gondola {place.gondola}")
+    on_shelf = [b for b in on_gondola if b.shelf_id == place.shelf]
+    if not on_shelf:
+        raise ValueError(f"there is no shelf {place.gondola}/{place.shelf}")
+    if not place.plates:
+        return tuple(on_shelf)
+    wanted = set(place.plate_ids)
+    missing = wanted - {plate_id for b in on_shelf for plate_id in b.plate_ids}
+    if missing:
+        raise ValueError(f"there is no plate {min(missing)}")
+    return tuple(b for b in on_shelf if wanted.intersection(b.plate_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class BinStock:
+    """Units that stand in a bin when the day begins."""
+
+    bin_id: str
+    sku: str
+    quantity: int
+
+
+def starting_stock(day: StoreLayout, scenario: Scenario) -> tuple[BinStock, ...]:
+    """Say what stands in each bin of :func:`day_layout` with a product when the day begins, bins as listed.
+
+    A bin has ``USUAL_COUNT`` units unless its override says otherwise; an override over plates that are no neighbours
+    gives several bins, which share its count.
+    """
+    counts: dict[str, int] = {}
+    for override in scenario.stock_overrides:
+        own = [
+            b
+            for b in day.bins
+            if b.sku == override.barcode
+            and (b.gondola_id, b.shelf_id) == (override.place.gondola, override.place.shelf)
+            and bool(b.plate_ids) == bool(override.place.plates)
+            and set(b.plate_ids) <= set(override.place.plate_ids)
+            and b.bin_id not in counts
+        ]
+        total = USUAL_COUNT if override.count is None else override.count
+        for row, a_bin in enumerate(own):
+            counts[a_bin.bin_id] = total * (row + 1) // len(own) - total * row // len(own)
+    return tuple(BinStock(b.bin_id, b.sku, counts.get(b.bin_id, USUAL_COUNT)) for b in day.bins if b.sku is not None)
+
+
+def true_masses(day: StoreLayout, scenario: Scenario) -> dict[str, float]:
+    """Say what one unit of each product really weighs, grams: sku -> mass, products as ``day`` lists them.
+
+    What the scenario says, else what the catalogue says. A product that neither knows weighs something all the same:
+    between 50 and 800 g, as packs in small shops do, always the same for one barcode.
+    """
+    said = {product.barcode: product.mass_g for product in scenario.products}
+    masses = {}
+    for product in day.products:
+        mass_g = said.get(product.sku)
+        if mass_g is None:
+            mass_g = product.mass_g
+        if math.isnan(mass_g):
+            share = zlib.crc32(product.sku.encode()) / 2**32
+            mass_g = round(50.0 * 16.0**share, 1)
+        masses[product.sku] = mass_g
+    return masses
+
+
+def day_layout(layout: StoreLayout, scenario: Scenario) -> StoreLayout:
+    """Return the store as it is planned on the scenario's day, with a floor plan.
+
+    Overridden plates carry what the overrides say, as bins of their own; several overrides on one plate stand side by
+    side, as several bins that name the same plate. What is left of a planned bin keeps its product. Products that only
+    the scenario knows are added; those whose mass it says the catalogue does not know lose it. Where people can walk,
+    come in and go out is added if the layout does not say.
+
+    Raises:
+        ValueError: An override names a plate or shelf that the layout does not have; the message names the file and the
+            number of the override.
+    """
+    bins = _overridden_bins(layout, scenario)
+    return replace(layout, bins=bins, products=_day_products(layout, bins, scenario))
+
+
+def _day_products(layout: StoreLayout, bins: Sequence[Bin], scenario: Scenario) -> tuple[ProductRecord, ...]:
+    records = {product.sku: product for product in layout.products}
+    currency = layout.products[0].currency if layout.products else "USD"
+    for product in scenario.products:
+        known = records.get(product.barcode)
+        if known is None:
+            mass_g = math.nan if product.mass_g is None else product.mass_g
+            records[product.barcode] = ProductRecord(product.barcode, product.name, mass_g, None, currency)
+        elif product.mass_g is None:
+            records[product.barcode] = replace(known, mass_g=math.nan)
+    named = [b.sku for b in bins] + [event.barcode for event in scenario.events]
+    for sku in named:
+        if sku is not None and sku not in records:
+            records[sku] = ProductRecord(sku, sku, math.nan, None, currency)
+    return tuple(records.values())
+
+
+_Shelf = tuple[int | None, int | None]
+
+
+def _overridden_bins(layout: StoreLayout, scenario: Scenario) -> tuple[Bin, ...]:
+    if not scenario.stock_overrides:
+        return layout.bins
+    by_shelf: dict[_Shelf, list[StockOverride]] = {}
+    for number, override in enumerate(scenario.stock_overrides, start=1):
+        with _at(f"{scenario.origin}: stock override {number}"):
+            bins_at(layout, override.place)
+        by_shelf.setdefault((override.place.gondola, override.place.shelf), []).append(override)
+    taken: set[str] = set()
+    bins: list[Bin] = []
+    done: set[_Shelf] = set()
+    names = {b.bin_id for b in layout.bins if (b.gondola_id, b.shelf_id) not in by_shelf}
+    for a_bin in layout.bins:
+        shelf = (a_bin.gondola_id, a_bin.shelf_id)
+        if shelf not in by_shelf:
+            bins.append(a_bin)
+        elif shelf not in done:
+            done.add(shelf)
+            own = [b for b in layout.bins if (b.gondola_id, b.shelf_id) == shelf]
+            plates = {p.plate_id: p for p in layout.plates if (p.gondola_id, p.shelf_id) == shelf}
+            for new in _shelf_of_the_day(own, plates, by_shelf[shelf]):
+                bins.append(replace(new, bin_id=_free_name(new.bin_id, names | taken)))
+                taken.add(bins[-1].bin_id)
+    return tuple(bins)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    letters = "bcdefghijklmnopqrstuvwxyz"
+    choices = (name, *(name + letter for letter in letters), *(f"{name}-{k}" for k in range(27, len(taken) + 29)))
+    return next(choice for choice in choices if choice not in taken)
+
+
+def _shelf_of_the_day(
+    planned: Sequence[Bin], plates: Mapping[str, Plate], overrides: Sequence[StockOverride]
+) -> list[Bin]:
+    """Return the bins of one shelf: what is left of the planned ones, and the overrides' own; from plate to plate."""
+    overridden = {plate_id for override in overrides for plate_id in override.place.plate_ids}
+    replaces_all = any(not override.place.plates for override in overrides)
+    bins: list[tuple[tuple[int, ...], Bin]] = []
+    for a_bin in planned:
+        if not overridden.intersection(a_bin.plate_ids):
+            if not (replaces_all and not a_bin.plate_ids):
+                bins.append((_numbers(a_bin.plate_ids), a_bin))
+            continue
+        left = [plates[plate_id] for plate_id in a_bin.plate_ids if plate_id not in overridden]
+        for run in _runs(left):
+            box = _hull([plate.box for plate in run])
+            name = _run_name(run)
+            own = replace(a_bin, bin_id=name, plate_ids=tuple(p.plate_id for p in run), box=box, capacity=None)
+            bins.append((_numbers(own.plate_ids), own))
+    for override, own_plates, box in _placed(planned, plates, overrides):
+        name = _run_name(own_plates) if own_plates else f"{override.place.gondola}/{override.place.shelf}"
+        own = Bin(
+            bin_id=name,
+            sku=override.barcode,
+            gondola_id=override.place.gondola,
+            shelf_id=override.place.shelf,
+            plate_ids=tuple(plate.plate_id for plate in own_plates),
+            box=box,
+        )
+        bins.append((_numbers(own.plate_ids), own))
+    return [a_bin for _, a_bin in sorted(bins, key=lambda entry: entry[0])]
+
+
+def _numbers(plate_ids: Iterable[str]) -> tuple[int, ...]:
+    return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
+
+
+def _runs(plates: Iterable[Plate]) -> list[list[Plate]]:
+    """Split plates of one shelf into runs of neighbours by number."""
+    runs: list[list[Plate]] = []
+    for plate in sorted(plates, key=lambda plate: plate.number):
+        if runs and plate.number == runs[-1][-1].number + 1:
+            runs[-1].append(plate)
+        else:
+            runs.append([plate])
+    return runs
+
+
+def _run_name(run: Sequence[Plate]) -> str:
+    return run[0].plate_id if len(run) == 1 else f"{run[0].plate_id}-{run[-1].number}"
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box on the first one's axes around boxes."""
+    corners = boxes[0].local_points(np.concatenate([box.corners_m for box in boxes]))
+    return _part(boxes[0], corners.min(axis=0), corners.max(axis=0))
+
+
+def _part(box: Box, low: FloatArray, high: FloatArray) -> Box:
+    """Return the box between two corners given on another box's own axes, metres."""
+    world_from_box = box.world_from_box.copy()
+    world_from_box[:3, 3] += box.world_from_box[:3, :3] @ low
+    return Box(world_from_box, high - low)
+
+
+def _placed(
+    planned: Sequence[Bin], plates: Mapping[str, Plate], overrides: Sequence[StockOverride]
+) -> Iterable[tuple[StockOverride, list[Plate], Box]]:
+    """Give each override of a shelf its space, one entry for each run of neighbouring plates.
+
+    Overrides on the same plates divide their whole width; of those that overlap otherwise each has its share of every
+    plate, in the order in which they stand.
+    """
+    blocks: dict[tuple[int, ...], list[StockOverride]] = {}
+    for override in overrides:
+        for run in _runs(plates[plate_id] for plate_id in override.place.plate_ids):
+            blocks.setdefault(tuple(plate.number for plate in run), []).append(override)
+        if not override.place.plates:
+            blocks.setdefault((), []).append(override)
+    by_number = {plate.number: plate for plate in plates.values()}
+    for numbers, members in blocks.items():
+        if numbers:
+            space = _hull([_share(by_number, number, numbers, list(blocks)) for number in numbers])
+        else:
+            unsensed = [b.box for b in planned if not b.plate_ids and b.box is not None]
+            space = _hull(unsensed or [b.box for b in planned if b.box is not None])
+        width_m = space.size_m[0] / len(members)
+        for place, override in enumerate(members):
+            low, high = np.zeros(3), space.size_m.copy()
+            low[0], high[0] = place * width_m, (place + 1) * width_m
+            yield override, [by_number[n] for n in numbers], _part(space, low, high)
+
+
+def _share(
+    by_number: Mapping[int, Plate], number: int, numbers: tuple[int, ...], blocks: Sequence[tuple[int, ...]]
+) -> Box:
+    """Return the part of a plate's box that one block of overrides has among all that stand on it."""
+    box = by_number[number].box
+
+    def middle_m(block: tuple[int, ...]) -> float:
+        return float(np.mean([box.local_points(by_number[n].box.centre_m[None])[0, 0] for n in block]))
+
+    here = sorted((block for block in blocks if number in block), key=middle_m)
+    width_m = box.size_m[0] / len(here)
+    low, high = np.zeros(3), box.size_m.copy()
+    low[0], high[0] = here.index(numbers) * width_m, (here.index(numbers) + 1) * width_m
+    return _part(box, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReach:
+    """What a fault hits in a store.
+
+    Attributes:
+        cameras: Ids of the cameras.
+        plates: Ids of the plates.
+        joints: Whether the tracked joints are hit.
+    """
+
+    cameras: tuple[str, ...]
+    plates: tuple[str, ...]
+    joints: bool
+
+
+_CAMERA_FAULTS = (FaultKind.CAMERA_DEAD, FaultKind.CAMERA_FOGGED, FaultKind.CAMERA_MOVED)
+_PLATE_FAULTS = (FaultKind.PLATE_STUCK, FaultKind.BUMP, FaultKind.DRIFT)
+_STREAM_NAMES = {
+    "cameras": "cameras",
+    "scales": "scales",
+    "plates": "scales",
+    "joints": "joints",
+    "targets": "joints",
+    "bodies": "joints",
+}
+
+
+def reach_of(fault: Fault, layout: StoreLayout) -> FaultReach:
+    """Say what a fault hits.
+
+    A fault without a target hits all that its kind can hit: cameras, plates, or every stream of messages. Only a clock
+    that runs wrong everywhere would be no fault: without a target it is the cameras' and the joints', which come from
+    them.
+
+    Raises:
+        ValueError: The layout has no such camera, gondola, shelf or plate, or the kind does not hit such a thing.
+    """
+    cameras = tuple(camera.camera_id for camera in layout.cameras)
+    plates = tuple(plate.plate_id for plate in layout.plates)
+    hits_cameras, hits_plates = fault.kind not in _PLATE_FAULTS, fault.kind not in _CAMERA_FAULTS
+    if fault.target is None:
+        if fault.kind is FaultKind.CLOCK_SKEW:
+            return FaultReach(cameras, (), True)
+        return FaultReach(cameras if hits_cameras else (), plates if hits_plates else (), hits_cameras and hits_plates)
+    hit_cameras: list[str] = []
+    hit_plates: list[str] = []
+    joints = False
+    for name in fault.target.split(","):
+        stream = _STREAM_NAMES.get(name.lower())
+        as_camera = next((c for c in (name, f"cam{name}") if c in cameras), None)
+        on = [p for p in plates if p == name or p.startswith(f"{name}/")]
+        if stream is not None:
+            hit_cameras += cameras if stream == "cameras" else ()
+            hit_plates += plates if stream == "scales" else ()
+            joints |= stream == "joints"
+        elif as_camera is not None and hits_cameras and not (on and hits_plates and as_camera != name):
+            hit_cameras.append(as_camera)
+        elif on and hits_plates:
+            hit_plates += on
+        else:
+            what = "camera" if not hits_plates else "plate" if not hits_cameras else "camera or plate"
+            raise ValueError(f"{fault.kind}: there is no {what} {name}")
+    return FaultReach(
+        tuple(c for c in cameras if c in hit_cameras), tuple(p for p in plates if p in set(hit_plates)), joints
+    )
+
+
+@dataclass(slots=True)
+class _Pile:
+    """Like units on one place of a shelf, while a scenario is played on paper."""
+
+    sku: str
+    spots: frozenset[str]
+    quantity: int
+
+
+class _Stage:
+    """A store and its people while a scenario is played on paper."""
+
+    def __init__(self, day: StoreLayout, scenario: Scenario) -> None:
+        self._day = day
+        self._scenario = scenario
+        self._hands = _Hands(scenario)
+        bins = {b.bin_id: b for b in day.bins}
+        self._piles = [
+            _Pile(stock.sku, _spots((bins[stock.bin_id],)), stock.quantity) for stock in starting_stock(day, scenario)
+        ]
+        self._foreign: list[tuple[str, frozenset[str]]] = []
+        self._away: set[str] = set()
+
+    def play(self, event: ScenarioEvent) -> None:
+        """Play one event.
+
+        Raises:
+            ValueError: It cannot happen.
+        """
+        self._check_inside(event.shopper, event.t_s)
+        if event.other is not None:
+            if event.other == event.shopper:
+                raise ValueError(f"{event.action}: {event.shopper} cannot do this with themselves")
+            self._check_inside(event.other, event.t_s)
+        spots: frozenset[str] = frozenset()
+        if event.place is not None:
+            spots = _spots(bins_at(self._day, event.place))
+            if event.place.plates and event.action not in (Action.PICK, Action.HOLD):
+                spots = frozenset(event.place.plate_ids)
+        if event.action is Action.PICK and event.barcode is not None:
+            self._take(event.barcode, spots, event.quantity)
+        elif event.action is Action.HOLD and event.barcode is not None:
+            self._find(event.barcode, spots, event.quantity)
+        elif event.action is Action.RESTOCK and self._scenario.shopper(event.shopper).role is not Role.STAFF:
+            raise ValueError(f"restock: {event.shopper} is not staff")
+        elif event.action is Action.PLACE_FOREIGN:
+            self._foreign.append((event.shopper, spots))
+        elif event.action is Action.TAKE_FOREIGN:
+            standing = [row for row, (_, on) in enumerate(self._foreign) if on & spots]
+            if not standing:
+                raise ValueError("take_foreign: nothing foreign stands there")
+            own = [row for row in standing if self._foreign[row][0] == event.shopper]
+            del self._foreign[(own or standing)[-1]]
+        _move(self._hands, event)
+        if event.action in (Action.PUT_BACK, Action.RESTOCK) and event.barcode is not None:
+            self._piles.append(_Pile(event.barcode, spots, event.quantity))
+
+    def _check_inside(self, shopper_id: str, t_s: float) -> None:
+        shopper = self._scenario.shopper(shopper_id)
+        if t_s < shopper.enters_at_s:
+            raise ValueError(f"{shopper_id} enters only at {shopper.enters_at_s:g} s")
+        has_returned = shopper.returns_at_s is not None and t_s >= shopper.returns_at_s
+        if has_returned and shopper_id not in self._away:
+            self._away.add(shopper_id)
+            self._hands.carry_out(shopper_id)
+        if shopper.leaves_at_s is not None and t_s > shopper.leaves_at_s and not has_returned:
+            raise ValueError(f"{shopper_id} leaves at {shopper.leaves_at_s:g} s")
+
+    def _find(self, sku: str, spots: frozenset[str], quantity: int) -> list[_Pile]:
+        """Give the piles of a product that stand there, what stands only there first and of those the newest."""
+        newest_first = self._piles[::-1]
+        piles = [pile for pile in newest_first if pile.sku == sku and pile.quantity and pile.spots & spots]
+        standing = sum(pile.quantity for pile in piles)
+        if standing < quantity:
+            raise ValueError(f"{standing} of {sku} stand there, not {quantity}")
+        return sorted(piles, key=lambda pile: -len(pile.spots & spots) / len(pile.spots))
+
+    def _take(self, sku: str, spots: frozenset[str], quantity: int) -> None:
+        for pile in self._find(sku, spots, quantity):
+            taken = min(quantity, pile.quantity)
+            pile.quantity -= taken
+            quantity -= taken
+
+
+def _spots(bins: Iterable[Bin]) -> frozenset[str]:
+    """Name what bins stand on: their plates; a bin without scales is a spot of its own."""
+    return frozenset(spot for b in bins for spot in (b.plate_ids or (f"bin {b.bin_id}",)))
+
+
+def check_scenario(scenario: Scenario, layout: StoreLayout) -> None:
+    """Play a scenario on paper and refuse it at the first thing that cannot happen in a store.
+
+    A pick may come from any bin that stands on one of its plates, as labels made by people are only so exact.
+
+    Args:
+        scenario: The scenario.
+        layout: The store's layout, before or after :func:`day_layout`.
+
+    Raises:
+        ValueError: ``FILE: event N: reason``, or the number of the fault or override that names what the store does not
+            have.
+    """
+    day = day_layout(layout, scenario)
+    for number, fault in enumerate(scenario.faults, start=1):
+        with _at(f"{scenario.origin}: fault {number}"):
+            reach_of(fault, day)
+    stage = _Stage(day, scenario)
+    for number, event in enumerate(scenario.events, start=1):
+        with _at(f"{scenario.origin}: event {number}"):
+            stage.play(event)
+
+
+def library() -> tuple[Path, ...]:
+    """Return the files of the library of hard cases, sorted by group and name."""
+    return tuple(sorted((Path(__file__).parent / "library").glob("*/*.json")))
