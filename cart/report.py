@@ -8,11 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cart.drawing import page_template, percent, round_step, thinned
 from cart.money import format_amount, minor_digits
 from tracking.types import WeightChange
-from vision.arrays import FloatArray, ImageArray
+from vision.arrays import ImageArray
 from vision.shelf import Handling
 
 STATUS_WORDS = {
@@ -33,8 +33,6 @@ MOMENT_MOST_PX, BIN_MOST_PX = 800, 360  # widest embedded pictures; the page hol
 JPEG_QUALITY = 82
 
 TIMES, MINUS = "\u00d7", "\u2212"
-
-_CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), "\ufffd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +216,9 @@ def write_report(report: ReplayReport, folder: Path) -> Path:
 
 def render_report(report: ReplayReport) -> str:
     """Return the page as HTML text; see ``write_report``."""
-    environment = Environment(
-        loader=PackageLoader("cart", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
     shoppers = list(dict.fromkeys(visit.shopper for visit in report.visits))
     stories = [_story(number, row, report, shoppers) for number, row in enumerate(report.interactions, start=1)]
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         report=report,
         facts=_facts(report),
         reviews=[receipt for receipt in report.receipts if receipt.status == "needs_review"],
@@ -236,11 +226,6 @@ def render_report(report: ReplayReport) -> str:
         timeline=_timeline(report, stories, shoppers),
         stories=stories,
     )
-
-
-def _printable(value: object) -> object:
-    # HTML has no place for most control characters, and product names come from strangers.
-    return value.translate(_CONTROLS) if type(value) is str else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,19 +356,19 @@ def _story(number: int, row: InteractionRow, report: ReplayReport, shoppers: Seq
         verb="took" if row.kind is Handling.PICK else "put back",
         clock=_clock(row.t_s, report.media_s),
         span=f"hand there from {_clock(row.start_s, report.media_s)} to {_clock(row.end_s, report.media_s)}",
-        percent=f"{_percent(sure)} sure" if who else "nobody in view",
+        percent=f"{percent(sure)} sure" if who else "nobody in view",
         bars=tuple(
             _Bar(
                 c.shopper,
                 c.product,
                 c.quantity,
-                _percent(c.probability),
+                percent(c.probability),
                 100 * c.probability,
                 _colour(c.shopper, shoppers),
             )
             for c in row.candidates
         ),
-        unknown=_percent(rest),
+        unknown=percent(rest),
         unknown_width=100 * rest,
         curve=None if row.weight is None else _curve(row.weight, report.start_ns),
         before="" if row.before is None else _embedded(row.before, BIN_MOST_PX),
@@ -500,7 +485,7 @@ def _timeline(report: ReplayReport, stories: Sequence[_Story], shoppers: Sequenc
                 ),
             )
         )
-    step = _round_step(end_s, round(width / 100))
+    step = round_step(end_s, round(width / 100))
     ticks = tuple(_Tick(x(k * step), _clock(k * step, end_s, whole=True)) for k in range(int(end_s / step) + 1))
     return _Timeline(width, LANE_TOP_PX + len(lanes) * LANE_PX + 26, ticks, tuple(lanes))
 
@@ -537,7 +522,7 @@ class _Curve:
 def _curve(weight: WeightChange, start_ns: int) -> _Curve:
     (width, height), (left, top, edge_right, edge_bottom) = CURVE_PX, CURVE_EDGES_PX
     right, bottom = width - edge_right, height - edge_bottom
-    times_s, grams = _thinned((weight.curve_ns - start_ns) / 1e9, np.asarray(weight.curve_g, float), CURVE_POINTS)
+    times_s, grams = thinned((weight.curve_ns - start_ns) / 1e9, np.asarray(weight.curve_g, float), CURVE_POINTS)
     begin_s, end_s, step_s = ((t - start_ns) / 1e9 for t in (weight.start_ns, weight.end_ns, weight.time_ns))
     low_s, high_s = (float(times_s[0]), float(times_s[-1])) if len(times_s) else (begin_s, end_s)
     low_s, high_s = min(low_s, begin_s), max(high_s, end_s, low_s + 0.1)
@@ -552,7 +537,7 @@ def _curve(weight: WeightChange, start_ns: int) -> _Curve:
     def y(level_g: float) -> float:
         return round(float(bottom - (level_g - low_g) / (high_g - low_g) * (bottom - top)), 1)
 
-    x_step, y_step = _round_step(high_s - low_s, 6), _round_step(high_g - low_g, 4)
+    x_step, y_step = round_step(high_s - low_s, 6), round_step(high_g - low_g, 4)
     band = y(weight.delta_g + weight.sigma_g)
     plates = ", ".join(weight.plate_ids)
     change = f"{weight.delta_g:+.0f} g ± {weight.sigma_g:.1f} g".replace("-", MINUS)
@@ -584,18 +569,6 @@ def _curve(weight: WeightChange, start_ns: int) -> _Curve:
     )
 
 
-def _thinned(times: FloatArray, levels: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
-    """Keep the lowest and the highest level of every stretch, so that no spike of a long curve is lost."""
-    known = np.isfinite(levels)
-    times, levels = times[known], levels[known]
-    if len(times) <= most:
-        return times, levels
-    kept: list[int] = []
-    for rows in np.array_split(np.arange(len(times)), most // 2):
-        kept += sorted({int(rows[np.argmin(levels[rows])]), int(rows[np.argmax(levels[rows])])})
-    return times[kept], levels[kept]
-
-
 def _embedded(image: ImageArray, most_px: int) -> str:
     """Return a picture as a JPEG data URI, scaled down to at most ``most_px`` wide."""
     height, width = image.shape[:2]
@@ -613,13 +586,6 @@ def _colour(shopper: str, shoppers: Sequence[str]) -> int:
     return 1 + shoppers.index(shopper) % 8 if shopper in shoppers else 0
 
 
-def _round_step(span: float, most: int) -> float:
-    """Return the smallest step of 1, 2 or 5 times a power of ten that divides a span into at most ``most`` parts."""
-    rough = span / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-
-
 def _clock(time_s: float, media_s: float, whole: bool = False) -> str:
     if not math.isfinite(time_s):
         return "the end"
@@ -633,15 +599,6 @@ def _duration(length_s: float) -> str:
     if not math.isfinite(length_s):
         return "unknown"
     return f"{length_s:.1f} s" if length_s < 300 else f"{length_s / 60:.1f} min"
-
-
-def _percent(probability: float) -> str:
-    # Nothing that was only probable is rounded to certainty.
-    if 0.995 <= probability < 1:
-        return "> 99 %"
-    if 0 < probability < 0.005:
-        return "< 1 %"
-    return f"{100 * probability:.0f} %"
 
 
 def _count(number: int, word: str) -> str:
