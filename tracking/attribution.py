@@ -17,9 +17,10 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
+from tracking.shelves import Shelves
 from tracking.types import LONGEST_SPAN_S, Candidate, Evidence, HandPoints, Interaction, WeightChange
 from vision.arrays import FloatArray
-from vision.layout import Bin, Plate, StoreLayout
+from vision.layout import Plate
 from vision.shelf import Handling
 
 NANOSECONDS = 1_000_000_000
@@ -113,7 +114,7 @@ class _Account:
 
 def explain_weight_change(
     change: WeightChange,
-    layout: StoreLayout,
+    shelves: Shelves,
     hands: HandPoints,
     namespace: UUID,
     settings: AttributionSettings | None = None,
@@ -123,7 +124,7 @@ def explain_weight_change(
 
     Args:
         change: What the scale saw.
-        layout: Where every plate, bin and product is.
+        shelves: Where every plate, bin and product is.
         hands: Hands seen in the world around the change; more time before and after does no harm.
         namespace: The store's uuid, so that a replay gives the same interaction id.
         settings: What is believed beforehand.
@@ -135,8 +136,8 @@ def explain_weight_change(
     """
     settings = settings or AttributionSettings()
     told: list[Interaction] = []
-    for part in _best_parts(change, layout, hands, past, settings):
-        interaction = _interaction(part, layout, hands, namespace, [*past, *told], settings)
+    for part in _best_parts(change, shelves, hands, past, settings):
+        interaction = _interaction(part, shelves, hands, namespace, [*past, *told], settings)
         if interaction is not None:
             told.append(interaction)
     return tuple(told)
@@ -144,7 +145,7 @@ def explain_weight_change(
 
 def _best_parts(
     change: WeightChange,
-    layout: StoreLayout,
+    shelves: Shelves,
     hands: HandPoints,
     past: Sequence[Interaction],
     settings: AttributionSettings,
@@ -157,7 +158,7 @@ def _best_parts(
         for begin in range(end):
             whole = end - begin == len(parts)
             run = change if whole else _joined(parts[begin:end])
-            account = _account(run, layout, hands, past, settings)
+            account = _account(run, shelves, hands, past, settings)
             # What is left when a hand has only been there: goods that lie a little differently.
             nothing = settings.shifted * math.exp(-abs(run.delta_g) / settings.shift_g) / (2 * settings.shift_g)
             happened = account is not None and account.evidence > nothing
@@ -200,13 +201,13 @@ def _joined(parts: Sequence[WeightChange]) -> WeightChange:
 
 def _interaction(
     change: WeightChange,
-    layout: StoreLayout,
+    shelves: Shelves,
     hands: HandPoints,
     namespace: UUID,
     past: Sequence[Interaction],
     settings: AttributionSettings,
 ) -> Interaction | None:
-    account = _account(change, layout, hands, past, settings)
+    account = _account(change, shelves, hands, past, settings)
     if account is None:
         return None
     products = account.joint.sum(axis=0)
@@ -217,7 +218,7 @@ def _interaction(
         named = float(products[best_row].sum()) > float(account.something_else.sum())
     sku = account.skus[best_row] if named else None
     quantity = best_column + 1 if named else 1
-    bin_id = _place(layout, _nearness(layout, _plates(change, layout), settings), sku, change)
+    bin_id = _place(shelves, _nearness(shelves, _plates(change, shelves), settings), sku, change)
     start_ns, end_ns = _span(change)
     return Interaction(
         interaction_id=uuid5(namespace, f"{bin_id}@{change.start_ns}"),
@@ -234,48 +235,45 @@ def _interaction(
     )
 
 
-def _plates(change: WeightChange, layout: StoreLayout) -> list[Plate]:
-    return [plate for plate in layout.plates if plate.plate_id in change.plate_ids]
+def _plates(change: WeightChange, shelves: Shelves) -> list[Plate]:
+    return [shelves.plates[plate_id] for plate_id in change.plate_ids if plate_id in shelves.plates]
 
 
-def _nearness(layout: StoreLayout, plates: list[Plate], settings: AttributionSettings) -> list[tuple[Bin, float]]:
-    """Weight of each bin of the store by its place: 1 if it has all changed plates, falling with the distance."""
-    changed = {plate.plate_id for plate in plates}
+def _nearness(shelves: Shelves, plates: list[Plate], settings: AttributionSettings) -> FloatArray:
+    """Weight of each bin by its place, shape (n,): 1 if it has all changed plates, falling with the distance."""
     centres = np.array([plate.box.centre_m for plate in plates])
-    weights = []
-    for a_bin in layout.bins:
-        share = len(changed.intersection(a_bin.plate_ids)) / len(changed)
-        if share:
-            weights.append((a_bin, share))
-        elif a_bin.box is not None:
-            away_m = float(a_bin.box.distances_m(centres).min())
-            weights.append((a_bin, settings.near_prior * math.exp(-away_m / settings.near_m)))
+    weights = np.zeros(len(shelves.bins))
+    if len(shelves.boxed):
+        away_m = shelves.boxes.distances_m(centres).min(axis=0)
+        weights[shelves.boxed] = settings.near_prior * np.exp(-away_m / settings.near_m)
+    shares: defaultdict[int, float] = defaultdict(float)
+    for plate in plates:
+        for row in shelves.on_plate.get(plate.plate_id, ()):
+            shares[row] += 1 / len(plates)
+    for row, share in shares.items():
+        weights[row] = share
     return weights
 
 
 def _account(
     change: WeightChange,
-    layout: StoreLayout,
+    shelves: Shelves,
     hands: HandPoints,
     past: Sequence[Interaction],
     settings: AttributionSettings,
 ) -> _Account | None:
     """Weigh every person, product and quantity; None for a change that is too small to be any product's."""
-    plates = _plates(change, layout)
+    plates = _plates(change, shelves)
     if not plates:
         return None
-    nearness = _nearness(layout, plates, settings)
+    nearness = _nearness(shelves, plates, settings)
     moved_g = abs(change.delta_g)
-    masses = {product.sku: product.mass_g for product in layout.products}
-    masses |= {b.sku: math.nan for b, _ in nearness if b.sku is not None and b.sku not in masses}
-    skus = tuple(masses)
-    row = {sku: i for i, sku in enumerate(skus)}
-    mass_g = np.array(list(masses.values()), float)
+    skus, mass_g = shelves.skus, shelves.mass_g
+    row = shelves.row
 
     at_place = np.zeros(len(skus))
-    for a_bin, weight in nearness:
-        if a_bin.sku is not None:
-            at_place[row[a_bin.sku]] = max(at_place[row[a_bin.sku]], weight)
+    planned = shelves.sku_row >= 0
+    np.maximum.at(at_place, shelves.sku_row[planned], nearness[planned])
     for sku, still_there in _left_there(change, past).items():
         if sku in row:
             at_place[row[sku]] = max(at_place[row[sku]], still_there)
@@ -399,14 +397,19 @@ def _gauss(moved_g: float, expected_g: FloatArray, variance: FloatArray) -> Floa
     return np.asarray(np.exp(-0.5 * (moved_g - expected_g) ** 2 / variance) / np.sqrt(2 * np.pi * variance))
 
 
-def _place(layout: StoreLayout, nearness: list[tuple[Bin, float]], sku: str | None, change: WeightChange) -> str:
+def _place(shelves: Shelves, nearness: FloatArray, sku: str | None, change: WeightChange) -> str:
     """The bin where it happened: of those on the changed plates, the product's own if there is one."""
-    on_plates = [(b, weight) for b, weight in nearness if set(b.plate_ids) & set(change.plate_ids)]
-    among = on_plates or nearness
+    on_plates = {row for plate_id in change.plate_ids for row in shelves.on_plate.get(plate_id, ())}
+    among = sorted(on_plates) or list(range(len(shelves.bins)))
     if not among:
         return change.plate_ids[0]
     first = change.plate_ids[0]
-    return max(among, key=lambda entry: (entry[0].sku == sku, first in entry[0].plate_ids, entry[1]))[0].bin_id
+
+    def fits(row: int) -> tuple[bool, bool, float]:
+        a_bin = shelves.bins[row]
+        return a_bin.sku == sku, first in a_bin.plate_ids, float(nearness[row])
+
+    return shelves.bins[max(among, key=fits)].bin_id
 
 
 def _span(change: WeightChange) -> tuple[int, int]:

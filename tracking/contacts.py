@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import ndtr
 
+from tracking.shelves import BinBoxes
 from tracking.types import HandContact, Identities
 from vision.arrays import FloatArray
 from vision.arrival import PictureMemory
@@ -67,7 +68,7 @@ class ContactWatcher:
         self._settings = settings or ContactSettings()
         self._boxed = [a_bin for a_bin in layout.bins if a_bin.box is not None]
         self._drawn = [a_bin for a_bin in layout.bins if a_bin.polygon_px is not None]
-        self._boxes = _Boxes.of(self._boxed)
+        self._boxes = BinBoxes.of(self._boxed)
         self._open: list[_Open] = []
         self._last_end_ns: dict[tuple[int, str], int] = {}
 
@@ -222,36 +223,10 @@ def bin_shares(
         Pairs of bin and probability, most probable first, those above one percent; they sum to 1.
     """
     boxed = [a_bin for a_bin in bins if a_bin.box is not None]
-    return _ranked(boxed, _chances(_Boxes.of(boxed), hand_m, settings or ContactSettings()))
+    return _ranked(boxed, _chances(BinBoxes.of(boxed), hand_m, settings or ContactSettings()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Boxes:
-    """The boxes of bins as arrays: axes in columns (b, 3, 3), corners (b, 3) and sizes (b, 3), metres."""
-
-    axes: FloatArray
-    corners_m: FloatArray
-    sizes_m: FloatArray
-
-    @classmethod
-    def of(cls, bins: Sequence[Bin]) -> "_Boxes":
-        boxes = [a_bin.box for a_bin in bins if a_bin.box is not None]
-        frames = np.array([box.world_from_box for box in boxes], float).reshape(-1, 4, 4)
-        sizes = np.array([box.size_m for box in boxes], float).reshape(-1, 3)
-        return cls(frames[:, :3, :3], frames[:, :3, 3], sizes)
-
-    def local(self, points_m: FloatArray) -> FloatArray:
-        """Points, shape (h, 3), on the axes of every box: shape (b, h, 3)."""
-        return np.asarray((points_m - self.corners_m[:, None]) @ self.axes)
-
-    def distances_m(self, points_m: FloatArray) -> FloatArray:
-        """Distance of points, shape (h, 3), from every box: shape (h, b), 0 inside."""
-        local = self.local(points_m)
-        outside = np.maximum(np.maximum(-local, local - self.sizes_m[:, None]), 0.0)
-        return np.asarray(np.sqrt(np.einsum("bhi,bhi->hb", outside, outside)))
-
-
-def _chances(boxes: _Boxes, hand_m: FloatArray, settings: ContactSettings) -> FloatArray:
+def _chances(boxes: BinBoxes, hand_m: FloatArray, settings: ContactSettings) -> FloatArray:
     """Probability that a hand at a point, shape (3,), was in each box, shape (b,); those below a percent are 0."""
     local, sizes = boxes.local(hand_m[None])[:, 0], boxes.sizes_m
     across = settings.sideways_sigma_m

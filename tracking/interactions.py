@@ -9,6 +9,7 @@ import numpy as np
 
 from tracking.attribution import explain_weight_change
 from tracking.contacts import ContactWatcher
+from tracking.shelves import Shelves
 from tracking.types import (
     LONGEST_SPAN_S,
     Candidate,
@@ -59,7 +60,7 @@ class InteractionWatcher:
     """
 
     def __init__(self, layout: StoreLayout, namespace: UUID, settings: InteractionSettings | None = None) -> None:
-        self._layout = layout
+        self._shelves = Shelves.of(layout)
         self._namespace = namespace
         self._settings = settings or InteractionSettings()
         self._contacts = ContactWatcher(layout)
@@ -169,7 +170,7 @@ class InteractionWatcher:
         )
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))
-            for interaction in explain_weight_change(change, self._layout, hands, self._namespace, past=self._past)
+            for interaction in explain_weight_change(change, self._shelves, hands, self._namespace, past=self._past)
         ]
 
     def _contacts_of(self, interaction: Interaction) -> tuple[HandContact, ...]:

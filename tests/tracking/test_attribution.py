@@ -13,6 +13,7 @@ from store_sim.autocheckout import AutoCheckoutSource, read_site
 from tests.tracking.plates import START_NS, a_gondola
 from tracking.attribution import AttributionSettings, explain_weight_change
 from tracking.scales import WeightWatcher
+from tracking.shelves import Shelves
 from tracking.types import HandPoints, Interaction, WeightChange
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
 from vision.shelf import Handling
@@ -70,7 +71,7 @@ def explain(change: WeightChange, seen: HandPoints | None = None, layout: StoreL
     if seen is None:
         plate = next(p for p in layout.plates if p.plate_id == change.plate_ids[0])
         seen = hands(a_hand(plate))
-    (interaction,) = explain_weight_change(change, layout, seen, STORE)
+    (interaction,) = explain_weight_change(change, Shelves.of(layout), seen, STORE)
     return interaction
 
 
@@ -134,8 +135,8 @@ def test_a_barcode_that_the_catalogue_lacks_has_an_unknown_mass() -> None:
 def test_a_change_below_every_product_there_is_none() -> None:
     layout = a_store(("water", "sauce", "water", "sauce", "twin", None))
     near = hands(a_hand(layout.plates[0]))
-    assert explain_weight_change(a_change(-9), layout, near, STORE) == ()
-    assert explain_weight_change(a_change(-30, sigma_g=12), layout, near, STORE) == ()
+    assert explain_weight_change(a_change(-9), Shelves.of(layout), near, STORE) == ()
+    assert explain_weight_change(a_change(-30, sigma_g=12), Shelves.of(layout), near, STORE) == ()
 
 
 def test_a_misplaced_thing_lighter_than_all_that_belongs_there_is_not_overlooked() -> None:
@@ -165,18 +166,21 @@ def test_a_hand_that_presses_before_it_takes_takes_once(force_g: float) -> None:
 
 def test_two_things_taken_one_after_the_other_are_two() -> None:
     change = in_parts(a_change(-318, "1/1/5"), later(a_change(-318, "1/1/5"), 1.5))
-    found = explain_weight_change(change, a_store(), hands(a_hand(a_store().plates[4])), STORE)
+    found = explain_weight_change(change, Shelves.of(a_store()), hands(a_hand(a_store().plates[4])), STORE)
     assert [(i.kind, i.sku, i.quantity) for i in found] == [(Handling.PICK, "sauce", 1)] * 2
     assert len({i.interaction_id for i in found}) == 2
 
 
 def test_a_hand_that_only_pressed_took_nothing() -> None:
     change = in_parts(a_change(-17, "1/1/3"), later(a_change(-12, "1/1/3"), 1.0), later(a_change(34, "1/1/3"), 3.0))
-    assert explain_weight_change(change, a_store(), hands(a_hand(a_store().plates[2])), STORE) == ()
+    assert explain_weight_change(change, Shelves.of(a_store()), hands(a_hand(a_store().plates[2])), STORE) == ()
 
 
 def test_goods_left_a_little_differently_are_nothing() -> None:
-    assert explain_weight_change(a_change(5.6, "1/1/3"), a_store(), hands(a_hand(a_store().plates[2])), STORE) == ()
+    assert (
+        explain_weight_change(a_change(5.6, "1/1/3"), Shelves.of(a_store()), hands(a_hand(a_store().plates[2])), STORE)
+        == ()
+    )
 
 
 def put_back(delta_g: float, plate_id: str, past: Sequence[Interaction], person: int = 1) -> Interaction:
@@ -185,7 +189,7 @@ def put_back(delta_g: float, plate_id: str, past: Sequence[Interaction], person:
     plate = next(plate for plate in layout.plates if plate.plate_id == plate_id)
     change = later(a_change(delta_g, plate_id), 20.0)
     seen = hands((20.0, person, a_hand(plate)[2]))
-    (interaction,) = explain_weight_change(change, layout, seen, STORE, past=past)
+    (interaction,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=past)
     return interaction
 
 
@@ -208,7 +212,7 @@ def test_who_holds_a_thing_is_who_puts_it_back() -> None:
     taken = explain(a_change(-318.4, "1/1/5"), hands(a_hand(plate, person=2)))
     change = later(a_change(318.4, "1/1/9"), 20.0)
     both = hands(*((20.0, person, a_hand(layout.plates[8])[2]) for person in (1, 2)))
-    (back,) = explain_weight_change(change, layout, both, STORE, past=[taken])
+    (back,) = explain_weight_change(change, Shelves.of(layout), both, STORE, past=[taken])
     assert (back.candidates[0].identity_id, back.candidates[0].sku) == (2, "sauce")
     assert back.candidates[0].probability > 0.8
 
@@ -224,13 +228,13 @@ def test_what_was_put_back_at_the_wrong_place_may_be_taken_from_there() -> None:
     layout = a_store()
     change = later(a_change(-622, "1/1/3"), 40.0)
     seen = hands((40.0, 2, a_hand(layout.plates[2])[2]))
-    (again,) = explain_weight_change(change, layout, seen, STORE, past=[taken, back])
+    (again,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=[taken, back])
     assert (again.candidates[0].identity_id, again.candidates[0].sku) == (2, "water")
     assert again.candidates[0].probability > 0.9
 
 
 def test_plates_that_the_layout_lacks_give_nothing() -> None:
-    assert explain_weight_change(a_change(-600, "9/9/9"), a_store(), hands(), STORE) == ()
+    assert explain_weight_change(a_change(-600, "9/9/9"), Shelves.of(a_store()), hands(), STORE) == ()
 
 
 def test_nobody_in_view_leaves_the_product_and_no_candidate() -> None:
@@ -292,7 +296,7 @@ def test_probabilities_are_sorted_and_sum_to_one_at_most(
     delta_g: float, sigma_g: float, plates: list[int], seen: list[tuple[float, int, list[float]]]
 ) -> None:
     change = a_change(delta_g, *(f"1/1/{n}" for n in plates), sigma_g=sigma_g)
-    found = explain_weight_change(change, a_store(), hands(*seen), STORE)
+    found = explain_weight_change(change, Shelves.of(a_store()), hands(*seen), STORE)
     if not found:
         assert abs(delta_g) < 3 * sigma_g + max(MASSES_G["water"], 10)
         return
@@ -307,7 +311,7 @@ def test_settings_are_used() -> None:
     plate = a_store().plates[0]
     seen = hands(a_hand(plate))
     doubting = AttributionSettings(nobody=1.0)
-    (interaction,) = explain_weight_change(a_change(-623), a_store(), seen, STORE, doubting)
+    (interaction,) = explain_weight_change(a_change(-623), Shelves.of(a_store()), seen, STORE, doubting)
     assert interaction.candidates[0].probability == pytest.approx(0.5, abs=0.02)
 
 
@@ -331,7 +335,7 @@ def test_a_real_visit_gives_the_bottle_to_its_shopper(shared: Path) -> None:
     seen = HandPoints(
         np.array([t for t, _, _ in rows]), np.array([n for _, n, _ in rows]), np.array([w for _, _, w in rows])
     )
-    (interaction,) = [i for change in changes for i in explain_weight_change(change, layout, seen, STORE)]
+    (interaction,) = [i for change in changes for i in explain_weight_change(change, Shelves.of(layout), seen, STORE)]
     assert (interaction.kind, interaction.sku, interaction.quantity) == (Handling.PICK, "071142008582", 1)
     assert interaction.plate_ids == ("1/5/11",)
     best = interaction.candidates[0]
