@@ -93,16 +93,22 @@ for _row, _joint in enumerate(_TRUNK):
         _joint = _CARRIED_BY[_joint - 1]
 
 # Joint limits and habits. Angles in degrees are of healthy adults (Kapandji, The Physiology of the Joints).
-_STRAIGHT = 0.985  # share of its length that an arm or leg is stretched to at most: nobody locks their joints
+_STRAIGHT = np.array([0.99, 0.99, 0.998, 0.998])  # share of their length that arms and legs are stretched to at most
 _FOLDED = 0.3  # and folded to at least: 145 degrees of flexion
 _LEAN_MAX = np.radians(75)
 _TWIST_MAX = np.radians(40)
 _SHRUG_MAX = np.radians(25)
 _TIPTOE_MAX = np.radians(42)
+_LOOK_ASIDE_MAX, _LOOK_UP_MAX, _LOOK_DOWN_MAX = np.radians(65), np.radians(45), np.radians(40)  # against the chest
+_YAW_SHARES, _PITCH_SHARES, _ROLL_SHARES = np.array([[0.25, 0.6, 1.0], [0.55, 0.8, 1.0], [0.0, 0.5, 1.0]])
+_HIPS_BACK = 0.38  # share of the shoulders' way forward that hips go back, which keeps the weight over the feet
+_CROUCH_MAX = 0.3  # heights that the pelvis sinks in a squat
 _STEP_MAX = 0.16  # heights that a foot steps forward in a long reach
 _STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Gait Analysis)
 _STILL_MPS = 0.25  # below this speed the gait fades into standing
 _PUSH_OFF, _STRIKE = np.radians(48), np.radians(-14)  # pitch of the foot when it leaves and meets the floor
+_BELLY = np.array([[0.15, 0.05, -0.2], [0.15, -0.05, -0.2]])  # heights from between the shoulders, in the chest's frame
+_BAR = np.array([[0.24, 0.115, 0.6], [0.24, -0.115, 0.6]])  # heights, body frame
 _CLOSE_ENOUGH_M = 1e-6
 _ROUNDS = 24
 
@@ -170,10 +176,7 @@ def pose(figures: Figures) -> Skeletons:
     phase = (figures.stride[:, None] + np.array([0.0, 0.5])) % 1.0
     swing = np.cos(2 * np.pi * phase[:, ::-1])  # an arm swings with the other side's leg
     pace = np.clip(figures.speed_mps / 1.4, 0.0, 1.3)
-    at_ease = _hands_at_ease(figures, rest, arm, swing * pace[:, None])
-    grip = at_ease + (target - at_ease) * reach[:, :, None]
-
-    angles, drop, tiptoe, step = _posture(grip, reach, rest, arm, tall)
+    angles, drop, tiptoe, step = _posture(target, reach, rest, arm, tall)
     turn = swing[:, 0] * np.radians(5) * gait
     angles[:, _PELVIS, 0] -= turn
     angles[:, _CHEST, 0] += turn
@@ -190,8 +193,13 @@ def pose(figures: Figures) -> Skeletons:
     pelvis: FloatArray = rest[:, _PELVIS].copy()
     pelvis[:, 0] += drop[:, 0] + step.mean(1)
     pelvis[:, 2] += drop[:, 1]
+    roots = from_pelvis[:, 6:10]
+    at_ease = _hands_at_ease(figures, pelvis, roots, ankle, lengths, swing * pace[:, None], turned[:, _CHEST])
+    grip = at_ease + (target - at_ease) * reach[:, :, None]
     ends = np.concatenate([grip, ankle], 1)
-    pelvis = _moved_within_reach(pelvis, from_pelvis[:, 6:10], ends, np.concatenate([arm, leg], 1))
+    settled = _moved_within_reach(pelvis, roots, ends, np.concatenate([arm, leg], 1))
+    ends[:, :2] += (settled - pelvis)[:, None] * (1 - reach[:, :, None])  # hands at ease come along
+    pelvis = settled
 
     n = len(build)
     joints = np.empty((n, len(SKELETON), 3))
@@ -319,73 +327,128 @@ def _into_body_frame(figures: Figures, cos_h: FloatArray, sin_h: FloatArray) -> 
     return np.stack([c * x + s * y, c * y - s * x, figures.grip_m[:, :, 2]], axis=2)
 
 
-def _hands_at_ease(figures: Figures, rest: FloatArray, arm: FloatArray, swing: FloatArray) -> FloatArray:
+def _hands_at_ease(
+    figures: Figures,
+    pelvis: FloatArray,
+    roots: FloatArray,
+    ankle: FloatArray,
+    lengths: FloatArray,
+    swing: FloatArray,
+    chest: FloatArray,
+) -> FloatArray:
     """Grips at ease, body frame: hanging and swinging, before the belly, or on the bar of the trolley."""
-    tall = figures.height_m[:, None]
-    shoulder = rest[:, _SHOULDERS]
+    tall = figures.height_m[:, None, None]
+    shoulder = pelvis[:, None] + roots[:, :2]
     angle = np.where(swing > 0, 0.42, 0.32) * swing + 0.06
-    hanging = np.stack([np.sin(angle), 0.07 * _SIDE + 0 * angle, -np.cos(angle)], axis=2)
-    ease = shoulder + hanging * (arm * (0.955 - 0.05 * np.clip(swing, 0, 1)))[..., None]
+    hanging = np.stack([np.sin(angle), 0.06 * _SIDE + 0 * angle, -np.cos(angle)], axis=2)
+    arm = lengths[:, :, :2].sum(1)
+    ease = shoulder + hanging * (arm * (0.965 - 0.05 * np.clip(swing, 0, 1)))[..., None]
+    # In a crouch an idle hand rests on the knee.
+    hip = pelvis[:, None] + roots[:, 2:]
+    half = 0.5 * np.linalg.norm(hip - ankle, axis=2)
+    knee = 0.5 * (hip + ankle)
+    thigh = lengths[:, 0, 2:]
+    knee[..., 0] += np.sqrt(np.clip(thigh**2 - half**2, 0, None)) * 0.9
+    knee[..., 1] += 0.03 * tall[:, 0] * _SIDE
+    knee[..., 2] += 0.06 * tall[:, 0]
+    squat = np.clip(2.6 - 2.6 * half / thigh, 0, 1)[..., None]
+    ease += (knee - ease) * squat
     carries, pushes = figures.carries[:, :, None], figures.trolley[:, None, None]
-    belly = tall[..., None] * np.stack([[0.14, 0.14], 0.045 * _SIDE, [0.61, 0.61]], axis=1)
-    bar = tall[..., None] * np.stack([[0.24, 0.24], 0.115 * _SIDE, [0.6, 0.6]], axis=1)
-    return np.asarray(np.where(carries, belly, np.where(pushes, bar, ease)))
+    belly = shoulder.mean(1)[:, None] + (_BELLY * tall) @ np.swapaxes(chest, 1, 2)
+    return np.asarray(np.where(carries, belly, np.where(pushes, _BAR * tall, ease)))
 
 
 def _posture(
-    grip: FloatArray, reach: FloatArray, rest: FloatArray, arm: FloatArray, tall: FloatArray
+    target: FloatArray, reach: FloatArray, rest: FloatArray, arm: FloatArray, tall: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """How people hold themselves to bring their hands somewhere.
+
+    Args:
+        target: Where the grips go, body frame, shape (n, 2, 3).
+        reach: How far they are on their way, shape (n, 2).
+        rest: Joints of the rest pose, shape (n, 19, 3), metres.
+        arm: Length from shoulder to grip, shape (n, 2).
+        tall: Body heights, shape (n, 1).
 
     Returns:
         Angles (yaw, pitch, roll) of pelvis, spine, chest, neck, head, clavicles and feet, shape (n, 9, 3); the
         pelvis's way forward and up (n, 2); pitch of the feet (n, 2); steps forward (n, 2), metres.
     """
-    shoulder = rest[:, _SHOULDERS]
-    trunk = (shoulder[:, :, 2].mean(1) - rest[:, _PELVIS, 2])[:, None]
-    use = 0.96 * arm
-    away = grip - shoulder
-    # A shoulder that is far to the side need not come as near: what counts is the way in the floor plane.
+    trunk = (rest[:, 7, 2] - rest[:, _PELVIS, 2])[:, None]
+    away = target - rest[:, _SHOULDERS]
+    # A shoulder swings some way around the spine: what is beside the body is nearer than it looks.
     flat = np.hypot(away[:, :, 0], 0.6 * away[:, :, 1])
-    low = np.clip(-away[:, :, 2] - use, 0, None)  # the grip lies lower than a hanging hand
-    bow = np.clip(low / (0.42 * tall), 0, 1) ** 0.6
-    forward = 0.62 * trunk * np.sin(bow * _LEAN_MAX)
-    spare = np.sqrt(np.clip(use**2 - np.clip(flat - forward, 0, None) ** 2, 0, None))
-    down = np.clip(-away[:, :, 2] - spare, 0, None) * np.clip(reach, 0, 1)
-    up = np.clip(away[:, :, 2] - spare, 0, None) * reach
-    beyond = np.clip(flat - use, 0, 0.7 * trunk) * reach
-    lean = np.clip(np.clip(down / (0.42 * tall), 0, 1) ** 0.6 * _LEAN_MAX + np.arcsin(beyond / trunk), 0, _LEAN_MAX)
-    lean = lean.max(1)
-    down, up = down.max(1), up.max(1)
+    bow, short_x, short_z = _bow(flat, away[:, :, 2], 0.96 * arm, trunk, tall)
+    bow = (bow * reach).max(1)
+    lean = bow * _LEAN_MAX
+    up = (np.clip(short_z, 0, 0.085 * tall * np.sin(_TIPTOE_MAX)) * reach).max(1)
+    step = np.clip(1.5 * short_x, 0, _STEP_MAX * tall) * reach
 
     weight = reach / np.clip(reach.sum(1), 1, None)[:, None]
-    bearing = np.arctan2(grip[:, :, 1] - 0.5 * shoulder[:, :, 1], np.clip(grip[:, :, 0], 0.1 * tall, None))
+    ahead = np.clip(target[:, :, 0], 0.1 * tall, None)
+    bearing = np.arctan2(target[:, :, 1] - 0.5 * rest[:, _SHOULDERS, 1], ahead)
     stretch = np.clip((flat / arm - 0.6) / 0.4, 0, 1)
-    twist = (weight * (0.45 * bearing - 0.3 * stretch * _SIDE)).sum(1)
-    twist = np.clip(twist, -_TWIST_MAX, _TWIST_MAX)
+    twist = np.clip((weight * (0.45 * bearing - 0.3 * stretch * _SIDE)).sum(1), -_TWIST_MAX, _TWIST_MAX)
     raised = np.clip((away[:, :, 2] + 0.25 * arm) / arm, 0, 1) * reach
-    tilt = 0.16 * (raised * [-1.0, 1.0]).sum(1) * -1
 
-    angles = np.zeros((len(grip), 9, 3))
-    angles[:, :3, 0] = twist[:, None] * [0.25, 0.6, 1.0]
-    angles[:, :3, 1] = lean[:, None] * [0.55, 0.8, 1.0]
-    angles[:, :3, 2] = -tilt[:, None] * [0.0, 0.5, 1.0]
-    look_yaw = (weight * np.arctan2(grip[:, :, 1], np.clip(grip[:, :, 0], 0.1 * tall, None))).sum(1)
-    look_pitch = (weight * np.arctan2(0.9 * tall - grip[:, :, 2], np.clip(grip[:, :, 0], 0.15 * tall, None))).sum(1)
-    look_yaw = twist + np.clip(look_yaw - twist, -1.1, 1.1)
-    look_pitch = lean + np.clip(look_pitch - lean, -0.75, 0.7)
-    angles[:, 4, 0], angles[:, 4, 1] = look_yaw, look_pitch
+    angles = np.zeros((len(target), 9, 3))
+    angles[:, :3, 0] = twist[:, None] * _YAW_SHARES
+    angles[:, :3, 1] = lean[:, None] * _PITCH_SHARES
+    angles[:, :3, 2] = 0.16 * (raised * -_SIDE).sum(1)[:, None] * _ROLL_SHARES  # away from the raised arm
+    look = (weight[:, :, None] * np.stack([np.arctan2(target[:, :, 1], ahead), _downward(target, ahead, tall)], 2)).sum(
+        1
+    )
+    angles[:, 4, 0] = twist + np.clip(look[:, 0] - twist, -_LOOK_ASIDE_MAX, _LOOK_ASIDE_MAX)
+    angles[:, 4, 1] = lean + np.clip(look[:, 1] - lean, -_LOOK_UP_MAX, _LOOK_DOWN_MAX)
     angles[:, 3] = 0.5 * (angles[:, 2] + angles[:, 4])
     angles[:, 5:7] = angles[:, 2:3]
     angles[:, 5:7, 2] += raised * _SHRUG_MAX * _SIDE
     angles[:, 5:7, 0] -= stretch * reach * 0.25 * _SIDE
 
-    drop = np.stack([-0.38 * trunk[:, 0] * np.sin(lean), -np.clip(down - trunk[:, 0] * (1 - np.cos(lean)), 0, None)], 1)
-    drop[:, 1] += np.clip(up, 0, 0.06 * tall[:, 0]) - 0.004 * tall[:, 0]
-    tiptoe = np.arcsin(np.clip(up / (0.085 * tall[:, 0]), 0, np.sin(_TIPTOE_MAX)))[:, None] * np.ones(2)
-    need = np.clip(flat - forward - 0.62 * trunk * np.sin(lean)[:, None] - use, 0, None) * reach
-    step = np.clip(need * 1.5, 0, _STEP_MAX * tall)
+    drop = np.stack([-_HIPS_BACK * trunk[:, 0] * np.sin(lean), up - _CROUCH_MAX * tall[:, 0] * bow**2], axis=1)
+    tiptoe = np.arcsin(up / (0.085 * tall[:, 0]))[:, None] * np.ones(2)
     return angles, drop, tiptoe, step
+
+
+def _downward(target: FloatArray, ahead: FloatArray, tall: FloatArray) -> FloatArray:
+    return np.asarray(np.arctan2(0.85 * tall - target[:, :, 2], ahead + 0.1 * tall))
+
+
+def _bow(
+    flat: FloatArray, rise: FloatArray, use: FloatArray, trunk: FloatArray, tall: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """How far to bow, 0 upright to 1 squatting, so that the shoulder comes within an arm's length of the target.
+
+    Bowing leans the trunk first and bends the knees more and more; the least bow that is enough is taken.
+
+    Args:
+        flat: Way from the upright shoulder to the target in the floor plane, shape (n, 2).
+        rise: And upwards, shape (n, 2).
+        use: Length of arm that people like to use, shape (n, 2).
+        trunk: From hips to shoulders, shape (n, 1).
+        tall: Body heights, shape (n, 1).
+
+    Returns:
+        The bow, and what the arm then falls short by forward and upward, each of shape (n, 2).
+    """
+    bows = np.linspace(0, 1, 13)
+    lean = bows * _LEAN_MAX
+    forward = (1 - _HIPS_BACK) * trunk * np.sin(lean)
+    down = trunk * (1 - np.cos(lean)) + _CROUCH_MAX * tall * bows**2
+    far = np.hypot(flat[:, :, None] - forward[:, None], rise[:, :, None] + down[:, None])
+    near = far <= use[:, :, None]
+    first = np.where(near.any(2), near.argmax(2), far.argmin(2))
+    rows, hands = np.arange(len(flat))[:, None], np.arange(2)
+    before = far[rows, hands, np.maximum(first - 1, 0)]
+    after = far[rows, hands, first]
+    # Where the arm suffices between two bows; none of it where it never does.
+    share = np.clip((before - use) / np.maximum(before - after, 1e-9), 0, 1)
+    bow = np.where(first > 0, (first - 1 + share) / (len(bows) - 1), 0.0)
+    short = np.maximum(after - use, 0) / np.maximum(after, 1e-9)
+    fine = np.interp(bow, bows, np.arange(len(bows)))
+    whole = np.minimum(fine.astype(int), len(bows) - 1)
+    short_x = short * (flat - forward[rows, whole])
+    return bow, np.maximum(short_x, 0), np.maximum(short * (rise + down[rows, whole]), 0)
 
 
 def _feet(
@@ -478,7 +541,7 @@ def _bending_side(direction: FloatArray, chest: FloatArray) -> FloatArray:
     a little outward; a knee points forward and a little outward.
     """
     seen = direction[:, :2] @ chest  # into the chest's frame
-    arms = np.stack([seen[..., 2], 0.45 * _SIDE + 0 * seen[..., 2], -seen[..., 0] - 0.3], axis=2)
+    arms = np.stack([seen[..., 2], 0.3 * _SIDE + 0 * seen[..., 2], -seen[..., 0] - 0.3], axis=2)
     pole = np.empty_like(direction)
     pole[:, :2] = arms @ np.swapaxes(chest, 1, 2)
     pole[:, 2:] = np.stack([[1.0, 1.0], 0.2 * _SIDE, [0.0, 0.0]], axis=1)
