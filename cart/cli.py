@@ -117,7 +117,7 @@ def replay(
                 "these cameras need a model that sees people: give --weights NAME or FILE (tillfree models list)"
             )
         fitted = store.for_pictures(source.resolutions_wh)
-        pipeline = _pipeline(fitted, detector)
+        pipeline = _pipeline(fitted, detector, has_gates=source.has_gates)
         # An address may hold a password.
         title = ", ".join(source.camera_ids) if "://" in paths[0] else Path(paths[0]).resolve().name
         running = Replay(source, pipeline, keep_pictures=report is not None)
@@ -137,7 +137,7 @@ def demo(
     """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
     with one_line_errors():
         layout, source, truth = demo_shop(seed)
-        running = Replay(source, _pipeline(layout, None))
+        running = Replay(source, _pipeline(layout, None, has_gates=source.has_gates))
         _play(running, source, layout, None)
         OUT.print()
         for closed in running.closed:
@@ -299,7 +299,9 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
     else:
         source = open_recording(files, (layers[0].plates or None) if layers else None)
     if isinstance(source, RecordingSource) and source.layout_path is not None:
-        layers.append(read_layout(source.layout_path))
+        own = read_layout(source.layout_path)
+        # A recording that brings its plates along brings the whole store: a site that lies beside it is another one.
+        layers = [own] if own.plates and site is None else [*layers, own]
     if drawn is not None:
         meant = {view.camera_id for view in drawn.views}
         absent = sorted(meant - {*source.camera_ids, ANY_CAMERA})
@@ -320,7 +322,7 @@ def _detector(names: Sequence[str]) -> ObjectDetector | None:
     return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
 
 
-def _pipeline(layout: StoreLayout, detector: ObjectDetector | None) -> StorePipeline:
+def _pipeline(layout: StoreLayout, detector: ObjectDetector | None, *, has_gates: bool) -> StorePipeline:
     """Wire a store as the environment's settings say."""
     try:
         settings = Settings()
@@ -334,7 +336,13 @@ def _pipeline(layout: StoreLayout, detector: ObjectDetector | None) -> StorePipe
         FakeGateway(),
         payment_attempts=settings.payment_attempts,
     )
-    return StorePipeline(layout, checkout, detector, PipelineSettings(charge_probability=settings.charge_probability))
+    return StorePipeline(
+        layout,
+        checkout,
+        detector,
+        PipelineSettings(charge_probability=settings.charge_probability),
+        has_gates=has_gates,
+    )
 
 
 def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None) -> None:
