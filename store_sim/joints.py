@@ -19,6 +19,7 @@ NANOSECONDS = 1_000_000_000
 RATE_HZ = 15.0
 
 _HEAD, _NECK, _LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_ELBOW, _RIGHT_ELBOW, _LEFT_WRIST, _RIGHT_WRIST = range(8)
+_NEVER = np.iinfo(np.int64).min
 _WRISTS = [_LEFT_WRIST, _RIGHT_WRIST]
 _LEFT_ARM, _RIGHT_ARM = (_LEFT_ELBOW, _LEFT_WRIST), (_RIGHT_ELBOW, _RIGHT_WRIST)
 BONES = (
@@ -40,18 +41,22 @@ def _by_joint(head: float, neck: float, shoulder: float, elbow: float, wrist: fl
 class JointSettings:
     """How wrong the tracker is. Tuples have one number for each of ``JOINT_NAMES``.
 
+    The errors of single joints are fitted so that ``joint_statistics`` of people standing still is near that of
+    BENCHMARK-1, where the person also moves: lengths of bones (head to neck, shoulders, upper arms, forearms) vary
+    there by 21, 16, 23 and 32 mm, here by 17, 15, 20 and 30; what is new each time is 2 mm at the trunk, 4 at elbows, 5
+    at wrists there and here. That little shaking goes with that much error only if errors come in bursts while a joint
+    is seen badly, which the scores tell too.
+
     Attributes:
-        sway_m: Standard deviation of the slow error on each axis, metres. BENCHMARK-1: the lengths of bones vary by 16
-            mm between the shoulders, 23 mm in upper arms, 39 mm in forearms, which these errors of their two ends give.
-        sway_s: How long the slow error stays, seconds: the lengths' correlation falls to 1/e in 0.8 s at the trunk, 0.4
-            s at the arms.
-        white_m: Standard deviation of the error that is new each time, on each axis, metres. BENCHMARK-1: messages 7 ms
-            apart differ by 4 to 7 mm at the trunk, 10 to 14 mm at elbows and wrists (root of the mean square).
-        doubt: Median of 1 - score. Measured.
-        doubt_spread: Standard deviation of the logarithm of 1 - score: 0.9 to 1.1 measured.
+        sway_m: Standard deviation of the slow error on each axis while a joint is seen as well as usual, metres.
+        sway_s: How long the slow error stays, seconds.
+        white_m: Standard deviation of the error that is new each time, on each axis, seen as well as usual, metres.
+        doubt: Median of 1 - score: 0.032 to 0.045 measured at the trunk, 0.04 to 0.08 at the elbows, 0.05 to 0.09 at
+            the wrists.
+        doubt_spread: Standard deviation of the logarithm of 1 - score: 0.6 to 1.1 measured.
         doubt_s: How long a joint is seen well or badly, seconds.
-        error_growth: Errors grow with 1 - score to this power: they are 3 to 5 times larger below a score of 0.7 than
-            above 0.95.
+        error_growth: Errors grow with 1 - score to this power. Messages 7 ms apart differ by 3 to 5 times more where
+            the score is below 0.7 than where it is above 0.95.
         bias_m: Standard deviation on each axis of the one error that all joints have all day, metres: what calibration
             leaves. Chosen: a few centimetres are usual for cameras under a ceiling.
         gaps_per_s: How often a joint that is seen is lost. BENCHMARK-1: never in 18 s, but for the last 0.3 s.
@@ -70,13 +75,13 @@ class JointSettings:
         swaps_per_s: How often. Chosen rare: once in a bit over three minutes of standing that close.
     """
 
-    sway_m: tuple[float, ...] = _by_joint(0.012, 0.010, 0.009, 0.016, 0.027)
-    sway_s: tuple[float, ...] = _by_joint(0.8, 0.8, 0.8, 0.4, 0.4)
-    white_m: tuple[float, ...] = _by_joint(0.003, 0.003, 0.003, 0.006, 0.007)
-    doubt: tuple[float, ...] = _by_joint(0.034, 0.046, 0.032, 0.060, 0.068)
-    doubt_spread: float = 1.0
-    doubt_s: float = 0.4
-    error_growth: float = 0.5
+    sway_m: tuple[float, ...] = _by_joint(0.009, 0.007, 0.007, 0.012, 0.014)
+    sway_s: tuple[float, ...] = _by_joint(1.2, 1.2, 1.2, 0.6, 0.5)
+    white_m: tuple[float, ...] = _by_joint(0.001, 0.001, 0.001, 0.0015, 0.002)
+    doubt: tuple[float, ...] = _by_joint(0.032, 0.045, 0.032, 0.052, 0.063)
+    doubt_spread: float = 0.8
+    doubt_s: float = 0.5
+    error_growth: float = 0.85
     bias_m: float = 0.02
     gaps_per_s: tuple[float, ...] = _by_joint(0.01, 0.01, 0.01, 0.02, 0.05)
     shelf_gaps_per_s: float = 0.4
@@ -202,17 +207,17 @@ class JointTracker:
         """Begin and end tracks; give who is tracked and in sight, shape (n,)."""
         state = self._state
         in_sight = self._sight.covers(position_m)
-        came = in_sight & (state.starts_ns < 0)
+        came = in_sight & (state.starts_ns == _NEVER)
         if came.any():
             wait_s = self._rng.exponential(self._settings.starts_s, int(came.sum()))
             state.starts_ns[came] = now_ns + np.round(wait_s * NANOSECONDS).astype(np.int64)
         state.seen_ns[in_sight] = now_ns
-        ended = (state.starts_ns >= 0) & (now_ns - state.seen_ns > _ns(self._settings.lingers_s))
+        ended = (state.starts_ns != _NEVER) & (now_ns - state.seen_ns > _ns(self._settings.lingers_s))
         if ended.any():
-            state.starts_ns[ended] = -1
+            state.starts_ns[ended] = _NEVER
             for row in np.flatnonzero(ended):
                 self._tracks[row].target_id = None
-        tracked = (state.starts_ns >= 0) & (state.starts_ns <= now_ns)
+        tracked = (state.starts_ns != _NEVER) & (state.starts_ns <= now_ns)
         for row in np.flatnonzero(tracked & in_sight):
             track = self._tracks[row]
             if track.target_id is None:
@@ -322,7 +327,7 @@ class _State:
         sway: Slow error, shape (n, 8, 3), in standard deviations.
         doubt: How badly each joint is seen, shape (n, 8), in standard deviations.
         hidden_ns: Until when each joint and, in the last column, the whole body is lost, shape (n, 9).
-        starts_ns: When the track begins, shape (n,); -1 while there is none.
+        starts_ns: When the track begins, shape (n,); ``_NEVER`` while there is none.
         seen_ns: When they were last in sight, shape (n,).
     """
 
@@ -344,8 +349,8 @@ class _State:
         """Give the state of people in a new order; None is somebody new."""
         n, count = len(old_rows), len(JOINT_NAMES)
         sway, doubt = rng.standard_normal((n, count, 3)), rng.standard_normal((n, count))
-        hidden_ns = np.zeros((n, count + 1), np.int64)
-        starts_ns, seen_ns = np.full(n, -1, np.int64), np.zeros(n, np.int64)
+        hidden_ns = np.full((n, count + 1), _NEVER)
+        starts_ns, seen_ns = np.full(n, _NEVER), np.zeros(n, np.int64)
         new = [row for row, old in enumerate(old_rows) if old is not None]
         old = [old for old in old_rows if old is not None]
         sway[new], doubt[new], hidden_ns[new] = self.sway[old], self.doubt[old], self.hidden_ns[old]

@@ -198,6 +198,11 @@ class Simulation:
         return {name: camera.resolution_wh for name, camera in self._cameras.items()}
 
     @property
+    def has_gates(self) -> bool:
+        """There are: whoever comes in shows a code, or is let in by somebody who did."""
+        return True
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """Nothing is ever repaired: what faults do to messages arrives as it is."""
         return ()
