@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from store_sim.autocheckout import is_site, read_site
+from store_sim.navigation import with_doors
 from vision.arrays import FloatArray
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, read_layout
 
@@ -925,7 +926,7 @@ def day_layout(layout: StoreLayout, scenario: Scenario) -> StoreLayout:
             number of the override.
     """
     bins = _overridden_bins(layout, scenario)
-    return replace(layout, bins=bins, products=_day_products(layout, bins, scenario))
+    return with_doors(replace(layout, bins=bins, products=_day_products(layout, bins, scenario)))
 
 
 def _day_products(layout: StoreLayout, bins: Sequence[Bin], scenario: Scenario) -> tuple[ProductRecord, ...]:
