@@ -37,9 +37,9 @@ from cart.scoring import (
     score_case,
     upper_bound,
 )
-from store_sim.scenarios import Scenario
+from store_sim.scenarios import Scenario, check_scenario, day_layout, read_scenario, site_of
 from store_sim.truth import TrueLine, TrueReceipt, Truth
-from vision.detector import ObjectDetector, load_detector
+from vision.detector import DetectorBank, ObjectDetector, load_detector
 from vision.frames import Source
 from vision.layout import StoreLayout
 
@@ -50,6 +50,7 @@ JOBS_A_WORKER = 24
 """A worker is replaced after so many jobs, so that nothing that a library keeps adds up; starting one costs about the
 time of a short job."""
 UNNAMED_CLASS = "no class"
+_ORACLE_STREAM = 7  # keeps the oracle's mistakes apart from the simulation's own random streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class EvaluationSettings:
     Attributes:
         sensors: Any of ``scales``, ``joints`` and ``cameras``; somebody has to see people, so not the scales alone.
         cameras: Which cameras of the site are used; empty for all of them.
-        weights: Models that see people and products, needed with cameras and without joints.
+        weights: Models that see people and products in the pictures. Without any, and without joints, an oracle that
+            knows the truth and errs on purpose sees people in their stead, and no picture is drawn.
         charge_probability: An interaction less sure than this sends its visit to review.
         currency: ISO 4217 code of a site that prices nothing.
         payment_attempts: How often a payment without a clear answer is tried.
@@ -81,8 +83,17 @@ class EvaluationSettings:
             raise ValueError(f"sensors: expected some of {', '.join(sorted(SENSORS))}, got {', '.join(strange)}")
         if not self.sensors & {"joints", "cameras"}:
             raise ValueError("sensors: expected joints or cameras among them, for scales do not see people")
-        if "joints" not in self.sensors and not self.weights:
-            raise ValueError("sensors: cameras without joints need a model that sees people")
+
+    @property
+    def has_oracle(self) -> bool:
+        """Whether people are seen by an oracle instead of a model."""
+        return "joints" not in self.sensors and not self.weights
+
+    @property
+    def sensor_words(self) -> str:
+        """What the store sees with, for people."""
+        names = [name for name in ("scales", "joints", "cameras") if name in self.sensors]
+        return ", ".join(names) + (" with an oracle in place of a model" if self.has_oracle else "")
 
 
 def parse_sensors(text: str) -> frozenset[str]:
@@ -135,12 +146,33 @@ class ScenarioCase:
 
     def staged(self) -> StagedCase:
         """Make ready to play."""
-        from store_sim.scenarios import day_layout
-
         return StagedCase(self.scenario, day_layout(self.site, self.scenario))
 
 
 Case: TypeAlias = ScenarioCase
+
+
+def read_cases(paths: Sequence[Path], site: Path | None = None) -> tuple[ScenarioCase, ...]:
+    """Read scenarios and the stores they play in.
+
+    Args:
+        paths: Scenario files.
+        site: The store of scenarios that name one outside the project, such as ``nanostore``.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A scenario cannot happen; the message names file, event and reason.
+    """
+    sites: dict[tuple[str, Path], StoreLayout] = {}
+    cases = []
+    for path in paths:
+        scenario = read_scenario(path)
+        key = scenario.site, path.parent
+        if key not in sites:
+            sites[key] = site_of(scenario, site)
+        check_scenario(scenario, sites[key])
+        cases.append(ScenarioCase(scenario, sites[key]))
+    return tuple(cases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +182,17 @@ class EvaluationJob:
     case: Case
     seed: int
     settings: EvaluationSettings
+
+
+def jobs_for(cases: Iterable[Case], seeds: int, settings: EvaluationSettings) -> tuple[EvaluationJob, ...]:
+    """Every case with the seeds 0 to ``seeds - 1``, case by case.
+
+    Raises:
+        ValueError: ``seeds`` is below 1.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds: expected at least 1, got {seeds}")
+    return tuple(EvaluationJob(case, seed, settings) for case in cases for seed in range(seeds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +241,7 @@ def evaluate(
 
 def play_job(job: EvaluationJob) -> CaseScore:
     """Play, replay and score one job in this process."""
+    from store_sim.oracle import OracleDetector
     from store_sim.simulation import Simulation
 
     began = time.process_time()
@@ -210,8 +254,14 @@ def play_job(job: EvaluationJob) -> CaseScore:
         sensors=settings.sensors,
         cameras=settings.cameras,
         keeps_order=staged.keeps_order,
+        pixels=bool(settings.weights),
     )
-    playback = play(simulation, staged.layout, settings)
+    detector: ObjectDetector | None = None
+    if "cameras" in settings.sensors and settings.weights:
+        detector = _model(settings.weights)
+    elif settings.has_oracle:
+        detector = OracleDetector(simulation, np.random.default_rng([job.seed, _ORACLE_STREAM]))
+    playback = play(simulation, staged.layout, settings, detector)
     truth = simulation.truth
     score = score_case(
         job.case.name,
@@ -240,9 +290,11 @@ def due_of(scenario: Scenario, truth: Truth) -> tuple[TrueReceipt, ...]:
     )
 
 
-def play(source: Source, layout: StoreLayout, settings: EvaluationSettings) -> Playback:
+def play(
+    source: Source, layout: StoreLayout, settings: EvaluationSettings, detector: ObjectDetector | None = None
+) -> Playback:
     """Run a source through a store of its own, from the first tick to the last."""
-    pipeline = open_store(layout.for_pictures(source.resolutions_wh), settings)
+    pipeline = open_store(layout.for_pictures(source.resolutions_wh), settings, detector)
     running = Replay(source, pipeline)
     now_ns = source.start_ns
     visits: list[ClosedVisit] = []
@@ -254,22 +306,21 @@ def play(source: Source, layout: StoreLayout, settings: EvaluationSettings) -> P
     return Playback(source.start_ns, now_ns, tuple(visits), interactions)
 
 
-def open_store(layout: StoreLayout, settings: EvaluationSettings) -> StorePipeline:
-    """Wire a store with an empty database and a gateway that takes every payment."""
+def open_store(
+    layout: StoreLayout, settings: EvaluationSettings, detector: ObjectDetector | None = None
+) -> StorePipeline:
+    """Wire a store with gates, an empty database and a payment gateway that takes every payment."""
     checkout = Checkout(
         Database.in_memory(),
         catalogue_of(layout.products, settings.currency),
         FakeGateway(),
         payment_attempts=settings.payment_attempts,
     )
-    detector = _detector(settings.weights) if "cameras" in settings.sensors and settings.weights else None
     return StorePipeline(layout, checkout, detector, PipelineSettings(charge_probability=settings.charge_probability))
 
 
 @lru_cache(maxsize=1)
-def _detector(weights: tuple[Path, ...]) -> ObjectDetector:
-    from vision.detector import DetectorBank
-
+def _model(weights: tuple[Path, ...]) -> ObjectDetector:
     detectors = [load_detector(path, threads=1) for path in weights]
     return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
 
