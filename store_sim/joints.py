@@ -366,7 +366,7 @@ class _Sight:
         doors = [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
         self._doors = np.array(doors, np.float64).reshape(-1, 2, 2)
         self._reach_m = door_reach_m
-        gondolas = _gondola_boxes(layout)
+        gondolas = gondola_boxes(layout)
         self._from_world = np.array([box.world_from_box[:3, :3] for box in gondolas]).reshape(-1, 3, 3)
         self._origin = np.array([box.world_from_box[:3, 3] for box in gondolas]).reshape(-1, 3)
         self._size_m = np.array([box.size_m for box in gondolas]).reshape(-1, 3)
@@ -399,7 +399,7 @@ class _Sight:
         return np.asarray(((local > 0) & (local < self._size_m)).all(axis=-1).any(axis=-1))
 
 
-def _gondola_boxes(layout: StoreLayout) -> list[Box]:
+def gondola_boxes(layout: StoreLayout) -> list[Box]:
     """The box around the plates and bins of each gondola, on the axes of its first."""
     boxes: dict[int, list[Box]] = {}
     for plate in layout.plates:

@@ -8,7 +8,7 @@
     cameras/<id>.i64       int64 little-endian, three columns a frame: tick number, frame_idx, timestamp_ns
     plates/<nnnnnn>.npz    blocks of plate samples in the order written (see below); absent without scales
     joints.jsonl           one line for each tick with tracked bodies
-    gates.jsonl            one line for each event at a gate or door
+    gates.jsonl            one line for each event at a gate or door; absent where there are no gates
     layout.yaml            the store as built, ``tillfree-layout/1``; optional
     site/                  the site in its published format; optional, placed there by whoever records
     truth.json             what really happened, ``tillfree-scenario/1``; optional
@@ -92,6 +92,7 @@ class RecordingWriter:
         seed: What a simulator started from.
         versions: Name and version of whatever made the recording.
         crf: Constant rate factor of H.264; 0 loses nothing, 18 looks the same, 51 is worst.
+        has_gates: Whether the store has gates, also if none ever says a word.
 
     Raises:
         OSError: The folder cannot be written.
@@ -107,6 +108,7 @@ class RecordingWriter:
         seed: int | None = None,
         versions: Mapping[str, str] | None = None,
         crf: int = 20,
+        has_gates: bool = False,
     ) -> None:
         if (folder / MANIFEST_FILE).exists():
             raise ValueError(f"{folder}: expected a new folder, it already holds a recording")
@@ -126,6 +128,8 @@ class RecordingWriter:
         if truth_json is not None:
             self.write_truth(truth_json)
         self._ticks: IO[bytes] = (folder / TICKS_FILE).open("wb")
+        if has_gates:
+            self._gates = (folder / GATES_FILE).open("w", encoding="utf-8")
         self._write_manifest()
 
     def __enter__(self) -> Self:
@@ -375,7 +379,7 @@ class RecordingSource:
 
     @property
     def has_gates(self) -> bool:
-        """Whether the recording has gates' words."""
+        """Whether the store had gates."""
         return (self._folder / GATES_FILE).is_file()
 
     @property

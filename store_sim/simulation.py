@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from store_sim.bodies import Skeletons, pose, tracked_joints
-from store_sim.figures import Figures
+from store_sim.figures import Figures, Goods
 from store_sim.happenings import ActiveFault
 from store_sim.joints import JointSettings, JointTracker
 from store_sim.recording import RecordingWriter
@@ -25,7 +25,6 @@ from vision.layout import StoreLayout, layout_to_yaml
 
 if TYPE_CHECKING:  # the renderer is optional and slow to import
     from store_sim.lens import LensSettings
-    from store_sim.world import World
 
 NANOSECONDS = 1_000_000_000
 SCALES, JOINTS, CAMERAS = "scales", "joints", "cameras"
@@ -113,6 +112,8 @@ class Simulation:
         Raises:
             ValueError: There is no such sensor or calibrated camera, or the scenario cannot be played in this store.
         """
+        from store_sim.world import World
+
         from store_sim.world import World
 
         unknown = sorted(sensors - SENSORS)
@@ -287,7 +288,7 @@ class Simulation:
             else:
                 fogged = self._fault(FaultKind.CAMERA_FOGGED, name)
                 fog = 0.0 if fogged is None else fogged.amount(USUAL_FOG)
-                image = self._pixels.taken(camera, figures, skeletons, self.world, now_ns, fog)
+                image = self._pixels.taken(camera, figures, skeletons, self.world.goods, now_ns, fog)
             if image is not None:
                 self._send(Frame(name, frame_idx, now_ns + self._clock_error_ns[name], image), name, now_ns)
 
@@ -350,13 +351,13 @@ class _Pixels:
         self._aim = {camera.camera_id: camera for camera in layout.cameras}
 
     def taken(
-        self, camera: Camera, figures: Figures, skeletons: Skeletons, world: World, now_ns: int, fog: float
+        self, camera: Camera, figures: Figures, skeletons: Skeletons, goods: Goods, now_ns: int, fog: float
     ) -> ImageArray | None:
         name = camera.camera_id
         if not np.array_equal(camera.cam_from_world, self._aim[name].cam_from_world):
             self._renderer.aim(camera)
             self._aim[name] = camera
-        picture = self._renderer.render(name, figures, skeletons, world.goods)
+        picture = self._renderer.render(name, figures, skeletons, goods)
         return self._effects[name].apply(picture.image, now_ns, fog=fog)
 
 
@@ -428,6 +429,7 @@ def record(
         seed=simulation.seed,
         versions={"tillfree": version("tillfree"), "numpy": version("numpy")},
         crf=crf,
+        has_gates=simulation.has_gates,
     ) as writer:
         for tick in simulation:
             writer.write(tick)
