@@ -114,7 +114,6 @@ class Simulation:
         """
         from store_sim.world import World
 
-        from store_sim.world import World
 
         unknown = sorted(sensors - SENSORS)
         if unknown:
