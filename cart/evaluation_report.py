@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import math
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,11 +25,11 @@ WRONG_LINES_SHOWN = 250
 
 # Drawings are laid out in CSS pixels of their view box.
 PLOT_PX = (560, 300)
-PLOT_EDGES_PX = (64, 14, 16, 46)  # left, top, right, bottom
+PLOT_EDGES_PX = (64, 14, 26, 46)  # left, top, right, bottom
 CURVE_PX = (560, 220)
 CURVE_POINTS = 400
 BAR_ROW_PX, BAR_LABEL_PX, BAR_PX, BAR_VALUE_PX = 30, 250, 420, 110
-STORY_PX, STORY_EDGE_PX, STORY_LANE_PX = 760, 16, 40
+STORY_PX, STORY_EDGE_PX, STORY_LANE_PX = 1040, 16, 40
 
 LESS, MINUS, TIMES = "\u2264", "\u2212", "\u00d7"
 
@@ -49,6 +51,15 @@ class ReportContext:
     made_on: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     sensors: str = ""
+
+
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """Versions of what an evaluation's numbers depend on, for ``ReportContext``."""
+    return (
+        ("tillfree", version("tillfree")),
+        ("Python", platform.python_version()),
+        *((name, version(name)) for name in ("numpy", "scipy")),
+    )
 
 
 def write_evaluation_report(
@@ -148,7 +159,7 @@ def _facts(evaluation: Evaluation, summary: Summary) -> list[_Fact]:
             format_amount(round(minor), money.currency)
             for minor in (money.overcharged_minor_per_1000_visits, money.undercharged_minor_per_1000_visits)
         )
-        facts.append(_Fact("Overcharged", f"{over} {money.currency}", f"in 1,000 visits; undercharged {under}"))
+        facts.append(_Fact("Overcharged", over, f"{money.currency} in 1,000 visits; undercharged {under}"))
     if summary.calibration_error is not None:
         facts.append(
             _Fact("Calibration error", _share(summary.calibration_error), f"{CALIBRATION_BINS} bins of equal mass")
@@ -167,7 +178,7 @@ def _wrong_rate(summary: Summary) -> str:
 def _wrong_counts(summary: Summary) -> str:
     bound = summary.wrong_charges_per_1000_units_upper
     said = f"{summary.wrong_charges} of {_count(summary.unreviewed_units, 'unit')} charged without review"
-    return said if bound is None else f"{said}, {BOUND:.0%} sure of {LESS} {bound:.1f}".replace("%", " %")
+    return said if bound is None else f"{said}; {LESS} {bound:.1f} with {100 * BOUND:.0f} % confidence"
 
 
 def _remarks(cases: Sequence[CaseScore]) -> list[str]:
@@ -549,6 +560,7 @@ class _Story:
     verdict: str
     status: str
     status_look: str
+    width: float
     height: float
     ticks: tuple[_Tick, ...]
     lanes: tuple[_StoryLane, ...]
@@ -670,6 +682,7 @@ def _story(line: WrongLine) -> _Story:
         verdict=verdict,
         status=status,
         status_look=look,
+        width=STORY_PX,
         height=2 * STORY_LANE_PX + 32,
         ticks=tuple(
             _Tick(x(k * step), f"{k * step:g} s") for k in range(math.ceil(low / step), math.floor(high / step) + 1)
