@@ -578,13 +578,13 @@ def _read_notes(entry: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def scenario_to_json(scenario: Scenario) -> str:
-    """Write a scenario as a file of format ``tillfree-scenario/1``; :func:`read_scenario` reads it back.
+    """Write a scenario as a ``tillfree-scenario/1`` file, a line an event; :func:`read_scenario` reads it back.
 
     >>> shopper = ScenarioShopper("A", 1.0)
     >>> print(scenario_to_json(Scenario("empty", (shopper,), (), receipts={"A": {}})).splitlines()[2])
      "name": "empty",
     """
-    entry = {
+    entry: dict[str, object] = {
         "format": FORMAT,
         "name": scenario.name,
         **({"class": scenario.class_name} if scenario.class_name else {}),
@@ -601,7 +601,20 @@ def scenario_to_json(scenario: Scenario) -> str:
         "events": [_event_entry(event) for event in scenario.events],
         **({} if scenario.receipts is None else {"receipts": scenario.receipts}),
     }
-    return json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return "{\n" + ",\n".join(f" {_json(key)}: {_lines(value)}" for key, value in entry.items()) + "\n}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _lines(value: object) -> str:
+    """Write a list or an object with one entry a line."""
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"  {_json(key)}: {_json(item)}" for key, item in value.items()) + "\n }"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"  {_json(item)}" for item in value) + "\n ]"
+    return _json(value)
 
 
 def _shopper_entry(shopper: ScenarioShopper) -> dict[str, object]:
