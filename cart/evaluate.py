@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -127,6 +127,28 @@ class StagedCase:
     keeps_order: bool = True
 
 
+class Case(Protocol):
+    """Something to play; it has to survive pickling, for it is played in another process."""
+
+    @property
+    def name(self) -> str:
+        """Name for reports."""
+        ...
+
+    @property
+    def class_name(self) -> str:
+        """Class for reports."""
+        ...
+
+    def staged(self) -> StagedCase:
+        """Make ready to play.
+
+        Raises:
+            ValueError: It cannot be played.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ScenarioCase:
     """A written scenario in the store it plays in (without what the scenario says of that day)."""
@@ -147,9 +169,6 @@ class ScenarioCase:
     def staged(self) -> StagedCase:
         """Make ready to play."""
         return StagedCase(self.scenario, day_layout(self.site, self.scenario))
-
-
-Case: TypeAlias = ScenarioCase
 
 
 def read_cases(paths: Sequence[Path], site: Path | None = None) -> tuple[ScenarioCase, ...]:

@@ -1,16 +1,22 @@
 """Tests of cart.evaluate."""
 
 import json
-from dataclasses import replace
+import multiprocessing
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from cart import evaluate as evaluation_module
 from cart.evaluate import (
     Evaluation,
+    EvaluationJob,
     EvaluationSettings,
     FailedCase,
+    StagedCase,
     due_of,
+    evaluate,
     jobs_for,
     parse_sensors,
     summarise,
@@ -19,7 +25,9 @@ from cart.scoring import CaseScore
 from store_sim.scenarios import Scenario, ScenarioShopper
 from store_sim.truth import TrueLine, TrueReceipt, Truth
 from tests.cart.test_scoring import owes, saw, scored, took, visit
+from tests.conftest import PROJECT
 
+JOINTS = EvaluationSettings(frozenset({"scales", "joints"}))
 ISSUE_KEYS = {"name", "class", "seed", "f1", "tp", "fp", "fn", "visits", "reviewed", "wrong_charges", "receipt_s"}
 
 
@@ -27,13 +35,28 @@ def a_score(
     charged: int = 1, due: int = 1, status: str = "charged", name: str = "a", class_name: str = "x"
 ) -> CaseScore:
     score = scored((owes("A", water=due),), (visit("A", status, water=charged),), (took("A", 10),), (saw("A", 10),))
-    return replace(score, name=name, class_name=class_name, cpu_s=1.0)
+    return replace(score, name="a", class_name=class_name, cpu_s=1.0)
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A case that cannot be staged, or takes its process with it."""
+
+    name: str
+    is_fatal: bool = False
+    class_name: str = "impossible"
+
+    def staged(self) -> StagedCase:
+        if self.is_fatal:
+            os._exit(3)
+        raise ValueError(f"{self.name}:\nno plate 3/4/11")
 
 
 def test_a_summary_has_mean_and_pooled_scores() -> None:
     summary = summarise([a_score(1, 1), a_score(6, 2)])
     assert summary.mean_f1 == pytest.approx((1 + 0.5) / 2)
-    assert (summary.precision, summary.recall) == (pytest.approx(3 / 7), 1.0)
+    assert summary.precision == pytest.approx(3 / 7)
+    assert summary.recall == 1.0
     assert summary.f1 == pytest.approx(2 * 3 / 10)
     assert (summary.wrong_charges, summary.unreviewed_units) == (4, 7)
     assert summary.wrong_charges_per_1000_units == pytest.approx(4000 / 7)
@@ -103,3 +126,30 @@ def test_cameras_without_a_model_are_looked_at_by_an_oracle_and_it_is_said() -> 
 def test_there_is_a_job_for_every_seed() -> None:
     with pytest.raises(ValueError, match="seeds: expected at least 1, got 0"):
         jobs_for((), 0, EvaluationSettings())
+
+
+def test_a_case_that_fails_is_told_and_the_others_go_on() -> None:
+    heard: list[tuple[int, int, str]] = []
+    jobs = [EvaluationJob(Impossible(f"case {k}"), k, JOINTS) for k in range(3)]
+    evaluation = evaluate(jobs, 1, lambda done, total, result: heard.append((done, total, result.name)))
+    assert evaluation.cases == ()
+    assert evaluation.failed[1] == FailedCase("case 1", "impossible", 1, "ValueError: case 1: no plate 3/4/11")
+    assert heard == [(1, 3, "case 0"), (2, 3, "case 1"), (3, 3, "case 2")]
+
+
+@pytest.mark.slow  # starting a process takes seconds, for it imports everything
+def test_a_process_that_dies_takes_only_its_own_case_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROJECT))  # the workers have to find this module
+    monkeypatch.setattr(evaluation_module, "JOBS_A_WORKER", 2)
+    jobs = [EvaluationJob(Impossible(f"case {k}", is_fatal=k == 1), 0, JOINTS) for k in range(5)]
+    failed = evaluate(jobs, 2).failed
+    assert [case.name for case in failed] == [f"case {k}" for k in range(5)]
+    assert failed[1].error == "the process that played it ended with 3"
+    assert all("no plate" in case.error for k, case in enumerate(failed) if k != 1)
+    assert not multiprocessing.active_children()
+
+
+def test_no_process_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="processes: expected at least 1, got 0"):
+        evaluate((), 0)
+    assert evaluate(()).results == ()
