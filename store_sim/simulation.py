@@ -1,6 +1,7 @@
 """A simulated store as a source of ticks: the world walks on, its sensors look at it, faults spoil what they say."""
 
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,13 @@ from store_sim.happenings import ActiveFault
 from store_sim.joints import JointSettings, JointTracker
 from store_sim.recording import RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
-from store_sim.scenarios import FaultKind, FaultReach, Scenario, reach_of, scenario_to_json
-from store_sim.truth import Truth
+from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
+from store_sim.truth import TrueVisit, Truth
 from vision.arrays import ImageArray
 from vision.cameras import Camera
 from vision.frames import Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
 from vision.layout import StoreLayout, layout_to_yaml
+from vision.shelf import Handling
 
 if TYPE_CHECKING:  # the renderer is optional and slow to import
     from store_sim.lens import LensSettings
@@ -36,6 +38,13 @@ USUAL_VISIT_S = 25.0  # from the door to the first shelf and back; only a progre
 USUAL_SKEW_S, USUAL_DELAY_S, USUAL_FOG, USUAL_TURN_DEG = 1.0, 1.0, 0.7, 8.0  # of faults that say no amount
 
 _SCALES_STREAM, _JOINTS_STREAM, _CAMERA_STREAM, _DOUBLING_STREAM = 1, 2, 3, 4
+_HANDLING = {
+    Action.PICK: Handling.PICK,
+    Action.TAKE_FOREIGN: Handling.PICK,
+    Action.PUT_BACK: Handling.PUT_BACK,
+    Action.RESTOCK: Handling.PUT_BACK,
+    Action.PLACE_FOREIGN: Handling.PUT_BACK,
+}
 _Message: TypeAlias = ScaleSamples | TrackedBodies | Frame
 
 
@@ -114,7 +123,6 @@ class Simulation:
         """
         from store_sim.world import World
 
-
         unknown = sorted(sensors - SENSORS)
         if unknown:
             raise ValueError(f"expected sensors out of {', '.join(sorted(SENSORS))}, got {unknown[0]}")
@@ -161,8 +169,8 @@ class Simulation:
 
     @property
     def scenario(self) -> Scenario:
-        """The scenario, with the moments at which things really happened."""
-        return self._scenario
+        """The scenario with the moments at which things really happened, as far as they have (:func:`as_played`)."""
+        return as_played(self._scenario, self.world.truth, self._start_ns)
 
     @property
     def truth(self) -> Truth:
@@ -434,6 +442,70 @@ def record(
             writer.write(tick)
             progress((tick.timestamp_ns - simulation.start_ns) / NANOSECONDS)
         writer.write_truth(scenario_to_json(simulation.scenario))
+
+
+def as_played(scenario: Scenario, truth: Truth, start_ns: int) -> Scenario:
+    """Set the moments of a scenario to when things really happened, and its receipts to what is really due.
+
+    What left or reached a shelf, who came and who went is in the truth; everything else is put off by as much as the
+    last such thing of the same shopper before it, faults by as much as the last of anybody.
+
+    Args:
+        scenario: As written.
+        truth: What came of it; events that it does not know keep their distance to those before.
+        start_ns: Second 0 of the scenario, store clock.
+    """
+
+    def seconds(time_ns: int) -> float:
+        return round((time_ns - start_ns) / NANOSECONDS, 3)
+
+    handled: dict[tuple[str, Handling, str | None], deque[int]] = {}
+    for interaction in truth.interactions:
+        key = (interaction.shopper, interaction.kind, interaction.sku)
+        handled.setdefault(key, deque()).append(interaction.time_ns)
+    visits: dict[str, list[TrueVisit]] = {}
+    for visit in truth.visits:
+        visits.setdefault(visit.shopper, []).append(visit)
+    late_s: dict[str, float] = {}
+    known = [(0.0, 0.0)]
+    for shopper in scenario.shoppers:
+        if shopper.shopper_id in visits:
+            late_s[shopper.shopper_id] = seconds(visits[shopper.shopper_id][0].entered_ns) - shopper.enters_at_s
+            known.append((shopper.enters_at_s, late_s[shopper.shopper_id]))
+    events = []
+    for event in scenario.events:
+        kind = _HANDLING.get(event.action)
+        times_ns = None if kind is None else handled.get((event.shopper, kind, event.barcode))
+        if times_ns:
+            late_s[event.shopper] = seconds(times_ns.popleft()) - event.t_s
+            known.append((event.t_s, late_s[event.shopper]))
+        events.append(replace(event, t_s=max(0.0, round(event.t_s + late_s.get(event.shopper, 0.0), 3))))
+    known.sort()
+    moments_s = [t_s for t_s, _ in known]
+    faults = []
+    for fault in scenario.faults:
+        put_off_s = known[bisect_right(moments_s, fault.t_s) - 1][1]
+        faults.append(replace(fault, t_s=max(0.0, round(fault.t_s + put_off_s, 3))))
+    return replace(
+        scenario,
+        shoppers=tuple(_as_came(shopper, visits.get(shopper.shopper_id, []), seconds) for shopper in scenario.shoppers),
+        events=tuple(sorted(events, key=lambda event: event.t_s)),
+        faults=tuple(sorted(faults, key=lambda fault: fault.t_s)),
+        receipts={due.payer: {line.sku: line.quantity for line in due.lines} for due in truth.receipts},
+    )
+
+
+def _as_came(shopper: ScenarioShopper, visits: Sequence[TrueVisit], seconds: Callable[[int], float]) -> ScenarioShopper:
+    """A shopper with the moments at which they really came, left and came back."""
+    if not visits:
+        return shopper
+    first, left_ns = visits[0], visits[0].left_ns
+    return replace(
+        shopper,
+        enters_at_s=max(0.0, seconds(first.entered_ns)),
+        leaves_at_s=shopper.leaves_at_s if left_ns is None else seconds(left_ns),
+        returns_at_s=shopper.returns_at_s if len(visits) < 2 else seconds(visits[1].entered_ns),
+    )
 
 
 def turned(camera: Camera, angle_rad: float) -> Camera:
