@@ -8,6 +8,7 @@ by the smallest move of the pelvis that lets hands reach and feet stay on the fl
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,17 @@ BUILDS = (
 )
 CHILD = BUILDS.index("child")
 
-# Points that move with a bone without being a joint.
-_LANDMARKS = (
+# What the asset says of itself: which piece of clothing a point belongs to, and which colour it takes.
+ASSET = Path(__file__).parent / "assets" / "bodies.npz"
+POINT_SCALE = 25_000  # steps a body height, so that points fit 16 bits: 0.07 mm
+PIECES = ("body", "hair", "long-hair", "jacket", "skirt", "shoulder-bag", "backpack")
+PARTS = (
+    *("skin", "jaw", "eyes", "hair", "torso", "front", "sleeve", "forearm", "hips", "trousers", "shin", "shoes"),
+    *("jacket", "skirt", "bag"),
+)
+
+# Points that move with a bone without being a joint, and that bone.
+LANDMARKS = (
     ("left_grip", "left_wrist"),
     ("right_grip", "right_wrist"),
     ("head_middle", "head"),
@@ -72,8 +82,8 @@ _LANDMARKS = (
     ("left_heel", "left_ankle"),
     ("right_heel", "right_ankle"),
 )
-_LANDMARK_NAMES = tuple(name for name, _ in _LANDMARKS)
-_LANDMARK_BONES = np.array([SKELETON.index(bone) for _, bone in _LANDMARKS])
+_LANDMARK_NAMES = tuple(name for name, _ in LANDMARKS)
+_LANDMARK_BONES = np.array([SKELETON.index(bone) for _, bone in LANDMARKS])
 _PELVIS, _SPINE, _CHEST, _NECK, _HEAD = range(5)
 _CLAVICLES, _SHOULDERS, _HIPS = slice(5, 7), slice(7, 9), slice(9, 11)
 _ELBOWS, _KNEES, _WRISTS, _ANKLES = slice(11, 13), slice(13, 15), slice(15, 17), slice(17, 19)
@@ -97,7 +107,7 @@ _STRAIGHT = np.array([0.99, 0.99, 0.998, 0.998])  # share of their length that a
 _FOLDED = 0.3  # and folded to at least: 145 degrees of flexion
 _LEAN_MAX = np.radians(75)
 _TWIST_MAX = np.radians(40)
-_SHRUG_MAX = np.radians(25)
+_SHRUG_MAX = np.radians(35)
 _TIPTOE_MAX = np.radians(42)
 _LOOK_ASIDE_MAX, _LOOK_UP_MAX, _LOOK_DOWN_MAX = np.radians(65), np.radians(45), np.radians(40)  # against the chest
 _YAW_SHARES, _PITCH_SHARES, _ROLL_SHARES = np.array([[0.25, 0.6, 1.0], [0.55, 0.8, 1.0], [0.0, 0.5, 1.0]])
@@ -109,6 +119,7 @@ _STILL_MPS = 0.25  # below this speed the gait fades into standing
 _PUSH_OFF, _STRIKE = np.radians(48), np.radians(-14)  # pitch of the foot when it leaves and meets the floor
 _BELLY = np.array([[0.15, 0.05, -0.2], [0.15, -0.05, -0.2]])  # heights from between the shoulders, in the chest's frame
 _BAR = np.array([[0.24, 0.115, 0.6], [0.24, -0.115, 0.6]])  # heights, body frame
+_FEET_APART = 0.85  # of the way between the hips, standing and walking
 _CLOSE_ENOUGH_M = 1e-6
 _ROUNDS = 24
 
@@ -163,7 +174,7 @@ def pose(figures: Figures) -> Skeletons:
     frames = _rest()
     build, height = figures.build, figures.height_m
     tall = height[:, None]
-    rest = frames.joints[build] * tall[:, :, None]
+    rest = frames.standing[build] * tall[:, :, None]
     lengths = frames.lengths[build] * tall[:, :, None]  # (n, 2 segments, 4 limbs)
     arm, leg = lengths[:, :, :2].sum(1), lengths[:, :, 2:].sum(1)
     cos_h, sin_h = np.cos(figures.heading_rad), np.sin(figures.heading_rad)
@@ -254,6 +265,89 @@ def _landmarks(skeletons: Skeletons, which: list[int]) -> FloatArray:
     return np.asarray(skeletons.joints_m[:, bones] + (skeletons.rotations[:, bones] @ offset[..., None])[..., 0])
 
 
+class BodyMeshes:
+    """The skins of all builds in all their clothes, which follow skeletons.
+
+    Every build has the same triangles on the same points in other places, so one topology serves all figures for good
+    and a renderer need only send new points each frame. ``store_sim.outfits`` says which triangles somebody wears and
+    paints the texture for them.
+
+    Attributes:
+        faces: Rows of the corners, shape (f, 3), int32, anticlockwise seen from outside.
+        part: What each point is, shape (v,), an index into ``PARTS``.
+        piece: Which thing worn each point belongs to, shape (v,), an index into ``PIECES``.
+        points: Rest pose of each build in body heights, body frame, shape (builds, v, 3), float32.
+        normals: Outward unit vectors there, shape (builds, v, 3), float32.
+        weights: How much each point moves with each bone of ``SKELETON``, shape (v, 19), rows sum to 1; at most four
+            are above 0.
+    """
+
+    def __init__(self, baked: dict[str, NDArray[Any]]) -> None:
+        self.faces: IntArray = baked["faces"].astype(np.int32)
+        self.part: IntArray = baked["part"].astype(np.int64)
+        self.piece: IntArray = baked["piece"].astype(np.int64)
+        self.points: FloatArray = (baked["points"] / POINT_SCALE).astype(np.float32)
+        self.weights: FloatArray = np.zeros((len(self.part), len(SKELETON)), np.float32)
+        rows = np.arange(len(self.part))[:, None]
+        np.add.at(self.weights, (rows, baked["bone"]), (baked["share"] / 255).astype(np.float32))
+        self.normals: FloatArray = _point_normals(self.points, self.faces, baked["weld"]).astype(np.float32)
+        # A posed point is the weighted sum over bones of (turned rest point + shift): one product of matrices.
+        v = len(self.part)
+        ones = np.ones((*self.points.shape[:2], 1), np.float32)
+        rest = np.concatenate([self.points, ones], axis=2)[:, :, None]
+        self._points_by_bone = (self.weights[None, :, :, None] * rest).reshape(len(BUILDS), v, -1)
+        self._normals_by_bone = (self.weights[None, :, :, None] * self.normals[:, :, None]).reshape(len(BUILDS), v, -1)
+        for array in (self.faces, self.part, self.piece, self.points, self.normals, self.weights):
+            array.flags.writeable = False
+
+    @classmethod
+    def load(cls) -> "BodyMeshes":
+        """Read the baked file.
+
+        Raises:
+            OSError: The file is missing.
+            ValueError: It was baked for other builds.
+        """
+        return cls(_asset())
+
+    def vertices(self, skeletons: Skeletons) -> FloatArray:
+        """Skin bodies by linear blending.
+
+        Args:
+            skeletons: Whose.
+
+        Returns:
+            The points of each person, shape (n, v, 3), float32, world metres.
+        """
+        rest = _rest().joints[skeletons.build] * skeletons.height_m[:, None, None]
+        turned = np.swapaxes(skeletons.rotations, 2, 3) * skeletons.height_m[:, None, None, None]
+        shift = skeletons.joints_m - (skeletons.rotations @ rest[..., None])[..., 0]
+        moves = np.concatenate([turned, shift[:, :, None]], axis=2).astype(np.float32)
+        posed = np.empty((len(skeletons), len(self.part), 3), np.float32)
+        for row, build in enumerate(skeletons.build):
+            np.matmul(self._points_by_bone[build], moves[row].reshape(-1, 3), out=posed[row])
+        return posed
+
+    def vertex_normals(self, skeletons: Skeletons) -> FloatArray:
+        """Turn the normals of the same points, shape (n, v, 3), float32, unit vectors out of the body."""
+        turned = np.swapaxes(skeletons.rotations, 2, 3).astype(np.float32)
+        posed = np.empty((len(skeletons), len(self.part), 3), np.float32)
+        for row, build in enumerate(skeletons.build):
+            np.matmul(self._normals_by_bone[build], turned[row].reshape(-1, 3), out=posed[row])
+        posed /= np.sqrt(np.maximum(np.einsum("nvi,nvi->nv", posed, posed), 1e-12))[..., None]
+        return posed
+
+
+def _point_normals(points: FloatArray, faces: IntArray, weld: IntArray) -> FloatArray:
+    """Normals of points, shape (builds, v, 3): one for all points that lie on one place of one surface."""
+    corner = points[:, faces]
+    across = np.cross(corner[:, :, 1] - corner[:, :, 0], corner[:, :, 2] - corner[:, :, 0])
+    total = np.zeros((len(points), int(weld.max()) + 1, 3))
+    for build, way in zip(total, across, strict=True):
+        np.add.at(build, weld[faces], way[:, None])
+    return _unit(total)[:, weld]
+
+
 @dataclass(frozen=True, slots=True)
 class _Rest:
     """The rest pose of every build, in body heights.
@@ -261,6 +355,8 @@ class _Rest:
     Attributes:
         joints: Shape (builds, 19, 3).
         landmarks: Shape (builds, landmarks, 3).
+        standing: The same joints standing upright with the feet under the hips, arms still as they were.
+        soles: Balls and heels of the feet then, shape (2, builds, 2, 3).
         lengths: Upper and lower part of left arm, right arm, left leg, right leg, shape (builds, 2, 4); the lower part
             of an arm ends at the grip.
         bone_frames: Inverse frames of the ten limb bones (upper four, lower four, two hands), (builds, 10, 3, 3).
@@ -268,56 +364,49 @@ class _Rest:
 
     joints: FloatArray
     landmarks: FloatArray
+    standing: FloatArray
+    soles: FloatArray
     lengths: FloatArray
     bone_frames: FloatArray
 
 
 @cache
+def _asset() -> dict[str, NDArray[Any]]:
+    """The baked file, see ``store_sim/bake_bodies.py``."""
+    with np.load(ASSET) as file:
+        baked = {name: file[name] for name in file.files}
+    if tuple(baked["builds"]) != BUILDS:
+        raise ValueError(f"{ASSET.name}: expected builds {', '.join(BUILDS)}, got {', '.join(baked['builds'])}")
+    return baked
+
+
+@cache
 def _rest() -> _Rest:
-    joints, landmarks = _drillis_contini()
-    joints, landmarks = (np.repeat(a[None], len(BUILDS), 0) for a in (joints, landmarks))
+    joints = _asset()["joints"].astype(float)
+    landmarks = _asset()["landmarks"].astype(float)
     upper = joints[:, _BENDS] - joints[:, _ROOTS]
     lower = joints[:, _ENDS] - joints[:, _BENDS]
     hand = landmarks[:, _GRIPS] - joints[:, _WRISTS]
-    forearm_m = np.linalg.norm(lower, axis=2)
-    forearm_m[:, :2] += np.linalg.norm(hand, axis=2)
-    lengths = np.stack([np.linalg.norm(upper, axis=2), forearm_m], axis=1)
-    bones = np.concatenate([upper, lower, hand], axis=1)
-    # At rest elbows point back and knees point forward.
-    aside = np.array([[-1.0, 0, 0], [-1.0, 0, 0], [1.0, 0, 0], [1.0, 0, 0]])[[0, 1, 2, 3, 0, 1, 2, 3, 0, 1]]
-    frame = _bone_frames(_unit(bones), np.broadcast_to(aside, bones.shape))
-    return _Rest(joints, landmarks, lengths, np.swapaxes(frame, -1, -2))
+    lower_length = np.linalg.norm(lower, axis=2)
+    lower_length[:, :2] += np.linalg.norm(hand, axis=2)
+    lengths = np.stack([np.linalg.norm(upper, axis=2), lower_length], axis=1)
+    bones = _unit(np.concatenate([upper, lower, hand], axis=1))
+    # Elbows are bent at rest: they point away from the line between shoulder and wrist. Knees point forward.
+    line = _unit(upper[:, :2] + lower[:, :2])
+    elbow = upper[:, :2] - np.einsum("bki,bki->bk", upper[:, :2], line)[..., None] * line
+    knee = np.broadcast_to(np.array([1.0, 0.0, 0.0]), elbow.shape)
+    frame = _bone_frames(bones, np.concatenate([elbow, knee, elbow, knee, elbow], axis=1))
 
-
-def _drillis_contini() -> tuple[FloatArray, FloatArray]:
-    """Joints and landmarks by Drillis & Contini, Body Segment Parameters (1966), in body heights, arms half raised."""
-    arm = np.array([0.0, np.sin(0.7), -np.cos(0.7)])
-    left = {
-        "clavicle": np.array([0.0, 0.015, 0.81]),
-        "shoulder": np.array([0.0, 0.11, 0.818]),
-        "hip": np.array([0.0, 0.052, 0.53]),
-        "knee": np.array([0.0, 0.052, 0.285]),
-        "ankle": np.array([-0.01, 0.052, 0.039]),
-    }
-    left["elbow"] = left["shoulder"] + 0.186 * arm
-    left["wrist"] = left["elbow"] + 0.146 * arm
-    left["grip"] = left["wrist"] + 0.054 * arm
-    left["ball"] = left["ankle"] + [0.085, 0, -0.039]
-    left["heel"] = left["ankle"] + [-0.03, 0, -0.039]
-    points = {
-        "pelvis": np.array([0.0, 0, 0.53]),
-        "spine": np.array([-0.005, 0, 0.59]),
-        "chest": np.array([-0.01, 0, 0.69]),
-        "neck": np.array([-0.005, 0, 0.84]),
-        "head": np.array([0.005, 0, 0.885]),
-        "head_middle": np.array([0.01, 0, 0.93]),
-        "nose": np.array([0.07, 0, 0.92]),
-        "left_eye": np.array([0.055, 0.019, 0.938]),
-        "left_ear": np.array([0.005, 0.045, 0.93]),
-    }
-    points |= {f"left_{name}": point for name, point in left.items()}
-    points |= {name.replace("left", "right"): point * [1, -1, 1] for name, point in points.items() if "left" in name}
-    return np.array([points[name] for name in SKELETON]), np.array([points[name] for name in _LANDMARK_NAMES])
+    leg = lengths[:, :, 2:].sum(1)
+    hips, ankles = joints[:, _HIPS], joints[:, _ANKLES]
+    apart = _FEET_APART * hips[:, :, 1]
+    beside = np.stack([np.zeros_like(apart), apart - ankles[:, :, 1], np.zeros_like(apart)], axis=2)
+    down = _STRAIGHT[2:] * leg
+    lift = (ankles[:, :, 2] + np.sqrt(down**2 - (hips[:, :, 1] - apart) ** 2) - hips[:, :, 2]).min(1)
+    standing = joints + lift[:, None, None] * np.array([0.0, 0.0, 1.0])
+    standing[:, _ANKLES] = ankles + beside
+    soles = np.stack([landmarks[:, _BALLS] + beside, landmarks[:, _HEELS] + beside])
+    return _Rest(joints, landmarks, standing, soles, lengths, np.swapaxes(frame, -1, -2))
 
 
 def _into_body_frame(figures: Figures, cos_h: FloatArray, sin_h: FloatArray) -> FloatArray:
@@ -405,7 +494,7 @@ def _posture(
     angles[:, 5:7, 2] += raised * _SHRUG_MAX * _SIDE
     angles[:, 5:7, 0] -= stretch * reach * 0.25 * _SIDE
 
-    drop = np.stack([-_HIPS_BACK * trunk[:, 0] * np.sin(lean), up - _CROUCH_MAX * tall[:, 0] * bow**2], axis=1)
+    drop = np.stack([-_HIPS_BACK * trunk[:, 0] * np.sin(lean), up - _CROUCH_MAX * tall[:, 0] * bow**3], axis=1)
     tiptoe = np.arcsin(up / (0.085 * tall[:, 0]))[:, None] * np.ones(2)
     return angles, drop, tiptoe, step
 
@@ -434,7 +523,7 @@ def _bow(
     bows = np.linspace(0, 1, 13)
     lean = bows * _LEAN_MAX
     forward = (1 - _HIPS_BACK) * trunk * np.sin(lean)
-    down = trunk * (1 - np.cos(lean)) + _CROUCH_MAX * tall * bows**2
+    down = trunk * (1 - np.cos(lean)) + _CROUCH_MAX * tall * bows**3
     far = np.hypot(flat[:, :, None] - forward[:, None], rise[:, :, None] + down[:, None])
     near = far <= use[:, :, None]
     first = np.where(near.any(2), near.argmax(2), far.argmin(2))
@@ -474,7 +563,7 @@ def _ankles(
 ) -> FloatArray:
     """Ankles of feet that roll over the ball when the heel rises and over the heel when the toes do, (n, 2, 3)."""
     ankle = rest[:, _ANKLES]
-    pivot = np.where((pitch > 0)[..., None], frames.landmarks[build, _BALLS], frames.landmarks[build, _HEELS])
+    pivot = np.where((pitch > 0)[..., None], *frames.soles[:, build])
     pivot = pivot * tall[..., None]
     return np.asarray(pivot + (turned @ (ankle - pivot)[..., None])[..., 0])
 
