@@ -1,0 +1,1295 @@
+"""The simulated store itself: plays a scenario step by step, and knows what really happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from store_sim.figures import Figures, Goods, Whereabouts
+from store_sim.happenings import ActiveFault, Happenings, Knock, PlateLoad, PlatePress
+from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, front_of, fronts, way_length_m, with_doors
+from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, ScenarioShopper, payers
+from store_sim.shoppers import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
+from store_sim.stock import FOREIGN_SKU, NOBODY, Slot, Stock
+from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
+from vision.arrays import FloatArray
+from vision.frames import GateEvent
+from vision.layout import StoreLayout
+from vision.shelf import Handling
+
+START_NS = 1_900_000_000_000_000_000  # an ordinary morning of the store clock
+STEPS_PER_S = 30
+STEP_S = 1 / STEPS_PER_S
+PATIENCE_S = 60.0
+"""An event that is held up for so long while everybody concerned stands still will never happen."""
+LONGEST_HOLD_S = 600.0  # and neither will one for which people walk about for so long
+FAREWELL_S = 6.0
+"""How long the store runs on after the last has left: sensors and pipeline need time to tell."""
+FOREVER_S = 86_400.0
+"""How long a fault lasts that says nothing of an end."""
+
+OUTSIDE_M = 1.0  # how far before the door people come into being
+INSIDE_M = 0.6  # and how far inside they are free to go where they like
+BEYOND_M = 1.2  # how far outside they are gone
+STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)  # from a shelf's front to the middle of a body, the best first
+ASIDE_M = (0.0, 0.2, -0.2, 0.38, -0.38, 0.55, -0.55)  # and along the shelf from where the hand goes
+BROWSING_M = 0.8  # from the front when one only looks
+ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders (0.46 m, 95th percentile of women)
+NEAR_M = 0.12  # who is so near to their place has arrived
+FARTHEST_M = 1.0  # from the middle of the body to the hand, bowed forward; further in nobody gets
+EARLY_S = 2.5  # people stand before a shelf for so long before they take something
+RAISE_S, QUICK_RAISE_S = 0.55, 0.36  # from an arm at ease into the bin
+DWELL_S, QUICK_DWELL_S = (0.35, 0.85), 0.12  # hand on the goods before they leave
+RELEASE_S = 0.15  # and on them or in the bin afterwards
+WITHDRAW_S = 0.55  # from the bin to an arm at ease; after half of it the hand is out of the shelf
+FREE_AGAIN_S = 0.32  # after a grip the next thing may begin
+STOW_S = 0.9  # into the bag, or out of it
+TOGETHER_S = 8.0  # who acts at the same moment as others waits for them so long at most
+HANDING_M = 0.85  # between two who pass something on
+UNITS_A_GRIP = 4  # of a restocker, both hands full
+RESTOCK_PAUSE_S = 0.9
+BRUSH_PER_S, BRUSH_M = 0.012, 0.24  # somebody who walks so near to a shelf knocks against it this often
+
+_CONTACTS = frozenset(
+    {Action.PICK, Action.PUT_BACK, Action.TOUCH, Action.HOLD, Action.PLACE_FOREIGN, Action.TAKE_FOREIGN, Action.RESTOCK}
+)
+_MEETINGS = frozenset({Action.HAND_OVER, Action.SWAP_PLACE})
+
+
+class _Phase(IntEnum):
+    """Where somebody is in their visit."""
+
+    AWAY = 0
+    COMING_IN = 1
+    INSIDE = 2
+    GOING_OUT = 3
+
+
+class _State(IntEnum):
+    """How far an errand has come."""
+
+    WAITING = 0  # it is too early to go there
+    GOING = 1
+    THERE = 2  # stands where it is to be done
+    STOWING = 3  # makes a hand free, or gets the goods out
+    REACHING = 4
+    PREPARED = 5  # the hand is there: it can happen
+    AFTER = 6  # it has happened, the hand is on its way back
+    DONE = 7
+
+
+@dataclass(slots=True)
+class _Errand:
+    """What one shopper does at once: an event, or several picks in one grip.
+
+    Attributes:
+        numbers: Numbers of its events, from 1.
+        events: The events.
+        t_s: When, on the script's clock.
+        state: How far it has come.
+    """
+
+    numbers: list[int]
+    events: list[ScenarioEvent]
+    t_s: float
+    state: _State = _State.WAITING
+
+    @property
+    def first(self) -> ScenarioEvent:
+        return self.events[0]
+
+    @property
+    def happened(self) -> bool:
+        return self.state >= _State.AFTER
+
+
+@dataclass(slots=True)
+class _Person:
+    """What one shopper is doing; the body is a row of the crowd."""
+
+    row: int
+    shopper: ScenarioShopper
+    payer: str | None
+    visits: list[tuple[float, list[_Errand]]]  # when each begins, and what is done in it
+    wanted: list[_Errand] = field(default_factory=list)  # others' errands that they are needed for
+    errands: list[_Errand] = field(default_factory=list)
+    phase: _Phase = _Phase.AWAY
+    door_m: FloatArray = field(default_factory=lambda: np.zeros(2))
+    is_through: bool = False
+    engaged_by: int = NOBODY
+    across: int = NOBODY
+    hands: list[int] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)  # units, event by event
+    slots: list[list[Slot]] = field(default_factory=list)
+    spot_m: FloatArray = field(default_factory=lambda: np.zeros(2))
+    focus_m: FloatArray = field(default_factory=lambda: np.zeros(2))
+    review_s: float = 0.0  # when to think again about where to go
+    ready_s: float = 0.0  # when the hand has been long enough where it is
+    withdraw_s: float = 0.0
+    end_s: float = 0.0
+    last_s: float = -1e9  # when the previous errand happened
+    last_hand: int = RIGHT
+    raise_s: float = RAISE_S
+    dwell_s: float = 0.5
+    travel_s: float = 0.0
+    pressed: bool = False
+    remaining: int = 0
+    visit: int = NOBODY
+    held_s: float = 0.0
+    stood_s: float = 0.0
+    obstacle: str = ""
+    withdrawn: bool = True
+
+    @property
+    def errand(self) -> _Errand | None:
+        return self.errands[0] if self.errands else None
+
+
+class World:
+    """A store in which a scenario happens, in steps of 1/30 s.
+
+    The script's clock runs with the store's, but stands still while the next due event cannot happen yet: its shopper
+    is still on the way, or what they did before is not through. So events are never reordered and the gaps between them
+    never shrink. Events of several shoppers at one moment happen in one step, as far as each can happen by itself.
+
+    One seed gives one course of things; two worlds with the same layout, scenario and seed are equal.
+    """
+
+    def __init__(self, layout: StoreLayout, scenario: Scenario, *, keeps_order: bool = True) -> None:
+        """Prepare a store; call :meth:`reset` next.
+
+        Args:
+            layout: The store as planned on that day (``store_sim.scenarios.day_layout``). A floor plan and doors are
+                added if it has none.
+            scenario: What is to happen.
+            keeps_order: True if all shoppers share the script's clock, as scenario files want it. False if everybody
+                has a clock of their own, so that only each shopper's own events keep their order, and an event waits
+                until what it needs is true: for long random days, where nobody should stand and wait for strangers.
+
+        Raises:
+            ValueError: The layout has no place in the world for anything, or no room for people.
+        """
+        self.layout = with_doors(layout)
+        self._scenario = scenario
+        self._keeps_order = keeps_order
+        self._plan = floor_plan(self.layout)
+        self._router = Router(self._plan)
+        self._payers = payers(scenario)
+        self._rows = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
+        self._browsing = self._places_to_look_from()
+        items = [i for i in (*self.layout.plates, *self.layout.bins) if i.box is not None and i.gondola_id is not None]
+        self._front_gondolas = [int(item.gondola_id or 0) for item in items]
+        self._fronts_m = np.array([front_of(item)[0] for item in items]).reshape(-1, 2)
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Begin the day anew; equal seeds give equal days."""
+        self._rng = np.random.default_rng(seed)
+        self.stock = Stock(self.layout, self._scenario, self._rng)
+        self._crowd = Crowd(self._scenario.shoppers, self._plan, self._rng)
+        self._tick = 0
+        self._script_s = np.zeros(len(self._scenario.shoppers))
+        self._everybody_script_s = 0.0
+        self._people, self._order = self._cast()
+        self._coming = sorted(self._people, key=lambda person: person.visits[0][0])
+        self._active: list[_Person] = []
+        self._head = 0
+        self._together_s = 0.0
+        self._stalled_s = self._held_s = 0.0
+        self._ended_s: float | None = None if self._people else 0.0
+        self._faults = sorted(self._scenario.faults, key=lambda fault: fault.t_s)
+        self._next_fault = 0
+        self._jackets = [s.jacket_off_at_s for s in self._scenario.shoppers]
+        self._reserved: set[int] = set()
+        self._foreign: list[tuple[int, int]] = []  # unit and who put it there
+        self._interactions: list[TrueInteraction] = []
+        self._visits: list[TrueVisit] = []
+        self._used: list[int] = []
+        self._loads: list[PlateLoad] = []
+        self._presses: list[PlatePress] = []
+        self._knocks: list[Knock] = []
+        self._gates: list[GateEvent] = []
+        self._told = 0
+
+    @property
+    def now_ns(self) -> int:
+        """The store clock: the end of the last step."""
+        return START_NS + round(self._tick * 1e9 / STEPS_PER_S)
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the day began."""
+        return self._tick * STEP_S
+
+    @property
+    def script_s(self) -> float:
+        """The script's clock, seconds; that of the slowest shopper where everybody has their own."""
+        return self._everybody_script_s if self._keeps_order else float(self._script_s.min(initial=self.now_s))
+
+    @property
+    def done(self) -> bool:
+        """Whether everybody has left, and the store has run on for a few seconds."""
+        return self._ended_s is not None and self.now_s >= self._ended_s + FAREWELL_S
+
+    @property
+    def figures(self) -> Figures:
+        """Everybody who is there now, in the scenario's order; also those just outside the doors."""
+        return self._crowd.figures()
+
+    @property
+    def goods(self) -> Goods:
+        """Every unit of every product; things that are not the store's are called ``foreign``."""
+        return self.stock.goods(self._crowd.ids)
+
+    @property
+    def people_inside(self) -> int:
+        """How many have crossed the entrance and not yet the exit."""
+        return sum(visit.left_ns is None for visit in self._visits)
+
+    @property
+    def truth(self) -> Truth:
+        """What has happened up to now; receipts charge what has left the store or was used up in it by now."""
+        owed: dict[str, dict[str, int]] = {shopper: {} for shopper, payer in self._payers.items() if payer == shopper}
+        unpaid: dict[tuple[int, str], int] = {}
+        for unit in self._used:
+            sku = self.stock.skus[int(self.stock.sku_index[unit])]
+            taker = int(self.stock.taker[unit])
+            if taker == NOBODY or sku == FOREIGN_SKU:
+                continue
+            shopper = self._scenario.shoppers[taker]
+            payer = self._payers[shopper.shopper_id]
+            if payer is not None:
+                owed[payer][sku] = owed[payer].get(sku, 0) + 1
+            elif shopper.role is not Role.STAFF:
+                unpaid[taker, sku] = unpaid.get((taker, sku), 0) + 1
+        return Truth(
+            tuple(self._interactions),
+            tuple(self._visits),
+            tuple(
+                TrueReceipt(payer, tuple(TrueLine(sku, lines[sku]) for sku in sorted(lines)))
+                for payer, lines in owed.items()
+            ),
+            tuple((self._crowd.ids[row], sku, count) for (row, sku), count in sorted(unpaid.items())),
+        )
+
+    def step(self) -> Happenings:
+        """Let 1/30 s pass.
+
+        Returns:
+            What happened in it.
+
+        Raises:
+            ValueError: An event can never happen; the message names the file, the event's number and the reason.
+        """
+        self._tick += 1
+        self._loads, self._presses, self._knocks, self._gates = [], [], [], []
+        self._run_clocks()
+        faults = self._begun_faults()
+        self._let_in()
+        for person in self._active:
+            if person.phase != _Phase.INSIDE:
+                self._pass_doors(person)
+            if person.phase == _Phase.INSIDE:
+                self._pursue(person)
+        self._active = [person for person in self._active if person.phase != _Phase.AWAY]
+        self._happen()
+        self._give_up()
+        self._crowd.move(STEP_S)
+        self._cross_lines()
+        self._brush()
+        told, self._told = self._told, len(self._interactions)
+        return Happenings(
+            tuple(self._loads),
+            tuple(self._presses),
+            tuple(self._knocks),
+            tuple(self._interactions[told:]),
+            tuple(self._gates),
+            faults,
+        )
+
+    # The script
+
+    def _cast(self) -> tuple[list[_Person], list[_Errand]]:
+        by_shopper: dict[str, list[_Errand]] = {shopper: [] for shopper in self._rows}
+        everything = []
+        for number, event in enumerate(self._scenario.events, start=1):
+            own = by_shopper[event.shopper]
+            if own and _one_grip(own[-1].events[-1], event):
+                own[-1].numbers.append(number)
+                own[-1].events.append(event)
+                continue
+            errand = _Errand([number], [event], event.t_s)
+            own.append(errand)
+            everything.append(errand)
+        people = []
+        for row, shopper in enumerate(self._scenario.shoppers):
+            errands, back = by_shopper[shopper.shopper_id], shopper.returns_at_s
+            visits = [(shopper.enters_at_s, [e for e in errands if back is None or e.t_s < back])]
+            if back is not None:
+                visits.append((back, [e for e in errands if e.t_s >= back]))
+            people.append(_Person(row, shopper, self._payers[shopper.shopper_id], visits))
+        for errand in everything:
+            if errand.first.other is not None:
+                people[self._rows[errand.first.other]].wanted.append(errand)
+        everything.sort(key=lambda errand: errand.t_s)  # stable: the file's order where times are equal
+        return people, everything
+
+    def _clock_s(self, person: _Person) -> float:
+        return self._everybody_script_s if self._keeps_order else float(self._script_s[person.row])
+
+    def _run_clocks(self) -> None:
+        if self._keeps_order:
+            while self._head < len(self._order) and self._order[self._head].happened:
+                self._head += 1
+            ahead = self._order[self._head].t_s if self._head < len(self._order) else np.inf
+            self._everybody_script_s = max(self._everybody_script_s, min(self._everybody_script_s + STEP_S, ahead))
+            return
+        for person in self._active:
+            errand = next((e for e in person.errands if not e.happened), None)
+            script_s = float(self._script_s[person.row])
+            ahead = np.inf if errand is None else errand.t_s
+            self._script_s[person.row] = max(script_s, min(script_s + STEP_S, ahead))
+
+    def _begun_faults(self) -> tuple[ActiveFault, ...]:
+        clock_s = self._everybody_script_s if self._keeps_order else self.now_s
+        begun = []
+        while self._next_fault < len(self._faults) and self._faults[self._next_fault].t_s <= clock_s + 1e-9:
+            fault = self._faults[self._next_fault]
+            lasts_s = FOREVER_S if fault.seconds is None else fault.seconds
+            begun.append(ActiveFault(fault, self.now_ns, self.now_ns + round(lasts_s * 1e9)))
+            self._next_fault += 1
+        for row, off_s in enumerate(self._jackets):
+            if off_s is not None and self._clock_s(self._people[row]) >= off_s:
+                self._crowd.change_clothes(row, int(self._rng.integers(0, 2**31)))
+                self._jackets[row] = None
+        return tuple(begun)
+
+    def _is_due(self, person: _Person, errand: _Errand, ahead_s: float = 0.0) -> bool:
+        return self._clock_s(person) >= errand.t_s - ahead_s - 1e-6
+
+    def _may_begin(self, errand: _Errand) -> bool:
+        """Whether all that comes earlier in the script is at least in hand, so that nobody waits with a raised arm."""
+        if not self._keeps_order:
+            return True
+        for earlier in self._order[self._head :]:
+            if earlier.t_s >= errand.t_s:
+                return True
+            if earlier.state < _State.REACHING:
+                return False
+        return True
+
+    def _happen(self) -> None:
+        """Let everything happen that is due and prepared."""
+        if not self._keeps_order:
+            for person in self._active:
+                errand = person.errand
+                if errand is not None and errand.state == _State.PREPARED and self._is_due(person, errand):
+                    self._act(person, errand)
+            return
+        if self._head >= len(self._order):
+            return
+        t_s = self._order[self._head].t_s
+        if self._everybody_script_s < t_s - 1e-6:
+            return
+        at_once = [p for p in self._active if p.errand is not None and p.errand.t_s == t_s and not p.errand.happened]
+        prepared = [p for p in at_once if p.errand is not None and p.errand.state == _State.PREPARED]
+        if not prepared:
+            return
+        self._together_s += STEP_S
+        others = [p for p in at_once if p not in prepared and not p.obstacle]
+        if others and self._together_s < TOGETHER_S:
+            return
+        self._together_s = 0.0
+        for person in prepared:
+            if person.errand is not None:
+                self._act(person, person.errand)
+
+    def _give_up(self) -> None:
+        """Raise if what is due will never happen."""
+        if self._keeps_order:
+            errand = self._order[self._head] if self._head < len(self._order) else None
+            if errand is None or errand.happened or self._everybody_script_s < errand.t_s - 1e-6:
+                self._stalled_s = self._held_s = 0.0
+                return
+            self._held_s += STEP_S
+            busy = any(self._gets_on(p) for p in self._active if p.errand is not None and p.errand.t_s <= errand.t_s)
+            self._stalled_s = 0.0 if busy else self._stalled_s + STEP_S
+            if self._stalled_s > PATIENCE_S or self._held_s > LONGEST_HOLD_S:
+                self._refuse(errand)
+            return
+        for person in self._active:
+            late = person.errand
+            if late is None or late.happened or not self._is_due(person, late) or person.phase != _Phase.INSIDE:
+                person.held_s = person.stood_s = 0.0
+                continue
+            person.held_s += STEP_S
+            person.stood_s = 0.0 if self._gets_on(person) else person.stood_s + STEP_S
+            if person.stood_s > PATIENCE_S or person.held_s > LONGEST_HOLD_S:
+                self._refuse(late)
+
+    def _gets_on(self, person: _Person) -> bool:
+        errand = person.errand
+        if errand is None or person.phase == _Phase.AWAY:
+            return False
+        return errand.state in (_State.STOWING, _State.REACHING, _State.AFTER) or (
+            bool(self._crowd.walking[person.row]) and float(self._crowd.speed_mps[person.row]) > 0.3
+        )
+
+    def _refuse(self, errand: _Errand) -> None:
+        person = self._people[self._rows[errand.first.shopper]]
+        if person.phase == _Phase.AWAY:
+            reason = f"{person.shopper.shopper_id} is not in the store"
+        elif person.errand is not errand:
+            reason = f"{person.shopper.shopper_id} does not get to it"
+        else:
+            reason = person.obstacle or f"{person.shopper.shopper_id} cannot get there"
+        source = self._scenario.path or self._scenario.name
+        raise ValueError(f"{source}: event {errand.numbers[0]}: {errand.first.action} cannot happen: {reason}")
+
+    # Doors
+
+    def _let_in(self) -> None:
+        """Let those appear before the entrance whose time has come, one behind the other."""
+        crowd, door = self._crowd, self._plan.entrance
+        clock_s = self._everybody_script_s if self._keeps_order else self.now_s
+        while self._coming:
+            person = self._coming[0]
+            row, enters_s = person.row, person.visits[0][0]
+            lead_s = OUTSIDE_M / float(crowd.usual_pace_mps[row]) + 0.2
+            if clock_s < enters_s - lead_s:
+                return
+            at = self._in_door(door)
+            start = at - OUTSIDE_M * door.inward
+            others = crowd.position_m[crowd.present]
+            if len(others) and (np.linalg.norm(others - start, axis=1) < ROOM_M).any():
+                return
+            self._coming.pop(0)
+            person.errands = person.visits.pop(0)[1]
+            person.door_m, person.is_through = at, False
+            self._script_s[row] = max(0.0, enters_s - lead_s)
+            crowd.appear(row, start, float(np.arctan2(door.inward[1], door.inward[0])))
+            crowd.between[row] = True
+            crowd.rank[row] = NO_HURRY / 2
+            crowd.pace_mps[row] = crowd.usual_pace_mps[row]
+            crowd.go(row, self._inner_point(door, at)[None])
+            person.phase = _Phase.COMING_IN
+            self._active.append(person)
+            self._active.sort(key=lambda one: one.row)
+
+    def _pass_doors(self, person: _Person) -> None:
+        crowd, row = self._crowd, person.row
+        position = crowd.position_m[row]
+        if person.phase == _Phase.COMING_IN:
+            door = self._plan.entrance
+            depth = float(door.depth_m(position))
+            clear = float(self._plan.clearances_m(position)) >= BODY_RADIUS_M
+            if person.is_through and depth > 0.3 and clear:
+                crowd.between[row] = False
+                crowd.stop(row)
+                crowd.rank[row] = NO_HURRY
+                person.phase = _Phase.INSIDE
+                person.review_s = 0.0
+            else:
+                self._keep_in_door(row, door)
+            return
+        door = self._plan.exit
+        depth = float(door.depth_m(position))
+        if not crowd.between[row]:
+            inner = self._inner_point(door, person.door_m)
+            arrived = float(np.linalg.norm(inner - position)) < 0.35 or (
+                depth < INSIDE_M and self._before(door, position)
+            )
+            if arrived:
+                crowd.between[row] = True
+                crowd.go(row, (person.door_m - BEYOND_M * door.inward)[None])
+            elif not crowd.walking[row] or (crowd.stuck_s[row] > 4.0 and self.now_s > person.review_s):
+                person.review_s = self.now_s + 4.0
+                crowd.go(row, self._router.route(position, inner))
+            return
+        self._keep_in_door(row, door)
+        if person.is_through and depth < -OUTSIDE_M + 0.1:
+            crowd.between[row] = False
+            crowd.disappear(row)
+            person.phase = _Phase.AWAY
+            if person.visits:
+                self._coming = sorted([*self._coming, person], key=lambda one: one.visits[0][0])
+            if not self._coming and all(p.phase == _Phase.AWAY for p in self._active):
+                self._ended_s = self.now_s
+
+    def _in_door(self, door: Door) -> FloatArray:
+        share = self._rng.uniform(0.35, 0.65)
+        return np.asarray(door.line_m[0] * share + door.line_m[1] * (1 - share))
+
+    def _inner_point(self, door: Door, at: FloatArray) -> FloatArray:
+        """Where one stands who has just come in: the first clear place inwards of a point of the door."""
+        ways = at + np.arange(INSIDE_M, 2.0, 0.1)[:, None] * door.inward
+        clear = self._plan.clearances_m(ways) >= BODY_RADIUS_M + 0.05
+        return np.asarray(ways[int(np.argmax(clear))])
+
+    def _before(self, door: Door, position: FloatArray) -> bool:
+        along = (door.line_m[1] - door.line_m[0]) / door.width_m
+        return 0.1 < float((position - door.line_m[0]) @ along) < door.width_m - 0.1
+
+    def _keep_in_door(self, row: int, door: Door) -> None:
+        """Nobody passes through the wall beside a door."""
+        position = self._crowd.position_m[row]
+        if abs(float(door.depth_m(position))) < 0.5:
+            along = (door.line_m[1] - door.line_m[0]) / door.width_m
+            offset = float((position - door.line_m[0]) @ along)
+            margin = min(0.2, 0.4 * door.width_m)
+            self._crowd.position_m[row] += (np.clip(offset, margin, door.width_m - margin) - offset) * along
+
+    def _cross_lines(self) -> None:
+        crowd = self._crowd
+        if not crowd.between.any():
+            return
+        for row in np.flatnonzero(crowd.between & crowd.present).tolist():
+            person = self._people[row]
+            if person.is_through:
+                continue
+            if person.phase == _Phase.COMING_IN and self._plan.entrance.depth_m(crowd.position_m[row]) > 0:
+                person.is_through = True
+                self._come_in(person)
+            elif person.phase == _Phase.GOING_OUT and self._plan.exit.depth_m(crowd.position_m[row]) < 0:
+                person.is_through = True
+                self._go_out(person)
+
+    def _come_in(self, person: _Person) -> None:
+        code = person.payer
+        if person.shopper.role is Role.STAFF:
+            code = f"staff:{person.shopper.shopper_id}"
+        self._gates.append(GateEvent(self.now_ns, "entrance", "passed-in", code))
+        person.visit = len(self._visits)
+        self._visits.append(TrueVisit(person.shopper.shopper_id, person.payer, self.now_ns, None))
+
+    def _go_out(self, person: _Person) -> None:
+        self._gates.append(GateEvent(self.now_ns, "exit", "passed-out", None))
+        visit = self._visits[person.visit]
+        self._visits[person.visit] = TrueVisit(visit.shopper, visit.payer, visit.entered_ns, self.now_ns)
+        carried = np.flatnonzero(self.stock.holder == person.row).tolist()
+        self._used += carried
+        self.stock.gone(carried)
+        self._crowd.carries[person.row] = False
+
+    # What somebody inside does
+
+    def _pursue(self, person: _Person) -> None:
+        errand = person.errand
+        if errand is None or errand.state < _State.REACHING:
+            self._withdraw(person)
+        if errand is None:
+            self._leave_or_wait(person)
+        elif person.engaged_by != NOBODY:
+            self._attend(person)
+        elif errand.state == _State.WAITING:
+            self._wait(person, errand)
+        elif errand.state == _State.GOING:
+            self._walk_there(person, errand)
+        elif errand.state == _State.THERE:
+            self._begin(person, errand)
+        elif errand.state == _State.STOWING:
+            self._stow(person, errand)
+        elif errand.state in (_State.REACHING, _State.PREPARED):
+            self._reach(person, errand)
+        else:
+            self._finish(person, errand)
+
+    def _leave_or_wait(self, person: _Person) -> None:
+        leaves_s = person.shopper.leaves_at_s
+        returns_s = person.shopper.returns_at_s
+        if leaves_s is not None and returns_s is not None and (leaves_s >= returns_s) == bool(person.visits):
+            leaves_s = None  # it is told of the other visit
+        back_s = person.visits[0][0] if person.visits else np.inf
+        wanted = any(e.state < _State.DONE and e.t_s < back_s for e in person.wanted)
+        if person.engaged_by != NOBODY:
+            self._attend(person)
+        elif wanted or (leaves_s is not None and self._clock_s(person) < leaves_s - 1e-6):
+            self._look_around(person, np.inf)
+        elif person.withdrawn:
+            door = self._plan.exit
+            person.phase = _Phase.GOING_OUT
+            person.is_through = False
+            person.door_m = self._in_door(door)
+            self._crowd.anchored[person.row] = False
+            self._crowd.pace_mps[person.row] = self._crowd.usual_pace_mps[person.row]
+            self._crowd.rank[person.row] = NO_HURRY / 2
+            self._crowd.go(
+                person.row,
+                self._router.route(self._crowd.position_m[person.row], self._inner_point(door, person.door_m)),
+            )
+
+    def _attend(self, person: _Person) -> None:
+        """Stand and look at who wants something."""
+        crowd = self._crowd
+        if crowd.walking[person.row]:
+            crowd.stop(person.row)
+        crowd.look_rad[person.row] = _towards(crowd.position_m[person.row], crowd.position_m[person.engaged_by])
+
+    def _wait(self, person: _Person, errand: _Errand) -> None:
+        if self.now_s >= person.review_s or self._is_due(person, errand):
+            goal = self._goal(person, errand)
+            if goal is not None:
+                way = self._router.route(self._crowd.position_m[person.row], goal)
+                length = way_length_m(self._crowd.position_m[person.row], way)
+                person.travel_s = 1.15 * length / float(self._crowd.usual_pace_mps[person.row])
+        if self._is_due(person, errand, person.travel_s + EARLY_S):
+            errand.state = _State.GOING
+            person.review_s = 0.0
+            self._walk_there(person, errand)
+        else:
+            self._look_around(person, errand.t_s - self._clock_s(person) - person.travel_s - EARLY_S)
+
+    def _look_around(self, person: _Person, spare_s: float) -> None:
+        """Stroll to something to look at when there is time, and otherwise stand."""
+        crowd, row = self._crowd, person.row
+        crowd.rank[row] = NO_HURRY
+        if crowd.walking[row]:
+            arrived = float(np.linalg.norm(crowd.goal_m(row) - crowd.position_m[row])) < 0.15
+            if arrived or crowd.stuck_s[row] > 1.5:
+                crowd.stop(row)
+                crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
+        if self.now_s < person.review_s:
+            return
+        person.review_s = self.now_s + float(self._rng.uniform(3.0, 8.0))
+        if spare_s < 3.0 or not len(self._browsing[0]):
+            return
+        spots, focus = self._browsing
+        near = np.flatnonzero(np.linalg.norm(spots - crowd.position_m[row], axis=1) < 4.0)
+        others = crowd.position_m[crowd.present & (np.arange(len(crowd.present)) != row)]
+        if len(near) and len(others):
+            near = near[(np.linalg.norm(spots[near][:, None] - others, axis=2) > 0.8).all(axis=1)]
+        if len(near):
+            chosen = int(near[int(self._rng.integers(len(near)))])
+            person.focus_m = focus[chosen]
+            crowd.go(row, self._router.route(crowd.position_m[row], spots[chosen]))
+
+    def _places_to_look_from(self) -> tuple[FloatArray, FloatArray]:
+        middles, inward = fronts(self.layout)
+        spots = middles - BROWSING_M * inward
+        fits = self._plan.clearances_m(spots) > 0.3
+        for door in (self._plan.entrance, self._plan.exit):
+            fits &= np.linalg.norm(spots - door.middle_m, axis=1) > 1.0
+        return spots[fits], middles[fits]
+
+    def _goal(self, person: _Person, errand: _Errand) -> FloatArray | None:
+        """Where an errand is to be done, as things stand; None if it cannot be done now."""
+        event = errand.first
+        here = self._crowd.position_m[person.row]
+        person.obstacle = ""
+        if event.action in _CONTACTS:
+            target = self._target(person, errand)
+            return None if target is None else self._spot(person, *target)
+        if event.action in _MEETINGS and event.other is not None:
+            other = self._people[self._rows[event.other]]
+            if other.phase != _Phase.INSIDE:
+                person.obstacle = f"{event.other} is not in the store"
+                return None
+            there = self._crowd.position_m[other.row]
+            away = here - there
+            far = float(np.linalg.norm(away))
+            keep = HANDING_M - 0.1
+            return here if far <= keep else np.asarray(there + away / far * keep)
+        return here
+
+    def _target(self, person: _Person, errand: _Errand) -> tuple[FloatArray, FloatArray, float] | None:
+        """Where the hand will go, shape (3,), the way into that shelf and how deep; says why not in ``obstacle``."""
+        person.obstacle = ""
+        event = errand.first
+        place = event.place
+        if event.action is Action.TAKE_FOREIGN:
+            unit = self._foreign_unit(person, event)
+            if unit is None:
+                person.obstacle = "nothing foreign stands there"
+                return None
+            return self._into(self.stock.place_of(unit), self.stock.grip_m(unit))
+        if place is None or not self.stock.has(place):
+            person.obstacle = "there is no such place on the shelves"
+            return None
+        if event.action in (Action.PICK, Action.HOLD):
+            for one in errand.events:
+                free = self._free_units(one)
+                if len(free) < one.quantity:
+                    person.obstacle = f"{len(free)} of {one.barcode} stand there, not {one.quantity}"
+                    return None
+            return self._into(place, self.stock.grip_m(self._free_units(event)[0]))
+        if event.action is Action.PUT_BACK:
+            carried = self.stock.carried(person.row, str(event.barcode))
+            if len(carried) < event.quantity:
+                person.obstacle = (
+                    f"{person.shopper.shopper_id} holds {len(carried)} of {event.barcode}, not {event.quantity}"
+                )
+                return None
+        return self._into(place, self.stock.middle_m(place, event.barcode))
+
+    def _into(self, place: Place, point_m: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+        return point_m, self.stock.inward((place.gondola, place.shelf)), self.stock.depth_m(place, point_m)
+
+    def _free_units(self, event: ScenarioEvent) -> list[int]:
+        if event.place is None or event.barcode is None:
+            return []
+        return [row for row in self.stock.standing(event.place, event.barcode) if row not in self._reserved]
+
+    def _foreign_unit(self, person: _Person, event: ScenarioEvent) -> int | None:
+        there = [
+            (unit, owner)
+            for unit, owner in self._foreign
+            if unit not in self._reserved and (event.place is None or self.stock.is_at(unit, event.place))
+        ]
+        own = [unit for unit, owner in there if owner == person.row]
+        return own[-1] if own else there[-1][0] if there else None
+
+    def _spot(self, person: _Person, target_m: FloatArray, inward: FloatArray, depth_m: float) -> FloatArray | None:
+        """Where to stand to reach a point on a shelf: near it, clear of fixtures, not where somebody works."""
+        crowd, row = self._crowd, person.row
+        along = np.array([inward[1], -inward[0]])  # to the right of who faces the shelf
+        front = target_m[:2] - inward * depth_m
+        aside, before = (np.array(grid).ravel() for grid in np.meshgrid(ASIDE_M, STANDING_M))
+        spots = front + aside[:, None] * along - before[:, None] * inward
+        clear = self._plan.clearances_m(spots) >= BODY_RADIUS_M + 0.01
+        reach = np.linalg.norm(spots - target_m[:2], axis=1)
+        clear &= reach <= FARTHEST_M
+        if not clear.any():
+            clear = (self._plan.clearances_m(spots) >= BODY_RADIUS_M + 0.01) & (before > 0.7)
+            if not clear.any():
+                person.obstacle = "there is no room to stand before it"
+                return None
+        cost = np.abs(aside) + 1.5 * (before - STANDING_M[0]) * (before > STANDING_M[0])
+        cost += 0.1 * np.linalg.norm(spots - crowd.position_m[row], axis=1)
+        mine = crowd.rank[row]
+        for other in self._active:
+            if other.row == row:
+                continue
+            place = crowd.position_m[other.row]
+            if other.row == person.across:
+                side = (place - front) @ along
+                beyond = np.sign(side if abs(side) > 0.05 else 1.0)
+                cost += 3.0 * np.abs(aside - np.clip(side + beyond * ROOM_M, -0.55, 0.55))
+                continue
+            weight = 6.0 if crowd.anchored[other.row] or crowd.rank[other.row] < mine else 0.5
+            gap = np.linalg.norm(spots - place, axis=1)
+            cost += weight * np.clip(ROOM_M - gap, 0, None)
+            if crowd.walking[other.row] and crowd.rank[other.row] < mine:
+                gap = np.linalg.norm(spots - crowd.goal_m(other.row), axis=1)
+                cost += weight * np.clip(ROOM_M - gap, 0, None)
+        person.focus_m = target_m[:2]
+        return np.asarray(spots[int(np.argmin(np.where(clear, cost, np.inf)))])
+
+    def _walk_there(self, person: _Person, errand: _Errand) -> None:
+        crowd, row = self._crowd, person.row
+        event = errand.first
+        crowd.rank[row] = errand.numbers[0] if self._keeps_order else 1e3 + errand.t_s
+        if event.action in (Action.REACH_ACROSS, Action.DROP, Action.CONSUME, Action.CONCEAL):
+            crowd.stop(row)
+            errand.state = _State.THERE
+            self._begin(person, errand)
+            return
+        if self.now_s >= person.review_s:
+            person.review_s = self.now_s + 0.7
+            goal = self._goal(person, errand)
+            if goal is None:
+                if crowd.walking[row]:
+                    crowd.stop(row)
+                return
+            if not crowd.walking[row] or np.linalg.norm(goal - crowd.goal_m(row)) > 0.15 or crowd.stuck_s[row] > 3.0:
+                person.spot_m = goal
+                stuck_s = float(crowd.stuck_s[row])
+                crowd.go(row, self._router.route(crowd.position_m[row], goal))
+                crowd.stuck_s[row] = stuck_s
+        elif person.obstacle:
+            return
+        if event.action in _MEETINGS and event.other is not None:
+            self._approach(person, errand, self._people[self._rows[event.other]])
+            return
+        off = float(np.linalg.norm(person.spot_m - crowd.position_m[row]))
+        # Where it is crowded, somewhere near must do.
+        enough = NEAR_M + 0.12 * min(4.0, float(crowd.stuck_s[row]))
+        near = float(np.linalg.norm(person.focus_m - crowd.position_m[row])) < FARTHEST_M
+        if off < NEAR_M or (off < enough and near):
+            crowd.stop(row)
+            crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
+            errand.state = _State.THERE
+
+    def _approach(self, person: _Person, errand: _Errand, other: _Person) -> None:
+        crowd = self._crowd
+        gap = float(np.linalg.norm(crowd.position_m[person.row] - crowd.position_m[other.row]))
+        is_free = other.phase == _Phase.INSIDE and other.engaged_by in (NOBODY, person.row) and other.withdrawn
+        is_free &= other.errand is None or not _State.STOWING <= other.errand.state <= _State.AFTER
+        is_free &= person.engaged_by == NOBODY
+        if gap < 1.3 and is_free and self._is_due(person, errand, EARLY_S) and self._may_begin(errand):
+            other.engaged_by = person.row
+        if gap < HANDING_M + 0.1 and other.engaged_by == person.row:
+            crowd.stop(person.row)
+            crowd.look_rad[person.row] = _towards(crowd.position_m[person.row], crowd.position_m[other.row])
+            errand.state = _State.THERE
+
+    def _begin(self, person: _Person, errand: _Errand) -> None:
+        """Stand ready, and raise the hand when it is time."""
+        crowd, row = self._crowd, person.row
+        event = errand.first
+        if event.action in (Action.REACH_ACROSS, Action.SWAP_PLACE):
+            if self._is_due(person, errand) and self._may_begin(errand):
+                errand.state = _State.PREPARED
+            return
+        spare_s = errand.t_s - person.last_s
+        quick = self._is_due(person, errand) or spare_s < 2.5
+        if not person.raise_s:
+            person.raise_s = QUICK_RAISE_S if quick else RAISE_S
+            person.dwell_s = QUICK_DWELL_S if spare_s < 1.5 else float(self._rng.uniform(*DWELL_S))
+        if not self._is_due(person, errand, person.raise_s + person.dwell_s + 0.1) or not self._may_begin(errand):
+            drifted = np.linalg.norm(person.spot_m - crowd.position_m[row])
+            if event.action in _CONTACTS and drifted > 0.3 and self.now_s >= person.review_s:
+                errand.state = _State.GOING  # pushed away by somebody in a hurry
+            return
+        if event.action in _CONTACTS:
+            target = self._target(person, errand)
+            far = np.inf if target is None else float(np.linalg.norm(target[0][:2] - crowd.position_m[row]))
+            if target is None or far > FARTHEST_M + 0.1:
+                errand.state = _State.GOING
+                person.review_s = 0.0 if target is not None else self.now_s + 0.5
+                return
+            person.focus_m = target[0][:2]
+            look = _towards(crowd.position_m[row], person.focus_m)
+            crowd.look_rad[row] = look
+            if abs(_turn(look - float(crowd.heading_rad[row]))) > 0.6:
+                return
+        elif event.barcode is not None:
+            carried = self.stock.carried(row, event.barcode)
+            if len(carried) < event.quantity:
+                person.obstacle = (
+                    f"{person.shopper.shopper_id} holds {len(carried)} of {event.barcode}, not {event.quantity}"
+                )
+                return
+            person.obstacle = ""
+        crowd.anchored[row] = True
+        self._choose_hands(person, errand)
+
+    def _choose_hands(self, person: _Person, errand: _Errand) -> None:
+        """Settle which hand does it, and make it free or fetch the goods if need be."""
+        crowd, row = self._crowd, person.row
+        event = errand.first
+        held = [self.stock.in_hand(row, hand) for hand in (LEFT, RIGHT)]
+        if event.action in (Action.PUT_BACK, Action.HAND_OVER, Action.DROP, Action.CONSUME, Action.CONCEAL):
+            units = self.stock.carried(row, str(event.barcode))[: event.quantity]
+            person.rows = [units]
+            where = [int(self.stock.hand[u]) for u in units if self.stock.whereabouts[u] == Whereabouts.HAND]
+            hand = where[0] if where else self._free_hand(person, held)
+            person.hands = [hand]
+            if len(where) == len(units) and all(h == hand for h in where):
+                self._raise(person, errand)
+                return
+        else:
+            hand = self._free_hand(person, held)
+            person.hands = [hand]
+            if not held[hand]:
+                if len(errand.events) > 1 and not held[1 - hand]:
+                    person.hands.append(1 - hand)
+                self._raise(person, errand)
+                return
+        errand.state = _State.STOWING
+        crowd.send_hand(row, hand, crowd.hip_m(row, hand), STOW_S / 2)
+
+    def _free_hand(self, person: _Person, held: Sequence[Sequence[int]]) -> int:
+        """The hand nearer to the goods if both are free, else the free one, else the one that is used to it."""
+        row = person.row
+        free = [hand for hand in (LEFT, RIGHT) if not held[hand]]
+        favourite = int(self._crowd.favourite[row])
+        if len(free) == 1:
+            return free[0]
+        if not free:
+            return favourite
+        busy = self._crowd.reach[row] > 0.1
+        if busy.any() and not busy.all():  # the other hand is still on its way back
+            return int(np.argmin(busy))
+        off = _turn(_towards(self._crowd.position_m[row], person.focus_m) - float(self._crowd.heading_rad[row]))
+        if abs(off) > 0.35:
+            return LEFT if off > 0 else RIGHT
+        return favourite
+
+    def _stow(self, person: _Person, errand: _Errand) -> None:
+        crowd, row = self._crowd, person.row
+        hand = person.hands[0]
+        if not crowd.hand_arrived(row, hand):
+            return
+        if person.rows:
+            self.stock.hand_to(person.rows[0], row, hand)
+        elif crowd.bag[row] or crowd.trolley[row]:
+            self.stock.bag(self.stock.in_hand(row, hand))
+        else:
+            self.stock.hand_to(self.stock.in_hand(row, hand), row, 1 - hand)  # against the body, with the rest
+        self._show_hands(row)
+        self._raise(person, errand)
+
+    def _raise(self, person: _Person, errand: _Errand) -> None:
+        """Take hold of what it is about and send the hands there."""
+        crowd, row = self._crowd, person.row
+        event, action = errand.first, errand.first.action
+        aims: list[FloatArray] = []
+        if action in (Action.PICK, Action.HOLD):
+            person.rows = []
+            for one in errand.events:
+                units = self._free_units(one)[: one.quantity]
+                if len(units) < one.quantity:  # somebody else was quicker
+                    self._step_back(person, errand)
+                    return
+                person.rows.append(units)
+                self._reserved.update(units)
+                aims.append(self.stock.grip_m(units[0]))
+        elif action is Action.TAKE_FOREIGN:
+            unit = self._foreign_unit(person, event)
+            if unit is None:
+                self._step_back(person, errand)
+                return
+            person.rows = [[unit]]
+            self._reserved.add(unit)
+            aims.append(self.stock.grip_m(unit))
+        elif action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN) and event.place is not None:
+            if action is Action.RESTOCK:
+                person.remaining = person.remaining or event.quantity
+                person.rows = [self._delivered(event, min(person.remaining, UNITS_A_GRIP))]
+            elif action is Action.PLACE_FOREIGN:
+                person.rows = [[self._brought(errand)]]
+            self.stock.hand_to(person.rows[0], row, person.hands[0])
+            person.slots = [self.stock.slots(event.place, person.rows[0], crowd.position_m[row], self._rng)]
+            aims.append(self.stock.slot_grip_m(person.slots[0][0], person.rows[0][0]))
+        elif action is Action.TOUCH and event.place is not None:
+            units = self.stock.at(event.place)
+            person.rows = [units[:1]]
+            aims.append(self.stock.grip_m(units[0]) if units else self.stock.middle_m(event.place, None))
+        elif action is Action.HAND_OVER and event.other is not None:
+            other = self._rows[event.other]
+            aims.append(self._between_m(row, other))
+            taking = self._receiving_hand(other)
+            crowd.send_hand(other, taking, aims[0], person.raise_s + 0.2)
+        elif action is Action.CONSUME:
+            aims.append(crowd.mouth_m(row, person.hands[0]))
+        elif action is Action.CONCEAL:
+            aims.append(crowd.hip_m(row, person.hands[0]))
+        else:
+            aims.append(crowd.down_m(row, person.hands[0]))
+        self._show_hands(row)
+        for hand, aim in zip(person.hands, aims, strict=False):
+            crowd.send_hand(row, hand, aim, person.raise_s)
+        person.ready_s = np.inf
+        person.pressed = False
+        person.withdrawn = False
+        errand.state = _State.REACHING
+
+    def _step_back(self, person: _Person, errand: _Errand) -> None:
+        self._release(person)
+        errand.state = _State.GOING
+        person.review_s = 0.0
+
+    def _reach(self, person: _Person, errand: _Errand) -> None:
+        crowd, row = self._crowd, person.row
+        if person.ready_s == np.inf and all(crowd.hand_arrived(row, hand) for hand in person.hands):
+            person.ready_s = self.now_s + person.dwell_s
+            if errand.first.action in _CONTACTS:
+                self._press_before(person, errand)
+        if errand.state == _State.REACHING and self.now_s >= person.ready_s - 1e-9:
+            errand.state = _State.PREPARED
+
+    def _between_m(self, giver: int, other: int) -> FloatArray:
+        crowd = self._crowd
+        middle = (crowd.position_m[giver] + crowd.position_m[other]) / 2
+        return np.array([*middle, 0.62 * min(float(crowd.height_m[giver]), float(crowd.height_m[other]))])
+
+    def _receiving_hand(self, row: int) -> int:
+        held = [self.stock.in_hand(row, hand) for hand in (LEFT, RIGHT)]
+        favourite = int(self._crowd.favourite[row])
+        return favourite if not held[favourite] or held[1 - favourite] else 1 - favourite
+
+    def _delivered(self, event: ScenarioEvent, count: int) -> list[int]:
+        index = self.stock.index(str(event.barcode))
+        units = [unit for unit in self.stock.undelivered if self.stock.sku_index[unit] == index][:count]
+        for unit in units:
+            self.stock.undelivered.remove(unit)
+        return units
+
+    def _brought(self, errand: _Errand) -> int:
+        order = [n for n, e in enumerate(self._scenario.events, start=1) if e.action is Action.PLACE_FOREIGN]
+        return self.stock.first_foreign + order.index(errand.numbers[0])
+
+    # What happens when it happens
+
+    def _act(self, person: _Person, errand: _Errand) -> None:
+        action = errand.first.action
+        person.last_s = errand.t_s
+        self._reserved.difference_update(unit for units in person.rows for unit in units)
+        person.end_s = self.now_s + FREE_AGAIN_S
+        person.withdraw_s = self.now_s + RELEASE_S
+        if action is Action.PICK:
+            for k, (event, units) in enumerate(zip(errand.events, person.rows, strict=True)):
+                hand = person.hands[min(k, len(person.hands) - 1)]
+                lost = self.stock.take(units, person.row, hand)
+                self._weigh(lost, -1.0)
+                self._note(person, Handling.PICK, event.place, lost, event.barcode, event.quantity)
+        elif action is Action.TAKE_FOREIGN:
+            unit = person.rows[0][0]
+            place = self.stock.place_of(unit)
+            lost = self.stock.take([unit], person.row, person.hands[0])
+            self._foreign = [entry for entry in self._foreign if entry[0] != unit]
+            self._weigh(lost, -1.0)
+            self._note(person, Handling.PICK, place, lost, None, 1)
+        elif action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN):
+            self._set_down(person, errand)
+        elif action is Action.TOUCH:
+            self._touch(person, errand)
+        elif action is Action.HOLD:
+            self._hold(person, errand)
+        elif action is Action.HAND_OVER and errand.first.other is not None:
+            other = self._rows[errand.first.other]
+            hand = self._receiving_hand(other)
+            self.stock.hand_to(person.rows[0][::-1], other, hand)
+            self._show_hands(other)
+            self._crowd.ease_hand(other, hand, WITHDRAW_S)
+        elif action is Action.DROP:
+            self.stock.drop(person.rows[0], self._floor_near(person), float(self._rng.uniform(-np.pi, np.pi)))
+        elif action is Action.CONSUME:
+            self._used += person.rows[0]
+            self.stock.gone(person.rows[0])
+            person.end_s = self.now_s + 0.8
+            person.withdraw_s = self.now_s + 0.5
+        elif action is Action.CONCEAL:
+            self.stock.bag(person.rows[0], hides=True)
+        elif action is Action.REACH_ACROSS and errand.first.other is not None:
+            person.across = self._rows[errand.first.other]
+            person.end_s = self.now_s
+        elif action is Action.SWAP_PLACE and errand.first.other is not None:
+            self._swap(person, self._people[self._rows[errand.first.other]])
+            person.end_s = self.now_s + 5.0
+        if action is Action.PICK:
+            person.across = NOBODY
+        self._show_hands(person.row)
+        errand.state = _State.AFTER
+
+    def _set_down(self, person: _Person, errand: _Errand) -> None:
+        event = errand.first
+        units = person.rows[0]
+        gained = self.stock.put(units, person.slots[0], event.place)
+        mass_g = float(self.stock.mass_g[units].sum())
+        self._weigh(gained, 1.0)
+        rng = self._rng
+        for plate_id, grams in gained.items():
+            # Set down, not lowered by a crane; then the hand lets go.
+            self._press(plate_id, 0.0, rng.uniform(0.08, 0.16), grams * rng.uniform(0.1, 0.45))
+            self._press(plate_id, 0.1, rng.uniform(0.15, 0.35), grams / mass_g * rng.lognormal(3.1, 0.5))
+        sku = None if event.action is Action.PLACE_FOREIGN else event.barcode
+        self._note(person, Handling.PUT_BACK, event.place, gained, sku, len(units))
+        if event.action is Action.PLACE_FOREIGN:
+            self._foreign.append((units[0], person.row))
+        if event.action is Action.RESTOCK:
+            person.remaining -= len(units)
+            if person.remaining > 0:
+                person.end_s = self.now_s + RESTOCK_PAUSE_S
+
+    def _touch(self, person: _Person, errand: _Errand) -> None:
+        event, rng = errand.first, self._rng
+        seconds = event.seconds or 1.0
+        plates = self._plates_under(person, event)
+        at_s = 0.0
+        while at_s < seconds and plates:
+            length_s = float(min(rng.uniform(0.25, 0.9), max(0.2, seconds - at_s)))
+            force_g = rng.lognormal(3.7, 0.6) if rng.random() < 0.65 else -rng.uniform(20, 90)
+            for plate_id, share in plates:
+                self._press(plate_id, at_s, length_s, float(force_g) * share)
+            at_s += length_s + rng.uniform(0.05, 0.4)
+        if person.rows and person.rows[0]:
+            self._weigh(self.stock.nudge(person.rows[0][0], float(rng.uniform(-0.02, 0.02))), 1.0)
+        person.end_s = self.now_s + max(seconds, FREE_AGAIN_S)
+        person.withdraw_s = self.now_s + max(seconds - 0.1, RELEASE_S)
+
+    def _hold(self, person: _Person, errand: _Errand) -> None:
+        event, rng = errand.first, self._rng
+        seconds = event.seconds or 1.0
+        lifted: dict[str, float] = {}
+        person.slots = [[self.stock.slot_of(unit) for unit in person.rows[0]]]
+        for unit in person.rows[0]:
+            for plate_id, share in self.stock.shares(unit):
+                lifted[plate_id] = lifted.get(plate_id, 0.0) + share * float(self.stock.mass_g[unit])
+        # Now clear of the plate, now leaning on it.
+        at_s = 0.0
+        while at_s < seconds:
+            length_s = float(min(rng.uniform(0.8, 3.0), seconds - at_s)) if seconds - at_s > 0.3 else seconds - at_s
+            part = float(rng.uniform(0.85, 1.0) if rng.random() < 0.6 else rng.uniform(0.2, 0.8))
+            for plate_id, grams in lifted.items():
+                self._press(plate_id, at_s, length_s, -grams * part)
+            at_s += length_s
+        self.stock.take(person.rows[0], person.row, person.hands[0], takes=False)
+        person.end_s = self.now_s + seconds + FREE_AGAIN_S
+        person.withdraw_s = self.now_s + seconds + RELEASE_S
+        person.ready_s = self.now_s + seconds
+
+    def _swap(self, person: _Person, other: _Person) -> None:
+        crowd = self._crowd
+        one, two = crowd.position_m[person.row].copy(), crowd.position_m[other.row].copy()
+        for row, goal in ((person.row, two), (other.row, one)):
+            crowd.anchored[row] = False
+            crowd.pace_mps[row] = SWAP_PACE_MPS
+            crowd.go(row, goal[None])
+            crowd.stuck_s[row] = 1.5  # they mean to pass, so they turn sideways at once
+        other.engaged_by = NOBODY
+        other.spot_m = one
+        person.spot_m = two
+
+    def _floor_near(self, person: _Person) -> FloatArray:
+        crowd, row = self._crowd, person.row
+        turns = float(crowd.heading_rad[row]) + np.array([0.4, -0.4, 1.2, -1.2, 2.2, -2.2, 3.1, 0.0])
+        places = crowd.position_m[row] + 0.35 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        return np.asarray(places[int(np.argmax(self._plan.clearances_m(places) > 0.1))])
+
+    def _finish(self, person: _Person, errand: _Errand) -> None:
+        """Take the hand back, and turn to the next thing."""
+        crowd, row = self._crowd, person.row
+        action = errand.first.action
+        if action is Action.HOLD and person.slots and self.now_s >= person.ready_s - 1e-9:
+            self.stock.put(person.rows[0], person.slots[0])
+            for unit in person.rows[0]:
+                for plate_id, share in self.stock.shares(unit):
+                    grams = share * float(self.stock.mass_g[unit]) * self._rng.uniform(0.1, 0.35)
+                    self._press(plate_id, 0.0, float(self._rng.uniform(0.08, 0.16)), grams)
+            person.slots = []
+            self._show_hands(row)
+        if action is Action.SWAP_PLACE:
+            arrived = float(np.linalg.norm(person.spot_m - crowd.position_m[row])) < 0.25
+            if arrived or self.now_s >= person.end_s:
+                other = self._people[self._rows[str(errand.first.other)]]
+                for one in (person, other):
+                    crowd.pace_mps[one.row] = crowd.usual_pace_mps[one.row]
+                    if one.errand is None or one.errand.state != _State.GOING:
+                        crowd.stop(one.row)
+                self._close(person, errand)
+            return
+        if self.now_s >= person.withdraw_s - 1e-9 and not person.withdrawn and person.hands:
+            for hand in person.hands:
+                crowd.ease_hand(row, hand, WITHDRAW_S)
+            person.withdrawn = True
+        if self.now_s >= person.end_s - 1e-9:
+            if action is Action.RESTOCK and person.remaining > 0:
+                person.raise_s, person.dwell_s = QUICK_RAISE_S, QUICK_DWELL_S
+                self._raise(person, errand)
+                errand.state = _State.REACHING
+                return
+            self._close(person, errand)
+
+    def _close(self, person: _Person, errand: _Errand) -> None:
+        errand.state = _State.DONE
+        person.errands.pop(0)
+        if errand.first.other is not None:
+            other = self._people[self._rows[errand.first.other]]
+            if other.engaged_by == person.row:
+                other.engaged_by = NOBODY
+        person.last_hand = person.hands[0] if person.hands else person.last_hand
+        self._release(person)
+        person.raise_s = 0.0
+        person.review_s = self.now_s + (0.0 if person.errand is not None else 0.6)
+
+    def _release(self, person: _Person) -> None:
+        """Let go of plans; hands go back."""
+        self._reserved.difference_update(unit for units in person.rows for unit in units)
+        person.hands, person.rows, person.slots = [], [], []
+        self._crowd.anchored[person.row] = False
+        self._crowd.rank[person.row] = NO_HURRY
+        self._withdraw(person)
+
+    def _withdraw(self, person: _Person) -> None:
+        if not person.withdrawn:
+            for hand in (LEFT, RIGHT):
+                self._crowd.ease_hand(person.row, hand, WITHDRAW_S)
+            person.withdrawn = True
+
+    # What is felt and told
+
+    def _show_hands(self, row: int) -> None:
+        held = (self.stock.holder == row) & (self.stock.whereabouts == Whereabouts.HAND)
+        hands = self.stock.hand[held]
+        self._crowd.carries[row] = [(hands == LEFT).any(), (hands == RIGHT).any()]
+
+    def _weigh(self, change_g: dict[str, float], sign: float) -> None:
+        rise_s = float(self._rng.uniform(0.06, 0.2))  # goods tip and slide before they have left
+        middle_ns = self.now_ns + round(rise_s / 2 * 1e9)
+        self._loads += [PlateLoad(plate_id, middle_ns, sign * grams, rise_s) for plate_id, grams in change_g.items()]
+
+    def _press(self, plate_id: str, after_s: float, length_s: float, grams: float) -> None:
+        start_ns = self.now_ns + round(after_s * 1e9)
+        self._presses.append(PlatePress(plate_id, start_ns, start_ns + round(length_s * 1e9), float(grams)))
+
+    def _plates_under(self, person: _Person, event: ScenarioEvent) -> list[tuple[str, float]]:
+        if person.rows and person.rows[0] and event.action is not Action.PUT_BACK:
+            shares = self.stock.shares(person.rows[0][0])
+            if shares:
+                return shares
+        if event.place is None or not event.place.plate_ids:
+            return []
+        return [(event.place.plate_ids[len(event.place.plate_ids) // 2], 1.0)]
+
+    def _press_before(self, person: _Person, errand: _Errand) -> None:
+        """A hand that arrives leans on the shelf and shifts the goods before anything is taken."""
+        rng, event = self._rng, errand.first
+        if event.action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN):
+            if rng.random() > 0.4:
+                return
+            slot = person.slots[0][0]
+            plates = self.stock.plates_at(slot, person.rows[0][0])
+        else:
+            plates = self._plates_under(person, event)
+        # Median 30 g, now and then 200 g: the real visit recorded in the same store shows swings up to 228 g.
+        force_g = float(rng.lognormal(3.4, 0.75))
+        length_s = float(rng.uniform(0.2, 0.45))
+        after_s = float(rng.uniform(0.0, 0.12))
+        for plate_id, share in plates:
+            self._press(plate_id, after_s, length_s, force_g * share)
+
+    def _note(
+        self,
+        person: _Person,
+        kind: Handling,
+        place: Place | None,
+        change_g: dict[str, float],
+        sku: str | None,
+        quantity: int,
+    ) -> None:
+        if place is not None:
+            plates = tuple(sorted(change_g, key=lambda plate_id: (-change_g[plate_id], plate_id)))
+            self._interactions.append(
+                TrueInteraction(
+                    person.shopper.shopper_id, kind, self.now_ns, place.gondola, place.shelf, plates, sku, quantity
+                )
+            )
+
+    def _brush(self) -> None:
+        """Now and then somebody who passes close by knocks against a shelf."""
+        crowd = self._crowd
+        if self._tick % 10 or not len(self._fronts_m) or not crowd.walking.any():
+            return
+        rows = np.flatnonzero(crowd.present & crowd.walking & ~crowd.between & (crowd.speed_mps > 0.5))
+        if not len(rows):
+            return
+        near = self._plan.clearances_m(crowd.position_m[rows]) < BRUSH_M
+        hits = near & (self._rng.random(len(rows)) < BRUSH_PER_S * 10)
+        for row in rows[hits].tolist():
+            nearest = int(np.argmin(np.linalg.norm(self._fronts_m - crowd.position_m[row], axis=1)))
+            if np.linalg.norm(self._fronts_m[nearest] - crowd.position_m[row]) < 0.6:
+                grams = float(self._rng.lognormal(3.4, 0.5))
+                self._knocks.append(Knock(self._front_gondolas[nearest], self.now_ns, grams))
+
+
+def _one_grip(before: ScenarioEvent, event: ScenarioEvent) -> bool:
+    """Whether two events of one shopper, one after the other in the file, are one grip."""
+    return (
+        before.action is Action.PICK
+        and event.action is Action.PICK
+        and before.t_s == event.t_s
+        and before.place is not None
+        and event.place is not None
+        and (before.place.gondola, before.place.shelf) == (event.place.gondola, event.place.shelf)
+    )
+
+
+def _towards(start_m: FloatArray, end_m: FloatArray) -> float:
+    return float(np.arctan2(end_m[1] - start_m[1], end_m[0] - start_m[0]))
+
+
+def _turn(angle_rad: float) -> float:
+    """An angle between minus pi and pi."""
+    return (angle_rad + np.pi) % (2 * np.pi) - np.pi
