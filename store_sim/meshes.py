@@ -262,8 +262,11 @@ class Textures:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._images: list[ImageArray] = []
-        self._texels: ImageArray | None = None
+        self._texels: ImageArray = np.zeros((4096, 3), np.uint8)
+        self._used = 0
+        # Start, width and height of each.
+        self._spans: IntArray = np.zeros((16, 3), np.int32)
+        self._count = 0
 
     def add(self, image: ImageArray) -> int:
         """Take a texture, shape (h, w, 3) uint8 BGR, and return its material.
@@ -272,25 +275,40 @@ class Textures:
             ValueError: It has another shape or no texel.
         """
         check_shape("texture", image, ("h", "w", 3))
+        height, width = image.shape[:2]
         if not image.size:
             raise ValueError("texture: expected at least one texel, got none")
-        self._images.append(np.ascontiguousarray(image, np.uint8))
-        self._texels = None
-        return len(self._images) - 1
+        end = self._used + height * width
+        if end > len(self._texels):
+            self._texels = np.concatenate([self._texels, np.zeros((max(end, len(self._texels)), 3), np.uint8)])
+        if self._count == len(self._spans):
+            self._spans = np.concatenate([self._spans, np.zeros_like(self._spans)])
+        self._spans[self._count] = self._used, width, height
+        self._texels[self._used : end] = image.reshape(-1, 3)
+        self._used = end
+        self._count += 1
+        return self._count - 1
 
-    def plain(self, bgr: tuple[int, int, int]) -> int:
+    def plain(self, bgr: Sequence[int] | ImageArray) -> int:
         """Take one colour, and return its material."""
-        return self.add(np.array([[bgr]], np.uint8))
+        return self.add(np.array(bgr, np.uint8).reshape(1, 1, 3))
+
+    def replace(self, material: int, image: ImageArray) -> None:
+        """Put another texture of the same size, shape (h, w, 3) uint8 BGR, in a material's place.
+
+        Raises:
+            ValueError: It has another size.
+        """
+        start, width, height = self._spans[material].tolist()
+        check_shape("texture", image, (height, width, 3))
+        self._texels[start : start + height * width] = image.reshape(-1, 3)
 
     def sample(self, material: IntArray, u: FloatArray, v: FloatArray) -> ImageArray:
-        """Look up texels: shape (n, 3) for inputs of shape (n,); places beyond 0 to 1 repeat the texture."""
-        if self._texels is None:
-            self._texels = np.concatenate([image.reshape(-1, 3) for image in self._images])
-            sizes = np.array([image.shape[:2] for image in self._images], np.int32)
-            self._height, self._width = sizes[:, 0].copy(), sizes[:, 1].copy()
-            self._start = np.concatenate([[0], np.cumsum(sizes[:, 0] * sizes[:, 1])[:-1]]).astype(np.int32)
-        width, height = self._width[material], self._height[material]
+        """Look up texels: shape (..., 3) for inputs of shape (...); places beyond 0 to 1 repeat the texture."""
+        start, width, height = (self._spans[:, column][material] for column in range(3))
         # A hair beyond the last texel by rounding is the last texel, not the first again.
-        column = np.floor((u - np.floor(u - 1e-6)) * width).astype(np.int32) % np.maximum(width, 1)
-        row = np.floor((v - np.floor(v - 1e-6)) * height).astype(np.int32) % np.maximum(height, 1)
-        return np.asarray(self._texels[self._start[material] + row * width + column])
+        column = ((u - np.floor(u - np.float32(1e-6))) * width).astype(np.int32)
+        row = ((v - np.floor(v - np.float32(1e-6))) * height).astype(np.int32)
+        np.minimum(column, width - 1, out=column)
+        np.minimum(row, height - 1, out=row)
+        return self._texels[start + row * width + column]

@@ -1,63 +1,81 @@
-"""Simulated people as meshes: bodies, and the clothes that their outfits say."""
+"""Simulated people as meshes in the world: their bodies in the clothes that their outfits say."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 
-from store_sim.bodies import SKELETON, Skeletons
+from store_sim.bodies import BodyMeshes, Skeletons
 from store_sim.figures import Figures
 from store_sim.meshes import Mesh, Textures, joined
-from vision.arrays import FloatArray
+from store_sim.outfits import dress, texture_uv
+from vision.arrays import FloatArray, IntArray
 
-_LIMBS = (
-    ("pelvis", "chest", 0.085, "top"),
-    ("chest", "neck", 0.08, "top"),
-    ("head", "head", 0.065, "skin"),
-    ("left_shoulder", "left_elbow", 0.03, "top"),
-    ("right_shoulder", "right_elbow", 0.03, "top"),
-    ("left_elbow", "left_wrist", 0.024, "skin"),
-    ("right_elbow", "right_wrist", 0.024, "skin"),
-    ("left_hip", "left_knee", 0.048, "legs"),
-    ("right_hip", "right_knee", 0.048, "legs"),
-    ("left_knee", "left_ankle", 0.035, "legs"),
-    ("right_knee", "right_ankle", 0.035, "legs"),
-)
+KEPT_DRESSES = 64  # remembered at least; twice the people that are ever at once in a shop
+
+
+@dataclass(frozen=True, slots=True)
+class _Worn:
+    points: IntArray  # rows of the body's points that are worn
+    faces: IntArray
+    material: int
 
 
 class Wardrobe:
-    """Gives people bodies and clothes."""
+    """Gives people bodies and clothes; who comes back within the hour is not painted again."""
 
-    def __init__(self, textures: Textures, seed: int) -> None:
-        """Put cloth into a scene's textures."""
+    def __init__(self, textures: Textures) -> None:
+        """Take the scene's textures, to which cloth is added.
+
+        Raises:
+            OSError: The file of baked bodies is missing.
+        """
         self._textures = textures
+        self._bodies = BodyMeshes.load()
+        self._place = texture_uv(self._bodies)
+        self._dresses: OrderedDict[tuple[int, int, bool], _Worn] = OrderedDict()
 
     def dressed(self, figures: Figures, skeletons: Skeletons) -> Mesh:
         """Everybody's body and clothes in the world; ``thing`` is the row in ``figures``."""
+        if not len(figures):
+            return joined([])
+        points, normals = self._bodies.vertices(skeletons), self._bodies.vertex_normals(skeletons)
+        light = _light(normals)
         meshes = []
         for row in range(len(figures)):
-            rng = np.random.default_rng(int(figures.outfit[row]))
-            colours = {
-                "skin": self._textures.plain((120, 150, 200)),
-                "top": self._textures.plain(tuple(int(c) for c in rng.integers(30, 220, 3))),
-                "legs": self._textures.plain(tuple(int(c) for c in rng.integers(20, 120, 3))),
-            }
-            for start, end, radius, part in _LIMBS:
-                a, b = (skeletons.joints_m[row, SKELETON.index(name)] for name in (start, end))
-                size = radius * figures.height_m[row]
-                meshes.append(_capsule(a, b, size).marked(material=colours[part], thing=row))
+            key = int(figures.build[row]), int(figures.outfit[row]), bool(figures.bag[row])
+            worn = self._worn(key, len(figures))
+            rows = worn.points
+            meshes.append(
+                Mesh(
+                    points[row, rows],
+                    normals[row, rows],
+                    self._place[rows],
+                    np.full(len(rows), worn.material, np.int32),
+                    light[row, rows],
+                    np.full(len(rows), row, np.int32),
+                    worn.faces,
+                )
+            )
         return joined(meshes)
 
+    def _worn(self, key: tuple[int, int, bool], people: int) -> _Worn:
+        if key in self._dresses:
+            self._dresses.move_to_end(key)
+            return self._dresses[key]
+        build, outfit, bag = key
+        new = dress(self._bodies, build, outfit, bag=bag)
+        used, faces = np.unique(new.faces, return_inverse=True)
+        if len(self._dresses) > max(KEPT_DRESSES, people):
+            _, old = self._dresses.popitem(last=False)
+            self._textures.replace(old.material, new.texture)
+            material = old.material
+        else:
+            material = self._textures.add(new.texture)
+        self._dresses[key] = _Worn(used, faces.reshape(-1, 3).astype(np.int32), material)
+        return self._dresses[key]
 
-def _capsule(start: FloatArray, end: FloatArray, radius_m: float) -> Mesh:
-    from store_sim.meshes import turned_solid
 
-    way = end - start
-    length = float(np.linalg.norm(way))
-    z = way / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])
-    x = np.cross(z, [0.0, 1.0, 0.1])
-    x /= np.linalg.norm(x)
-    turn = np.linspace(0, np.pi / 2, 4)
-    low = np.stack([np.sin(turn), -np.cos(turn)], 1) * radius_m
-    high = np.stack([np.cos(turn), np.sin(turn)], 1) * radius_m + [0, length]
-    world = np.eye(4)
-    world[:3, :3] = np.stack([x, np.cross(z, x), z], 1)
-    world[:3, 3] = start
-    return turned_solid(np.concatenate([low, high]), 10).placed(world)
+def _light(normals: FloatArray) -> FloatArray:
+    """Light on people under lamps all over a ceiling: most from above, the rest from walls and floor."""
+    return np.asarray(0.66 + 0.3 * normals[..., 2] + 0.06 * normals[..., 0], np.float32)

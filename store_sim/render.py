@@ -10,35 +10,44 @@ large faces are cut into small ones so that a lens can bend them.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from store_sim.bodies import Skeletons, grips
-from store_sim.figures import Figures, Goods, Whereabouts
-from store_sim.goods import labels_of, look_of
+from store_sim.bodies import Skeletons
+from store_sim.figures import Figures, Goods
+from store_sim.merchandise import Merchandise
 from store_sim.meshes import Mesh, Textures, joined
 from store_sim.people import Wardrobe
+from store_sim.raster import (
+    BRIGHTEST,
+    Projected,
+    Projection,
+    Rect,
+    metres,
+    painted,
+    rasterise,
+    rasterise_depth,
+    rect_around,
+)
 from store_sim.scenery import (
     Piece,
     frame_mesh,
     gondola_mesh,
     gondolas_of,
-    pack_mesh,
     paints,
     room_of,
     room_pieces,
     surface_mesh,
     trolley_mesh,
-    unit_shades,
 )
 from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray, check_shape
 from vision.cameras import Camera
-from vision.layout import ProductRecord, StoreLayout
+from vision.layout import StoreLayout
 
-NEAR_M, FAR_M = 0.08, 80.0  # nothing comes nearer to a ceiling camera than its own housing
 FINER = 2  # what stands still is drawn so much finer and shrunk: smooth edges and quiet labels
-BRIGHTEST = 1.6  # light above 1 that a picture can still tell, as under a lamp
 OUTSIDE_BGR = (212, 206, 200)  # a bright day where the world ends
 GLASS_SHEEN = 0.1  # light that a pane sends back at steep angles: 8 % for two surfaces, and dust
 MIRROR_LOSS = 0.12  # light that a shop's mirror does not send back
@@ -120,123 +129,6 @@ class VisibleBoxes:
         return len(self.kind)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rect:
-    """Rows top to bottom, columns left to right of a picture, the ends left out."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def empty(self) -> bool:
-        return self.right <= self.left or self.bottom <= self.top
-
-    @property
-    def rows_columns(self) -> tuple[slice, slice]:
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    def scaled(self, times: int) -> "_Rect":
-        return _Rect(self.left * times, self.top * times, self.right * times, self.bottom * times)
-
-
-@dataclass(frozen=True, slots=True)
-class _Projected:
-    """Points of a mesh as one camera sees them.
-
-    Attributes:
-        drawn: What goes into the rasteriser, shape (v, 3), float32.
-        x: Column, shape (v,), float32 pixels.
-        y: Row, shape (v,), float32 pixels.
-        depth_m: Distance along the axis, shape (v,), float32.
-    """
-
-    drawn: FloatArray
-    x: FloatArray
-    y: FloatArray
-    depth_m: FloatArray
-
-    def faces_in(self, faces: IntArray, rect: _Rect) -> IntArray:
-        """Keep the triangles that lie before the camera and may touch a part of the picture."""
-        x, y = self.x[faces], self.y[faces]
-        keep = (self.depth_m[faces] > NEAR_M).all(axis=1)
-        keep &= (x.max(axis=1) >= rect.left) & (x.min(axis=1) <= rect.right)
-        keep &= (y.max(axis=1) >= rect.top) & (y.min(axis=1) <= rect.bottom)
-        return np.ascontiguousarray(faces[keep])
-
-
-class _Lens:
-    """A camera's projection, continued smoothly beyond the picture, where the published polynomial may fold back."""
-
-    def __init__(self, camera: Camera) -> None:
-        self.camera = camera
-        self.width, self.height = camera.resolution_wh
-        self._matrix = camera.cam_from_world.astype(np.float32)
-        k1, k2, _, _, k3 = (float(k) for k in camera.distortion)
-        radius = np.linspace(0.0, 6.0, 6001)
-        bent = radius * (1 + k1 * radius**2 + k2 * radius**4 + k3 * radius**6)
-        rising = np.diff(bent) > 1e-5
-        folds = int(np.argmin(rising)) if not rising.all() else len(radius) - 1
-        corners = np.array([[x, y] for x in (0, self.width) for y in (0, self.height)], float)
-        flat = (corners - camera.intrinsics[:2, 2]) / np.diag(camera.intrinsics)[:2]
-        reached = float(np.interp(np.linalg.norm(flat, axis=1).max(), bent[: folds + 1], radius[: folds + 1]))
-        self._radius_max = min(1.15 * reached, 0.995 * float(radius[folds]))
-
-    def project(self, points_m: FloatArray) -> _Projected:
-        px, py, pz = points_m.T
-        m = self._matrix
-        # Written out: a matrix product may round differently with the number of rows.
-        x, y, z = (m[i, 0] * px + m[i, 1] * py + m[i, 2] * pz + m[i, 3] for i in range(3))
-        before = np.maximum(z, np.float32(1e-3))
-        x, y = x / before, y / before
-        radius = np.sqrt(x * x + y * y)
-        beyond = np.maximum(radius / np.float32(self._radius_max), np.float32(1))
-        x, y = x / beyond, y / beyond
-        k1, k2, p1, p2, k3 = (np.float32(k) for k in self.camera.distortion)
-        square = x * x + y * y
-        radial = 1 + square * (k1 + square * (k2 + square * k3))
-        bent_x = (x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x)) * beyond
-        bent_y = (y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y) * beyond
-        fx, skew, cx = (np.float32(value) for value in self.camera.intrinsics[0])
-        fy, cy = np.float32(self.camera.intrinsics[1, 1]), np.float32(self.camera.intrinsics[1, 2])
-        column, row = fx * bent_x + skew * bent_y + cx, fy * bent_y + cy
-        half = np.float32(self.height / 2)
-        # The rasteriser sees 90 degrees from top to bottom, y up, along -z.
-        drawn = np.stack(
-            [
-                (column - np.float32(self.width / 2)) / half * before,
-                -(row - half) / half * before,
-                -before,
-            ],
-            axis=1,
-        )
-        return _Projected(np.ascontiguousarray(drawn, np.float32), column, row, z)
-
-    def rect_of(self, points_m: FloatArray, margin_px: int = 2) -> _Rect:
-        """The part of the picture that points, shape (n, 3), lie in; all of it if one is behind the camera."""
-        seen = self.project(points_m.astype(np.float32))
-        if (seen.depth_m <= NEAR_M).all():
-            return _Rect(0, 0, 0, 0)
-        if (seen.depth_m <= NEAR_M).any():
-            return _Rect(0, 0, self.width, self.height)
-        return _Rect(
-            max(0, int(np.floor(seen.x.min())) - margin_px),
-            max(0, int(np.floor(seen.y.min())) - margin_px),
-            min(self.width, int(np.ceil(seen.x.max())) + margin_px),
-            min(self.height, int(np.ceil(seen.y.max())) + margin_px),
-        )
-
-    def world_points(self, depth_m: FloatArray) -> FloatArray:
-        """World points of all pixels' middles at their depths (h, w): shape (h, w, 3), float32."""
-        columns, rows = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
-        directions = self.camera.ray_directions(np.stack([columns.ravel(), rows.ravel()], axis=1))
-        along = directions @ self.camera.cam_from_world[2, :3]
-        reach = np.where(np.isfinite(depth_m), depth_m, 0).reshape(-1) / along
-        points = self.camera.position_m + directions * reach[:, None]
-        return points.reshape(*depth_m.shape, 3).astype(np.float32)
-
-
 @dataclass(slots=True)
 class _Mirror:
     """A mirror as one camera sees it.
@@ -267,27 +159,14 @@ class _Mirror:
 class _View:
     """What one camera sees of all that stands still."""
 
-    lens: _Lens
+    lens: Projection
     image: ImageArray
     depth: FloatArray
     marks: IntArray
     ids: IntArray
-    world_m: FloatArray | None = None
     glass: FloatArray | None = None
     mirrors: list[_Mirror] = field(default_factory=list)
     version: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """Where goods stood when they were drawn last."""
-
-    skus: tuple[str, ...]
-    sku_index: IntArray
-    whereabouts: IntArray
-    position_m: FloatArray
-    yaw_rad: FloatArray
-    cell: IntArray
 
 
 class Renderer:
@@ -311,7 +190,6 @@ class Renderer:
             known = ", ".join(cameras) or "none"
             raise ValueError(f"layout {layout.name}: expected calibrated cameras ({known}), got {missing[0]}")
         self._layout, self._antialias = layout, antialias
-        self._products = {product.sku: product for product in layout.products}
         self._textures = Textures()
         self._paint = paints(self._textures, np.random.default_rng([seed, 1]))
         self._gondolas = gondolas_of(layout)
@@ -334,13 +212,9 @@ class Renderer:
                 self._pieces.append(Piece(frame_mesh(surface, self._room, self._paint)))
             else:
                 self._pieces.append(Piece(flat))
-        self._packs: dict[str, Mesh] = {}
+        self._merchandise = Merchandise(layout, self._gondolas, self._textures)
         self._trolley = trolley_mesh(self._paint)
-        self._wardrobe = Wardrobe(self._textures, seed)
-        self._standing: _Standing | None = None
-        self._seen: tuple[int, IntArray] | None = None
-        self._cells: dict[int, Mesh] = {}
-        self._moved: list[FloatArray] = []  # boxes' corners (8, 3) around what moved, one array a change
+        self._wardrobe = Wardrobe(self._textures)
         self._views = {camera_id: self._new_view(cameras[camera_id]) for camera_id in camera_ids}
         self._dressed: tuple[Skeletons, Mesh] | None = None
 
@@ -371,7 +245,7 @@ class Renderer:
         if len(figures) != len(skeletons):
             raise ValueError(f"render: expected a skeleton for each of {len(figures)} figures, got {len(skeletons)}")
         view = self._view(camera_id)
-        self._stock(goods)
+        self._merchandise.look(goods, 1 + len(self._gondolas))
         self._refresh(view)
         image, depth = view.image.copy(), view.depth.copy()
         ids = view.ids.copy() if with_ids else None
@@ -380,7 +254,7 @@ class Renderer:
             [
                 self._people(figures, skeletons, first + len(goods.sku_index)),
                 self._trolleys(figures, first + len(goods.sku_index)),
-                self._held(figures, skeletons, goods, first),
+                self._merchandise.held(figures, skeletons, goods, first),
             ]
         )
         self._cast_shadows(view, figures, skeletons, image)
@@ -395,7 +269,7 @@ class Renderer:
             np.repeat(np.array(list(Thing), np.int64), counts),
             np.concatenate([numbers, np.arange(counts[2]), np.arange(counts[3])]).astype(np.int64),
         )
-        return Picture(camera_id, image, ids, _metres(depth), things, whole)
+        return Picture(camera_id, image, ids, metres(depth), things, whole)
 
     def _view(self, camera_id: str) -> _View:
         if camera_id not in self._views:
@@ -405,7 +279,7 @@ class Renderer:
     def _new_view(self, camera: Camera) -> _View:
         width, height = camera.resolution_wh
         view = _View(
-            _Lens(camera),
+            Projection(camera),
             np.zeros((height, width, 3), np.uint8),
             np.ones((height, width), np.float32),
             np.zeros((height, width), np.int32),
@@ -422,107 +296,25 @@ class Renderer:
             pane = np.ones((height, width), np.float32)
             mesh = joined(self._glass)
             seen = view.lens.project(mesh.points_m)
-            faces = seen.faces_in(mesh.faces, _Rect(0, 0, width, height))
+            faces = seen.faces_in(mesh.faces, Rect(0, 0, width, height))
             if len(faces):
-                _rasterise_depth(seen.drawn, faces, pane)
+                rasterise_depth(seen.drawn, faces, pane)
             view.glass = pane
         return view
 
-    def _stock(self, goods: Goods) -> None:
-        """Take note of what has moved on the shelves since the last picture."""
-        if self._seen is not None and self._seen[0] == goods.version and self._seen[1] is goods.whereabouts:
-            return
-        self._seen = (goods.version, goods.whereabouts)
-        stands = np.isin(goods.whereabouts, (Whereabouts.SHELF, Whereabouts.FLOOR))
-        position = np.where(stands[:, None], goods.position_m, 0.0)
-        old = self._standing
-        if old is None or old.skus != goods.skus or not np.array_equal(old.sku_index, goods.sku_index):
-            self._standing = None
-            self._cells.clear()
-            changed = np.arange(len(goods.sku_index))
-            cell = np.full(len(goods.sku_index), -1)
-        else:
-            old_stands = np.isin(old.whereabouts, (Whereabouts.SHELF, Whereabouts.FLOOR))
-            differs = (position != old.position_m).any(axis=1) | (np.where(stands, goods.yaw_rad, 0) != old.yaw_rad)
-            changed = np.flatnonzero((differs & (stands | old_stands)) | (stands != old_stands))
-            cell = old.cell.copy()
-        if old is not None and not len(changed):
-            return
-        before = cell[changed].copy()
-        cell[changed] = -1
-        now = changed[stands[changed]]
-        cell[now] = self._cell_of(goods.position_m[now], goods.whereabouts[now] == Whereabouts.FLOOR)
-        skus, first = goods.skus, 1 + len(self._gondolas)
-        for number in np.unique(np.concatenate([before, cell[changed]])):
-            if number < 0:
-                continue
-            rows = np.flatnonzero(cell == number)
-            packs = []
-            for index in np.unique(goods.sku_index[rows]):
-                units = rows[goods.sku_index[rows] == index]
-                pack = self._pack(skus[index])
-                middle = goods.position_m[units] + [0, 0, float(pack.points_m[:, 2].max()) / 2]
-                shade = unit_shades(self._gondolas, middle, np.full(len(units), number))
-                packs.append(pack.repeated(goods.position_m[units], goods.yaw_rad[units], shade, first + units))
-            self._cells[int(number)] = joined(packs)
-        if old is None or self._standing is None:
-            self._moved.append(np.zeros((0, 3)))
-        else:
-            corners = []
-            for places, rows in ((old.position_m, changed[before >= 0]), (goods.position_m, now)):
-                for row in rows:
-                    pack = self._pack(skus[goods.sku_index[row]]).points_m
-                    reach = float(np.abs(pack[:, :2]).max()) * 1.5
-                    low = places[row] + [-reach, -reach, -0.01]
-                    high = places[row] + [reach, reach, float(pack[:, 2].max()) + 0.01]
-                    unit = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-                    corners.append(low + unit * (high - low))
-            self._moved.append(np.concatenate(corners) if corners else np.full((0, 3), np.nan))
-        self._standing = _Standing(
-            goods.skus,
-            goods.sku_index.copy(),
-            goods.whereabouts.copy(),
-            position,
-            np.where(stands, goods.yaw_rad, 0.0),
-            cell,
-        )
-
-    def _cell_of(self, points_m: FloatArray, on_floor: BoolArray) -> IntArray:
-        """The gondola that goods at points, shape (n, 3), stand in; one more than the last for the floor."""
-        floor = len(self._gondolas)
-        if not floor or not len(points_m):
-            return np.full(len(points_m), floor)
-        away = np.stack([gondola.footprint_distances_m(points_m) for gondola in self._gondolas])
-        return np.where(on_floor, floor, away.argmin(axis=0))
-
-    def _pack(self, sku: str) -> Mesh:
-        """One unit of a product as a mesh; drawn when first seen."""
-        if sku not in self._packs:
-            product = self._products.get(sku) or ProductRecord(sku, sku, float("nan"), None, "EUR")
-            look, labels = look_of(product), labels_of(product)
-            body, lid = (
-                self._textures.plain(tuple(int(c) for c in rgb[::-1])) for rgb in (look.body_rgb, look.lid_rgb)
-            )
-            if look.is_round:
-                prints = (self._textures.add(_small(labels.wrap)),) * 3
-            else:
-                prints = tuple(self._textures.add(_small(face)) for face in (labels.front, labels.side, labels.top))
-            self._packs[sku] = pack_mesh(look, body, lid, *prints)
-        return self._packs[sku]
-
     def _refresh(self, view: _View) -> None:
         """Draw what stands still, as far as it has changed since this camera looked last."""
-        whole = _Rect(0, 0, view.lens.width, view.lens.height)
-        if view.version < 0:
-            self._bake(view, whole)
-        elif view.version < len(self._moved):
-            for corners in self._moved[view.version :]:
-                rect = view.lens.rect_of(corners) if len(corners) else whole
-                if not rect.empty:
-                    self._bake(view, rect)
-        view.version = len(self._moved)
+        moved_m = self._merchandise.moved_m[max(view.version, 0) :]
+        if view.version >= 0 and not moved_m:
+            return
+        rect = Rect(0, 0, view.lens.width, view.lens.height)
+        if view.version >= 0 and all(len(corners) for corners in moved_m):
+            rect = view.lens.rect_of(np.concatenate(moved_m))
+        view.version = len(self._merchandise.moved_m)
+        if not rect.empty or view.mirrors:
+            self._bake(view, rect)
 
-    def _bake(self, view: _View, rect: _Rect) -> None:
+    def _bake(self, view: _View, rect: Rect) -> None:
         lens = view.lens
         fine = np.zeros((lens.height * FINER, lens.width * FINER, 3), np.float32)
         fine_depth = np.zeros(fine.shape[:2], np.float32)  # 0 keeps everything out
@@ -535,27 +327,31 @@ class Renderer:
             seen = lens.project(mesh.points_m)
             faces = seen.faces_in(mesh.faces, rect)
             if len(faces):
-                _rasterise(seen.drawn, faces, _painted(mesh, mesh.material), fine, fine_depth)
+                rasterise(seen.drawn, faces, painted(mesh, mesh.material), fine, fine_depth)
                 things = np.repeat(mesh.thing[:, None].astype(np.float32), 3, axis=1)
-                _rasterise(seen.drawn, faces, things, marks, depth, flat=True)
+                rasterise(seen.drawn, faces, things, marks, depth, flat=True)
         view.image[area] = self._resolved(fine[fine_area], fine_depth[fine_area])
         view.depth[area] = depth[area]
         view.marks[area] = np.rint(marks[area][..., 0]).astype(np.int32) * (depth[area] < 1)
         view.ids[area] = np.maximum(view.marks[area], 0)
         for mirror in view.mirrors:
             self._bake_mirror(view, mirror)
+            shown = view.marks == mirror.thing
+            view.image[shown] = mirror.image[shown]
         if view.glass is not None:
-            behind = view.glass[area] < view.depth[area]
-            part = view.image[area]
-            part[behind] = _through_glass(part[behind])
-        view.world_m = None
+            again = np.zeros(depth.shape, bool)
+            again[area] = True
+            for mirror in view.mirrors:
+                again |= view.marks == mirror.thing
+            again &= view.glass < view.depth
+            view.image[again] = _through_glass(view.image[again])
 
     def _bake_mirror(self, view: _View, mirror: _Mirror) -> None:
         shown = view.marks == mirror.thing
         if not shown.any():
             return
         rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-        rect = _Rect(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        rect = Rect(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         lens = view.lens
         fine = np.zeros((lens.height * FINER, lens.width * FINER, 3), np.float32)
         fine_depth = np.zeros(fine.shape[:2], np.float32)
@@ -568,10 +364,9 @@ class Renderer:
             faces = mesh.faces[mirror.before(mesh.points_m)[mesh.faces].all(axis=1)]
             faces = seen.faces_in(faces, rect)
             if len(faces):
-                _rasterise(seen.drawn, faces, _painted(mesh, mesh.material), fine, fine_depth)
-                _rasterise_depth(seen.drawn, faces, mirror.depth)
+                rasterise(seen.drawn, faces, painted(mesh, mesh.material), fine, fine_depth)
+                rasterise_depth(seen.drawn, faces, mirror.depth)
         mirror.image[rect.rows_columns] = _dimmed(self._resolved(fine[fine_area], fine_depth[fine_area]))
-        view.image[shown] = mirror.image[shown]
 
     def _still(self, camera: Camera | None) -> list[Mesh]:
         """All meshes that stand still, but for walls that a camera looks through from behind."""
@@ -580,7 +375,8 @@ class Renderer:
             plane = piece.plane
             if camera is None or plane is None or camera.position_m @ plane[:3] + plane[3] > 0.02:
                 meshes.append(piece.mesh)
-        return meshes + [self._cells[number] for number in sorted(self._cells)]
+        cells = self._merchandise.cells
+        return meshes + [cells[number] for number in sorted(cells)]
 
     def _resolved(self, values: FloatArray, depth: FloatArray) -> ImageArray:
         """Turn rasterised places in textures into a picture, and shrink it."""
@@ -609,40 +405,10 @@ class Renderer:
         position = np.column_stack([figures.position_m[rows] + ahead * forward, np.zeros(len(rows))])
         return self._trolley.repeated(position, heading, np.ones(len(rows)), first + rows)
 
-    def _held(self, figures: Figures, skeletons: Skeletons, goods: Goods, first: int) -> Mesh:
-        """Units in hands, side by side where one hand holds several."""
-        units = np.flatnonzero(goods.whereabouts == Whereabouts.HAND)
-        rows = {person: row for row, person in enumerate(figures.person_id)}
-        held: dict[tuple[int, int], list[int]] = {}
-        for unit in units:
-            row = rows.get(goods.holders[goods.holder[unit]])
-            if row is not None:
-                held.setdefault((row, int(goods.hand[unit])), []).append(int(unit))
-        if not held:
-            return joined([])
-        hands = grips(skeletons)
-        meshes = []
-        for (row, hand), together in held.items():
-            heading = figures.heading_rad[row]
-            aside = np.array([-np.sin(heading), np.cos(heading), 0.0])
-            ahead = np.array([np.cos(heading), np.sin(heading), 0.0])
-            packs = [self._pack(goods.skus[goods.sku_index[unit]]) for unit in together]
-            wide = [float(np.ptp(pack.points_m[:, 1])) for pack in packs]
-            at = -sum(wide) / 2
-            for unit, pack, width in zip(together, packs, wide, strict=True):
-                high = float(pack.points_m[:, 2].max())
-                grip = hands[row, hand] + aside * (at + width / 2) + ahead * 0.02 - [0, 0, 0.55 * high]
-                at += width
-                yaw = np.array([heading])
-                meshes.append(pack.repeated(grip[None], yaw, np.ones(1), np.array([first + unit])))
-        return joined(meshes)
-
     def _cast_shadows(self, view: _View, figures: Figures, skeletons: Skeletons, image: ImageArray) -> None:
         """Darken what lies under and beside people: lamps all over the ceiling leave soft shadows around the feet."""
         if not len(figures):
             return
-        if view.world_m is None:
-            view.world_m = view.lens.world_points(_metres(view.depth))
         for row in range(len(figures)):
             x, y = figures.position_m[row]
             reach = 0.75
@@ -651,7 +417,7 @@ class Renderer:
             if rect.empty:
                 continue
             area = rect.rows_columns
-            points = view.world_m[area]
+            points = view.lens.world_points(metres(view.depth[area]), rect)
             low = np.exp(-np.clip(points[..., 2], 0, None) / np.float32(0.5))
             square = (points[..., 0] - np.float32(x)) ** 2 + (points[..., 1] - np.float32(y)) ** 2
             kept = 1 - np.float32(0.34) * np.exp(square * np.float32(-1 / (2 * 0.27**2))) * low
@@ -675,17 +441,17 @@ class Renderer:
         # One number says both material and thing, so that one pass gives colours and ids.
         pairs, slot = np.unique(mesh.thing.astype(np.int64) << 20 | mesh.material, return_inverse=True)
         materials, things = (pairs & (1 << 20) - 1).astype(np.int32), (pairs >> 20).astype(np.int32)
-        values = _painted(mesh, slot)
+        values = painted(mesh, slot)
         for mirror in view.mirrors:
             self._draw_mirrored(view, mirror, mesh, values, materials, image)
         seen = lens.project(mesh.points_m)
-        faces = seen.faces_in(mesh.faces, _Rect(0, 0, lens.width, lens.height))
+        faces = seen.faces_in(mesh.faces, Rect(0, 0, lens.width, lens.height))
         if not len(faces):
             return
-        rect = _rect_around(seen, faces, lens)
+        rect = rect_around(seen, faces, lens)
         area = rect.rows_columns
         buffer = np.zeros((lens.height, lens.width, 3), np.float32)
-        _rasterise(seen.drawn, faces, values, buffer, depth)
+        rasterise(seen.drawn, faces, values, buffer, depth)
         fresh = depth[area] < view.depth[area]
         shown = np.floor(buffer[area][fresh][:, 2]).astype(np.int32)
         if ids is not None:
@@ -710,12 +476,12 @@ class Renderer:
     def _smooth(
         self,
         view: _View,
-        seen: _Projected,
+        seen: Projected,
         faces: IntArray,
         values: FloatArray,
         materials: IntArray,
         image: ImageArray,
-        rect: _Rect,
+        rect: Rect,
     ) -> None:
         """Draw people twice as fine and blend their edges with what is behind."""
         lens = view.lens
@@ -724,7 +490,7 @@ class Renderer:
         area, fine_area = rect.rows_columns, rect.scaled(FINER).rows_columns
         still[fine_area] = np.repeat(np.repeat(view.depth[area], FINER, 0), FINER, 1)
         depth = still.copy()
-        _rasterise(seen.drawn, faces, values, fine, depth)
+        rasterise(seen.drawn, faces, values, fine, depth)
         fresh = depth[fine_area] < still[fine_area]
         drawn = fine[fine_area][fresh]
         colour = self._coloured(drawn, materials)
@@ -745,18 +511,22 @@ class Renderer:
         lens = view.lens
         seen = lens.project(mirror.reflected(mesh.points_m))
         faces = mesh.faces[mirror.before(mesh.points_m)[mesh.faces].all(axis=1)]
-        faces = seen.faces_in(faces, _Rect(0, 0, lens.width, lens.height))
+        faces = seen.faces_in(faces, Rect(0, 0, lens.width, lens.height))
         if not len(faces):
             return
         depth = np.where(shown, mirror.depth, np.float32(0))
         still = depth.copy()
         buffer = np.zeros((lens.height, lens.width, 3), np.float32)
-        _rasterise(seen.drawn, faces, values, buffer, depth)
+        rasterise(seen.drawn, faces, values, buffer, depth)
         fresh = depth < still
-        image[fresh] = _dimmed(self._coloured(buffer[fresh], materials))
+        colour = _dimmed(self._coloured(buffer[fresh], materials))
+        if view.glass is not None:
+            behind = view.glass[fresh] < view.depth[fresh]
+            colour[behind] = _through_glass(colour[behind])
+        image[fresh] = colour
 
     @staticmethod
-    def _count_whole(lens: _Lens, seen: _Projected, mesh: Mesh, faces: IntArray, whole: IntArray) -> None:
+    def _count_whole(lens: Projection, seen: Projected, mesh: Mesh, faces: IntArray, whole: IntArray) -> None:
         """Count the pixels of everything as if it were alone."""
         owner = mesh.thing[faces[:, 0]]
         order = np.argsort(owner, kind="stable")
@@ -764,8 +534,8 @@ class Renderer:
         alone = np.ones((lens.height, lens.width), np.float32)
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(owner)], strict=True):
-            area = _rect_around(seen, faces[start:end], lens).rows_columns
-            _rasterise_depth(seen.drawn, np.ascontiguousarray(faces[start:end]), alone)
+            area = rect_around(seen, faces[start:end], lens).rows_columns
+            rasterise_depth(seen.drawn, np.ascontiguousarray(faces[start:end]), alone)
             whole[owner[start]] = int((alone[area] < 1).sum())
             alone[area] = 1.0
 
@@ -776,10 +546,10 @@ def visible_boxes(picture: Picture) -> VisibleBoxes:
     Raises:
         ValueError: The picture was drawn without ids.
     """
-    ids, things, whole = _with_ids(picture)
+    ids, things, whole, _ = _with_ids(picture)
     kinds, rows, boxes, shares = [], [], [], []
     for thing in np.flatnonzero(whole):
-        shown = ids == thing
+        shown: BoolArray = np.asarray(ids == thing)
         count = int(shown.sum())
         if not count:
             continue
@@ -810,7 +580,7 @@ def keypoints_seen(picture: Picture, camera: Camera, points_m: FloatArray) -> In
     Raises:
         ValueError: The picture was drawn without ids.
     """
-    ids, things, _ = _with_ids(picture)
+    ids, things, _, shown_m = _with_ids(picture)
     check_shape("points_m", points_m, ("n", "k", 3))
     people = np.flatnonzero(things.kind == Thing.PERSON)
     flat = points_m.reshape(-1, 3)
@@ -821,81 +591,24 @@ def keypoints_seen(picture: Picture, camera: Camera, points_m: FloatArray) -> In
         inside = (image_points >= 0).all(1) & (image_points < [width, height]).all(1)
     column, row = np.where(inside[:, None], image_points, 0).astype(np.int64).T
     owner = np.repeat(people[: len(points_m)], points_m.shape[1])
-    assert picture.depth_m is not None
     # A wrist may lie a pixel beside the drawn arm: its neighbours count as well.
     near = np.zeros(len(flat), bool)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             at = np.clip(row + down, 0, height - 1), np.clip(column + right, 0, width - 1)
-            near |= (ids[at] == owner) & (picture.depth_m[at] > depth_m - KEYPOINT_DEPTH_M)
+            near |= (ids[at] == owner) & (shown_m[at] > depth_m - KEYPOINT_DEPTH_M)
     return np.where(inside, np.where(near, 2, 1), 0).reshape(points_m.shape[:2])
 
 
-def _with_ids(picture: Picture) -> tuple[IntArray, Things, IntArray]:
-    if picture.ids is None or picture.things is None or picture.whole_px is None:
+def _with_ids(picture: Picture) -> tuple[IntArray, Things, IntArray, FloatArray]:
+    ids, things, whole, depth_m = picture.ids, picture.things, picture.whole_px, picture.depth_m
+    if ids is None or things is None or whole is None or depth_m is None:
         raise ValueError(f"camera {picture.camera_id}: expected a picture drawn with ids, got one without")
-    return picture.ids, picture.things, picture.whole_px
+    return ids, things, whole, depth_m
 
 
-def _settings(shading: int) -> cv2.TriangleRasterizeSettings:
-    settings = cv2.TriangleRasterizeSettings()
-    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    settings.setShadingType(shading)
-    # Keeps the depth buffer as it is between calls, where the other mode converts it back and forth and loses digits.
-    settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
-    return settings
-
-
-_FLAT, _SMOOTH = _settings(cv2.RASTERIZE_SHADING_FLAT), _settings(cv2.RASTERIZE_SHADING_SHADED)
-_WORLD = np.eye(4)
-
-
-def _rasterise(
-    drawn: FloatArray, faces: IntArray, values: FloatArray, buffer: FloatArray, depth: FloatArray, *, flat: bool = False
-) -> None:
-    """Draw triangles into a buffer (h, w, 3) and a depth (h, w), both float32, in place."""
-    settings = _FLAT if flat else _SMOOTH
-    cv2.triangleRasterize(drawn, faces, values, buffer, depth, _WORLD, np.pi / 2, NEAR_M, FAR_M, settings)
-
-
-def _rasterise_depth(drawn: FloatArray, faces: IntArray, depth: FloatArray) -> None:
-    cv2.triangleRasterizeDepth(drawn, faces, depth, _WORLD, np.pi / 2, NEAR_M, FAR_M, _SMOOTH)
-
-
-def _metres(depth: FloatArray) -> FloatArray:
-    """Distance along the axis from the rasteriser's depth, which is linear in one over it and 1 for nothing."""
-    with np.errstate(divide="ignore"):
-        metres = FAR_M * NEAR_M / (FAR_M - depth * (FAR_M - NEAR_M))
-    return np.where(depth < 1, metres, np.inf).astype(np.float32)
-
-
-def _painted(mesh: Mesh, number: IntArray) -> FloatArray:
-    """Texture place and, in one number, material (whole part) and light (fraction), shape (v, 3), float32."""
-    light = np.clip(mesh.light / np.float32(BRIGHTEST), 0.03, 0.97)
-    return np.column_stack([mesh.texture_uv, number + light]).astype(np.float32)
-
-
-def _rect_around(seen: _Projected, faces: IntArray, lens: _Lens) -> _Rect:
-    x, y = seen.x[faces], seen.y[faces]
-    return _Rect(
-        int(np.clip(np.floor(x.min()) - 1, 0, lens.width)),
-        int(np.clip(np.floor(y.min()) - 1, 0, lens.height)),
-        int(np.clip(np.ceil(x.max()) + 1, 0, lens.width)),
-        int(np.clip(np.ceil(y.max()) + 1, 0, lens.height)),
-    )
-
-
-def _bytes(image: FloatArray) -> ImageArray:
+def _bytes(image: NDArray[Any]) -> ImageArray:
     return np.asarray(np.clip(image + np.float32(0.5), 0, 255), np.uint8)
-
-
-def _small(rgb: ImageArray) -> ImageArray:
-    """A label no finer than ceiling cameras can tell, uint8 BGR."""
-    bgr = rgb[..., ::-1]
-    if bgr.shape[0] > 64:
-        times = bgr.shape[0] // 64
-        bgr = cv2.resize(bgr, (bgr.shape[1] // times, 64), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(bgr)
 
 
 def _through_glass(colours: ImageArray) -> ImageArray:

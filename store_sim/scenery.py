@@ -9,7 +9,7 @@ import numpy as np
 
 from store_sim.goods import Look
 from store_sim.meshes import Mesh, Textures, block, box_sides, disc, joined, panel, pillow, turned_solid
-from vision.arrays import FloatArray, ImageArray, IntArray
+from vision.arrays import FloatArray, ImageArray
 from vision.layout import Box, StoreLayout, Surface
 
 WALL_M = 2.6  # ordinary height of a shop's room, where no camera hangs higher
@@ -549,13 +549,3 @@ def trolley_mesh(paint: Paints) -> Mesh:
         bar([0.08, y, 0.55], [0.85, y * 0.8, 0.55])
         bar([0.85, y * 0.8, 0.55], [0.85, y * 0.8, 0.88])
     return _shaded(joined(bars).marked(material=paint.steel))
-
-
-def unit_shades(gondolas: Sequence[Gondola], points_m: FloatArray, which: IntArray) -> FloatArray:
-    """Shade of units at points, shape (n, 3), each by the gondola it stands in, shape (n,), -1 for none."""
-    shade = np.ones(len(points_m))
-    for number, gondola in enumerate(gondolas):
-        rows = which == number
-        if rows.any():
-            shade[rows] = gondola.shade(points_m[rows])
-    return shade
