@@ -395,7 +395,7 @@ class _Sight:
         """Whether points, shape (..., 3), are inside any gondola: shape (...,)."""
         if not len(self._size_m):
             return np.zeros(points_m.shape[:-1], bool)
-        local = (points_m @ self._axes).reshape(*points_m.shape[:-1], -1, 3) - self._corner
+        local = (points_m @ self._axes).reshape(*points_m.shape[:-1], len(self._size_m), 3) - self._corner
         return np.asarray(((local > 0) & (local < self._size_m)).all(axis=-1).any(axis=-1))
 
 

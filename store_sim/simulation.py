@@ -19,6 +19,7 @@ from store_sim.recording import RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
 from store_sim.truth import TrueVisit, Truth
+from store_sim.world import World
 from vision.arrays import ImageArray
 from vision.cameras import Camera
 from vision.frames import Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
@@ -121,8 +122,6 @@ class Simulation:
         Raises:
             ValueError: There is no such sensor or calibrated camera, or the scenario cannot be played in this store.
         """
-        from store_sim.world import World
-
         unknown = sorted(sensors - SENSORS)
         if unknown:
             raise ValueError(f"expected sensors out of {', '.join(sorted(SENSORS))}, got {unknown[0]}")

@@ -128,8 +128,10 @@ def test_somebody_who_leaves_is_listed_without_joints_for_a_moment() -> None:
 
 
 def test_an_empty_store_gives_nobody() -> None:
-    seen = watched(people(), 0.2, JointSettings())
-    assert all(one.target_id == () for one in seen)
+    box = Box(np.eye(4), np.array([1.0, 1.0, 2.0]))
+    for bins in ((), (Bin("b", gondola_id=1, shelf_id=1, box=box),)):
+        seen = watched(people(), 0.2, JointSettings(), replace(ROOM, bins=bins))
+        assert all(one.target_id == () for one in seen)
 
 
 def test_wrists_are_lost_more_often_inside_a_gondola() -> None:
