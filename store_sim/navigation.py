@@ -1,4 +1,4 @@
-"""The floor that simulated shoppers walk on: where fixtures and doors are, how far from everything, and the way there."""
+"""The floor that simulated shoppers walk on: where fixtures and doors are, and the way around them."""
 
 from dataclasses import dataclass, replace
 
@@ -82,7 +82,7 @@ class FloorPlan:
         return np.clip(at[..., 1], 0, rows - 1), np.clip(at[..., 0], 0, columns - 1)
 
     def clearances_m(self, points_m: FloatArray) -> FloatArray:
-        """Distance of points, shape (..., 2), from the nearest fixture or wall: shape (...), metres, to about a cell."""
+        """Distance of points, shape (..., 2), from fixtures and walls: shape (...), metres, good to about a cell."""
         rows, columns = self.cells(points_m)
         return np.asarray(self.clearance_m[rows, columns])
 
@@ -186,8 +186,8 @@ class Router:
         goal, start = self._cell_near(goal_m), self._cell_near(start_m)
         before = self._fields.get(goal)
         if before is None:
-            _, found = dijkstra(self._graph, indices=goal, return_predecessors=True)
-            before = self._fields[goal] = found
+            _, found = dijkstra(self._graph, indices=[goal], return_predecessors=True)
+            before = self._fields[goal] = found[0]
         way = [start]
         while way[-1] != goal and before[way[-1]] >= 0:
             way.append(int(before[way[-1]]))
@@ -217,6 +217,12 @@ def way_length_m(start_m: FloatArray, way_m: FloatArray) -> float:
     return float(np.linalg.norm(np.diff(np.vstack([start_m, way_m]), axis=0), axis=1).sum())
 
 
+def placed(layout: StoreLayout) -> list[tuple[Plate | Bin, Box]]:
+    """Plates and bins that have a place in the world, with their boxes."""
+    items: list[Plate | Bin] = [*layout.plates, *layout.bins]
+    return [(item, item.box) for item in items if item.box is not None]
+
+
 def footprints(layout: StoreLayout) -> FloatArray:
     """Footprints of the fixtures: around each gondola's plates and bins, turned as they are.
 
@@ -224,10 +230,9 @@ def footprints(layout: StoreLayout) -> FloatArray:
         Corners, shape (k, 4, 2), metres, anticlockwise.
     """
     groups: dict[object, list[Box]] = {}
-    for item in (*layout.plates, *layout.bins):
-        if item.box is not None:
-            name = item.bin_id if isinstance(item, Bin) and item.gondola_id is None else item.gondola_id
-            groups.setdefault(name, []).append(item.box)
+    for item, box in placed(layout):
+        name = item.bin_id if isinstance(item, Bin) and item.gondola_id is None else item.gondola_id
+        groups.setdefault(name, []).append(box)
     outlines = []
     for boxes in groups.values():
         turn = boxes[0].world_from_box[:2, :2]
@@ -244,7 +249,7 @@ def fronts(layout: StoreLayout) -> tuple[FloatArray, FloatArray]:
         The middle of the front edge of every plate and bin, shape (n, 2), metres, and the unit vectors from there into
         the fixture, shape (n, 2).
     """
-    boxes = [item.box for item in (*layout.plates, *layout.bins) if item.box is not None]
+    boxes = [box for _, box in placed(layout)]
     middles = [(box.world_from_box @ [box.size_m[0] / 2, 0, 0, 1])[:2] for box in boxes]
     inward = [box.world_from_box[:2, 1] for box in boxes]
     return np.array(middles).reshape(-1, 2), np.array(inward).reshape(-1, 2)
@@ -282,7 +287,8 @@ def floor_plan(layout: StoreLayout) -> FloorPlan:
         raise ValueError(f"layout {layout.name}: expected a floor and doors")
     obstacles = footprints(layout)
     origin, cell_m, clearance = _clearances(layout.walkable_m, obstacles)
-    slope = np.stack(np.gradient(clearance, cell_m)[::-1], axis=-1)
+    down, right = np.gradient(clearance, cell_m)
+    slope = np.stack([right, down], axis=-1)
     steepness = np.linalg.norm(slope, axis=-1, keepdims=True)
     return FloorPlan(
         layout.walkable_m,
@@ -327,10 +333,9 @@ def _door(line: FloatArray, walkable: FloatArray) -> Door:
 
 
 def _floor_before(layout: StoreLayout) -> FloatArray:
-    middles, inward = fronts(layout)
-    if not len(middles):
+    boxes = [box for _, box in placed(layout)]
+    if not boxes:
         raise ValueError(f"layout {layout.name}: expected bins or plates with a place in the world, got none")
-    boxes = [item.box for item in (*layout.plates, *layout.bins) if item.box is not None]
     areas = [
         np.array(
             [
@@ -385,16 +390,3 @@ def _farthest_door(layout: StoreLayout) -> FloatArray:
     if best is None:
         raise ValueError(f"layout {layout.name}: there is no room for a door of {DOOR_M} m in the border of the floor")
     return best[1]
-
-
-def front_of(item: Bin | Plate) -> tuple[FloatArray, FloatArray]:
-    """The middle of a bin's or plate's front edge, shape (2,), metres, and the way into it, a unit vector, shape (2,).
-
-    Raises:
-        ValueError: It has no place in the world.
-    """
-    if item.box is None:
-        name = item.bin_id if isinstance(item, Bin) else item.plate_id
-        raise ValueError(f"{name}: expected a box in the world, got none")
-    axes = item.box.world_from_box
-    return np.asarray((axes @ [item.box.size_m[0] / 2, 0, 0, 1])[:2]), np.asarray(axes[:2, 1])

@@ -1,4 +1,4 @@
-"""Every single unit of a simulated store: where it stands, on which plates it weighs, who has it and who took it last."""
+"""Every single unit of a simulated store: where it stands, which plates it weighs on, who has it, who took it last."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -376,7 +376,7 @@ class Stock:
         if key is None:
             return {}
         shelf, local, size = self._shelves[key], self._local_m[row], self._unit_size_m[row]
-        there = local + [along_m, 0, 0]
+        there = local + np.array([along_m, 0, 0])
         others = np.array([other for other in shelf.rows if other != row], np.int64)
         half = (self._unit_size_m[others, :2] + size[:2]) / 2
         near = (np.abs(self._local_m[others, :2] - there[:2]) < half).all(axis=1)
@@ -447,9 +447,8 @@ def _shelves_of(layout: StoreLayout) -> dict[tuple[int, int], _Shelf]:
     shelves: dict[tuple[int, int], _Shelf] = {}
 
     def shelf_at(item: Bin | Plate, box: Box, loose: int) -> _Shelf:
-        if item.gondola_id is None or item.shelf_id is None:
-            key = (-1, loose)  # a bin that no scenario can name
-        else:
+        key = (-1, loose)  # of a bin that no scenario can name
+        if item.gondola_id is not None and item.shelf_id is not None:
             key = (item.gondola_id, item.shelf_id)
         if key not in shelves:
             axes = box.world_from_box
@@ -526,7 +525,7 @@ def _spots(
     low = float((a_bin.box.world_from_box[:3, 3] - shelf.origin_m) @ shelf.rotation[:, 2]) if a_bin.box else 0.0
     room_m = float(a_bin.box.size_m[2]) if a_bin.box else shelf.height_m
     deep_m = float(a_bin.box.size_m[1]) if a_bin.box else shelf.depth_m
-    needed = -(-count // len(columns))
+    needed = max(1, -(-count // len(columns)))
     behind = max(1, int((deep_m - 0.01) / (depth + GAP_M)))
     layers = min(-(-needed // behind), max(1, int(room_m / height)))
     behind = -(-needed // layers)

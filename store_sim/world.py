@@ -8,7 +8,7 @@ import numpy as np
 
 from store_sim.figures import Figures, Goods, Whereabouts
 from store_sim.happenings import ActiveFault, Happenings, Knock, PlateLoad, PlatePress
-from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, front_of, fronts, way_length_m, with_doors
+from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, fronts, placed, way_length_m, with_doors
 from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, ScenarioShopper, payers
 from store_sim.shoppers import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
 from store_sim.stock import FOREIGN_SKU, NOBODY, Slot, Stock
@@ -178,9 +178,10 @@ class World:
         self._payers = payers(scenario)
         self._rows = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
         self._browsing = self._places_to_look_from()
-        items = [i for i in (*self.layout.plates, *self.layout.bins) if i.box is not None and i.gondola_id is not None]
-        self._front_gondolas = [int(item.gondola_id or 0) for item in items]
-        self._fronts_m = np.array([front_of(item)[0] for item in items]).reshape(-1, 2)
+        middles, _ = fronts(self.layout)
+        gondolas = [item.gondola_id for item, _ in placed(self.layout)]
+        self._gondola_fronts = [(g, middles[k]) for k, g in enumerate(gondolas) if g is not None]
+        self._fronts_m = np.array([front for _, front in self._gondola_fronts]).reshape(-1, 2)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -689,8 +690,8 @@ class World:
             away = here - there
             far = float(np.linalg.norm(away))
             keep = HANDING_M - 0.1
-            return here if far <= keep else np.asarray(there + away / far * keep)
-        return here
+            return np.array(here if far <= keep else there + away / far * keep)
+        return np.array(here)
 
     def _target(self, person: _Person, errand: _Errand) -> tuple[FloatArray, FloatArray, float] | None:
         """Where the hand will go, shape (3,), the way into that shelf and how deep; says why not in ``obstacle``."""
@@ -1271,7 +1272,7 @@ class World:
             nearest = int(np.argmin(np.linalg.norm(self._fronts_m - crowd.position_m[row], axis=1)))
             if np.linalg.norm(self._fronts_m[nearest] - crowd.position_m[row]) < 0.6:
                 grams = float(self._rng.lognormal(3.4, 0.5))
-                self._knocks.append(Knock(self._front_gondolas[nearest], self.now_ns, grams))
+                self._knocks.append(Knock(self._gondola_fronts[nearest][0], self.now_ns, grams))
 
 
 def _one_grip(before: ScenarioEvent, event: ScenarioEvent) -> bool:
