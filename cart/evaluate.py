@@ -37,7 +37,9 @@ from cart.scoring import (
     score_case,
     upper_bound,
 )
+from store_sim.oracle import OracleDetector
 from store_sim.scenarios import Scenario, check_scenario, day_layout, read_scenario, site_of
+from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
 from vision.detector import DetectorBank, ObjectDetector, load_detector
 from vision.frames import Source
@@ -260,9 +262,6 @@ def evaluate(
 
 def play_job(job: EvaluationJob) -> CaseScore:
     """Play, replay and score one job in this process."""
-    from store_sim.oracle import OracleDetector
-    from store_sim.simulation import Simulation
-
     began = time.process_time()
     staged = job.case.staged()
     settings = job.settings
@@ -335,7 +334,8 @@ def open_store(
         FakeGateway(),
         payment_attempts=settings.payment_attempts,
     )
-    return StorePipeline(layout, checkout, detector, PipelineSettings(charge_probability=settings.charge_probability))
+    sure = PipelineSettings(charge_probability=settings.charge_probability)
+    return StorePipeline(layout, checkout, detector, sure, has_gates=True)
 
 
 @lru_cache(maxsize=1)
