@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,7 @@ RESOLUTION_WH = (640, 360)
 FOCALS_PX = (320.0, 400.0)  # 90 to 77 degrees across; the published store's clips have 86
 SEEN_FROM_M = 6.0  # from farther off an item in a hand is a few pixels wide
 VIEWS_WANTED = 2
+APART_M = 1.5  # cameras nearer to each other than this are hung only where that gains much
 EDGE_PX = 8  # what lies nearer to the picture's edge does not count as seen
 FLATTEST_SINE = 0.12  # a front seen at a flatter angle, about 7 degrees, shows nothing of what is in it
 
@@ -59,7 +60,8 @@ def random_layout(
     """Build a shop: gondolas along the walls and islands back to back, shelves full of products, cameras overhead.
 
     Products of one sort stand together. A shop with more room than products gives them several places; one with less
-    room keeps the rest in its range without a place. Every bin that a camera could see from somewhere is seen by two.
+    room keeps the rest in its range without a place. Cameras look at
+    the doors, and at every bin from two sides, as far as there is a place from where it can be seen.
 
     Args:
         rng: Decides everything: equal generators give equal shops.
@@ -161,8 +163,9 @@ def _room(rng: np.random.Generator, gondolas: int, products: int) -> _Room:
     length_m = plate_m * plates_a_shelf
     depth_m = round(float(rng.uniform(*DEPTHS_M)), 2)
     aisle_m = round(float(rng.uniform(*AISLES_M)), 2)
-    # Few gondolas stand along the walls; the more there are, the more of them are islands.
-    pairs = 0 if gondolas < 5 else round(gondolas * float(rng.uniform(0.4, 0.62)) / 2)
+    # Walls grow with the square root of the floor, so large shops are mostly islands.
+    inner = float(np.clip(rng.uniform(0.4, 0.55) + 0.12 * math.log(gondolas / 8), 0, 0.8))
+    pairs = 0 if gondolas < 5 else round(gondolas * inner / 2)
     rows, in_a_row = _island_rows(rng, pairs)
     width_m = max(2 * depth_m + 2 * aisle_m + in_a_row * length_m, 4.2)
     block_m = 2 * depth_m + BACK_PANEL_M
@@ -196,9 +199,11 @@ def _room(rng: np.random.Generator, gondolas: int, products: int) -> _Room:
             corner, yaw_deg = (width_m - depth_m, last_side_m - k * length_m), -90.0
         fixtures.append(_Fixture(np.array(corner), yaw_deg, *side_shelves))
     left_m = (width_m - in_a_row * length_m) / 2
+    # Where the walls made the room deeper than the islands need, the aisles are wider.
+    aisle_m = (room_m - depth_m - FRONT_ZONE_M - rows * block_m) / max(1, rows)
     for pair in range(pairs):
         row, place = divmod(pair, in_a_row)
-        y = FRONT_ZONE_M + row * (block_m + aisle_m)
+        y = round(FRONT_ZONE_M + row * (block_m + aisle_m), 2)
         x = left_m + place * length_m
         fixtures.append(_Fixture(np.array([x, y]), 0.0, *island_shelves))
         fixtures.append(_Fixture(np.array([x + length_m, y + block_m]), 180.0, *island_shelves))
@@ -426,18 +431,24 @@ def _cameras(rng: np.random.Generator, room: _Room, bins: Sequence[Bin]) -> list
                 position = np.round(np.append(place + rng.uniform(-0.1, 0.1, 2), height_m), 2)
                 aim = np.append(middle + turned[:, 0] * along_m * -0.25, 0.7)
                 candidates.append(Camera("", intrinsics, distortion, _looking_at(position, aim), RESOLUTION_WH))
+    first_of_doors = len(candidates)
+    for middle_m in sorted({float(line[:, 0].mean()) for line in (room.entrance_m, room.exit_m)}):
+        position = np.round([middle_m, min(2.2, float(room.size_m[1]) / 2), height_m], 2)
+        pose = _looking_at(position, np.array([middle_m, 0.0, 0.6]))
+        candidates.append(Camera("", intrinsics, distortion, pose, RESOLUTION_WH))
     seen = np.array([_sees(camera, fronts, outward, solids) for camera in candidates])
+    places = np.array([camera.position_m for camera in candidates])
     wanted = np.minimum(VIEWS_WANTED, seen.sum(axis=0))
-    chosen: list[Camera] = []
-    free = np.ones(len(candidates), bool)
-    while (wanted > 0).any():
-        gains = (seen & (wanted > 0)).sum(axis=1) * free
-        best = int(np.argmax(gains))
-        free[best] = False
+    weight = np.ones(len(candidates))
+    chosen: list[int] = []
+    to_place = list(range(first_of_doors, len(candidates)))  # the doors are always looked at
+    while to_place or (wanted > 0).any():
+        best = to_place.pop() if to_place else int(np.argmax((seen & (wanted > 0)).sum(axis=1) * weight))
+        chosen.append(best)
         wanted = np.maximum(wanted - seen[best], 0)
-        found = candidates[best]
-        chosen.append(Camera(f"cam{len(chosen) + 1}", intrinsics, distortion, found.cam_from_world, RESOLUTION_WH))
-    return chosen
+        weight[np.linalg.norm(places - places[best], axis=1) < APART_M] *= 0.4
+        weight[best] = 0
+    return [replace(candidates[row], camera_id=f"cam{number}") for number, row in enumerate(chosen, start=1)]
 
 
 def _looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:
