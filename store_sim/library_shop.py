@@ -101,7 +101,9 @@ def library_shop() -> StoreLayout:
             first = 1
             for good in goods:
                 number = len(products) + 1
-                products.append(ProductRecord(in_store_barcode(number), good.name, good.mass_g, good.price, CURRENCY))
+                products.append(
+                    ProductRecord(in_store_barcode(number), good.name, float(good.mass_g), good.price, CURRENCY)
+                )
                 box = _box(gondola, first - 1, good.plates, height_m, space_m)
                 own = [
                     Plate(

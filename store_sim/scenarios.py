@@ -518,12 +518,12 @@ def _read_fault(entry: dict[str, object]) -> Fault:
 
 
 def _read_target(entry: Mapping[str, object]) -> str | None:
-    for key in ("target", "camera", "plate", "bin"):
+    for key in ("target", "camera", "plate", "bin", "shelf", "gondola"):
         value = entry.get(key)
         if value is None:
             continue
-        if key == "plate" and isinstance(value, int) and not isinstance(value, bool):
-            break  # the number of a plate beside its gondola and shelf
+        if key in ("plate", "shelf", "gondola") and isinstance(value, int) and not isinstance(value, bool):
+            break  # a number beside those of what it is part of
         with _at(key):
             values = value if isinstance(value, list) else [value]
             return ",".join(name for item in values for name in _target_names(item)) or None
@@ -1205,14 +1205,13 @@ class _Stage:
             self._check_inside(event.other, event.t_s)
         spots: frozenset[str] = frozenset()
         if event.place is not None:
-            spots = _spots(bins_at(self._day, event.place))
-            if event.place.plates and event.action not in (Action.PICK, Action.HOLD):
-                spots = frozenset(event.place.plate_ids)
-        if event.action is Action.PICK and event.barcode is not None:
-            self._take(event.barcode, spots, event.quantity)
-        elif event.action is Action.HOLD and event.barcode is not None:
-            self._find(event.barcode, spots, event.quantity)
-        elif event.action is Action.RESTOCK and self._scenario.shopper(event.shopper).role is not Role.STAFF:
+            bins = bins_at(self._day, event.place)
+            spots = frozenset(event.place.plate_ids) or _spots(bins)
+            if event.action is Action.PICK and event.barcode is not None:
+                self._take(event.barcode, spots, _spots(bins), event.quantity)
+            elif event.action is Action.HOLD and event.barcode is not None:
+                self._find(event.barcode, spots, _spots(bins), event.quantity)
+        if event.action is Action.RESTOCK and self._scenario.shopper(event.shopper).role is not Role.STAFF:
             raise ValueError(f"restock: {event.shopper} is not staff")
         elif event.action is Action.PLACE_FOREIGN:
             self._foreign.append((event.shopper, spots))
@@ -1237,17 +1236,17 @@ class _Stage:
         if shopper.leaves_at_s is not None and t_s > shopper.leaves_at_s and not has_returned:
             raise ValueError(f"{shopper_id} leaves at {shopper.leaves_at_s:g} s")
 
-    def _find(self, sku: str, spots: frozenset[str], quantity: int) -> list[_Pile]:
-        """Give the piles of a product that stand there, what stands only there first and of those the newest."""
+    def _find(self, sku: str, spots: frozenset[str], around: frozenset[str], quantity: int) -> list[_Pile]:
+        """Give the piles of a product in the bins around: what stands on the very spots first, the newest of that."""
         newest_first = self._piles[::-1]
-        piles = [pile for pile in newest_first if pile.sku == sku and pile.quantity and pile.spots & spots]
+        piles = [pile for pile in newest_first if pile.sku == sku and pile.quantity and pile.spots & around]
         standing = sum(pile.quantity for pile in piles)
         if standing < quantity:
             raise ValueError(f"{standing} of {sku} stand there, not {quantity}")
         return sorted(piles, key=lambda pile: -len(pile.spots & spots) / len(pile.spots))
 
-    def _take(self, sku: str, spots: frozenset[str], quantity: int) -> None:
-        for pile in self._find(sku, spots, quantity):
+    def _take(self, sku: str, spots: frozenset[str], around: frozenset[str], quantity: int) -> None:
+        for pile in self._find(sku, spots, around, quantity):
             taken = min(quantity, pile.quantity)
             pile.quantity -= taken
             quantity -= taken
