@@ -22,7 +22,7 @@ class Mesh:
         material: Texture of each point, shape (v,), the same at all three corners of a triangle.
         light: How bright each point is lit, shape (v,), float32: 1 is full light.
         thing: What each point belongs to, shape (v,), the same at all three corners of a triangle.
-        faces: Rows of the corners, shape (f, 3), int32.
+        faces: Rows of the corners, shape (f, 3), int32, anticlockwise as seen from outside; not seen from inside.
     """
 
     points_m: FloatArray
@@ -201,7 +201,9 @@ def turned_solid(profile: FloatArray, sides: int = ROUND_SIDES) -> Mesh:
         ],
         axis=2,
     )
-    return _mesh(points.reshape(-1, 3), normals.reshape(-1, 3), texture.reshape(-1, 2), _cells(len(radius) - 1, sides))
+    # Rows go up here, which turns the triangles around.
+    faces = _cells(len(radius) - 1, sides)[:, ::-1]
+    return _mesh(points.reshape(-1, 3), normals.reshape(-1, 3), texture.reshape(-1, 2), faces)
 
 
 def disc(radius_m: float, height_m: float, sides: int = ROUND_SIDES) -> Mesh:
@@ -311,4 +313,4 @@ class Textures:
         row = ((v - np.floor(v - np.float32(1e-6))) * height).astype(np.int32)
         np.minimum(column, width - 1, out=column)
         np.minimum(row, height - 1, out=row)
-        return self._texels[start + row * width + column]
+        return np.asarray(self._texels[start + row * width + column])

@@ -78,4 +78,4 @@ class Wardrobe:
 
 def _light(normals: FloatArray) -> FloatArray:
     """Light on people under lamps all over a ceiling: most from above, the rest from walls and floor."""
-    return np.asarray(0.66 + 0.3 * normals[..., 2] + 0.06 * normals[..., 0], np.float32)
+    return np.asarray(0.76 + 0.32 * normals[..., 2] + 0.06 * normals[..., 0], np.float32)

@@ -134,20 +134,30 @@ class Projection:
             min(self.height, int(np.ceil(seen.y.max())) + margin_px),
         )
 
-    def world_points(self, depth_m: FloatArray, rect: Rect) -> FloatArray:
-        """World points of the middles of a part's pixels, shape (h, w, 3), float32, at their depths, shape (h, w)."""
+    def world_points(self, depth_m: FloatArray, rect: Rect, step: int = 1) -> FloatArray:
+        """Find the world points that pixels show.
+
+        Args:
+            depth_m: Their depths, shape (h, w), metres.
+            rect: The part of the picture.
+            step: Take every so-manieth row and column of it, from the middle of the first such square.
+
+        Returns:
+            Shape (h, w, 3), float32, metres; the camera's own place where nothing is seen.
+        """
         if self._rays is None:
             columns, rows = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
             directions = self.camera.ray_directions(np.stack([columns.ravel(), rows.ravel()], axis=1))
             along = directions @ self.camera.cam_from_world[2, :3]
             self._rays = (directions / along[:, None]).astype(np.float32).reshape(self.height, self.width, 3)
         reach = np.where(np.isfinite(depth_m), depth_m, np.float32(0))
-        return np.asarray(self._rays[rect.rows_columns] * reach[..., None] + self.camera.position_m.astype(np.float32))
+        rays = self._rays[rect.rows_columns][step // 2 :: step, step // 2 :: step]
+        return np.asarray(rays * reach[..., None] + self.camera.position_m.astype(np.float32))
 
 
 def _settings(shading: int) -> cv2.TriangleRasterizeSettings:
     settings = cv2.TriangleRasterizeSettings()
-    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_CW)
     settings.setShadingType(shading)
     # Keeps the depth buffer as it is between calls, where the other mode converts it back and forth and loses digits.
     settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)

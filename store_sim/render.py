@@ -33,17 +33,16 @@ from store_sim.raster import (
     rect_around,
 )
 from store_sim.scenery import (
-    Piece,
     frame_mesh,
     gondola_mesh,
     gondolas_of,
     paints,
+    room_meshes,
     room_of,
-    room_pieces,
     surface_mesh,
     trolley_mesh,
 )
-from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray, check_shape
+from vision.arrays import FloatArray, ImageArray, IntArray, check_shape
 from vision.cameras import Camera
 from vision.layout import StoreLayout
 
@@ -81,6 +80,21 @@ class Things:
 
 
 @dataclass(frozen=True, slots=True)
+class Moving:
+    """People and what they hold as the rasteriser drew them.
+
+    Attributes:
+        drawn: Corners before the rasteriser, shape (v, 3).
+        faces: Triangles that may be in the picture, shape (f, 3).
+        thing: The id each triangle belongs to, shape (f,).
+    """
+
+    drawn: FloatArray
+    faces: IntArray
+    thing: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """What one camera sees at one instant, without the faults of its lens (``store_sim.lens``) but with its distortion.
 
@@ -91,8 +105,7 @@ class Picture:
         depth_m: Distance of what each pixel shows along the camera's axis, shape (h, w), float32; infinite for
             nothing; None where no ids were asked for.
         things: What the ids stand for; None where no ids were asked for.
-        whole_px: Pixels each person and held unit would fill if nothing stood before it, shape (t,); 0 for the rest.
-            None where no ids were asked for.
+        moving: What moves in it, from which ``visible_boxes`` finds silhouettes; None where no ids were asked for.
     """
 
     camera_id: str
@@ -100,7 +113,7 @@ class Picture:
     ids: IntArray | None = None
     depth_m: FloatArray | None = None
     things: Things | None = None
-    whole_px: IntArray | None = None
+    moving: Moving | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +164,10 @@ class _Mirror:
         away = points_m @ self.normal.astype(np.float32) + np.float32(self.offset)
         return np.asarray(points_m - 2 * away[:, None] * self.normal.astype(np.float32))
 
-    def before(self, points_m: FloatArray) -> BoolArray:
-        return np.asarray(points_m @ self.normal.astype(np.float32) + np.float32(self.offset) > 0.01)
+    def faces(self, mesh: Mesh) -> IntArray:
+        """Triangles before the mirror; their corners go the other way round in it."""
+        before = mesh.points_m @ self.normal.astype(np.float32) + np.float32(self.offset) > 0.01
+        return np.asarray(mesh.faces[before[mesh.faces].all(axis=1)][:, ::-1])
 
 
 @dataclass(slots=True)
@@ -194,24 +209,24 @@ class Renderer:
         self._paint = paints(self._textures, np.random.default_rng([seed, 1]))
         self._gondolas = gondolas_of(layout)
         self._room = room_of(layout, self._gondolas)
-        self._pieces: list[Piece] = list(room_pieces(layout, self._gondolas, self._room, self._paint))
+        self._still: list[Mesh] = list(room_meshes(layout, self._gondolas, self._room, self._paint))
         for index, gondola in enumerate(self._gondolas):
             mesh = gondola_mesh(gondola, self._gondolas, self._room, self._paint, 1 + index)
-            self._pieces.append(Piece(mesh))
+            self._still.append(mesh)
         self._glass: list[Mesh] = []
         self._mirrors: list[tuple[int, FloatArray]] = []
         for surface in layout.surfaces:
             flat = surface_mesh(surface, self._paint, self._room)
             if surface.kind in ("glass", "door"):
                 self._glass.append(flat)
-                self._pieces.append(Piece(frame_mesh(surface, self._room, self._paint)))
+                self._still.append(frame_mesh(surface, self._room, self._paint))
             elif surface.kind == "mirror":
                 mark = -2 - len(self._mirrors)
                 self._mirrors.append((mark, surface.corners_m))
-                self._pieces.append(Piece(flat.marked(thing=mark)))
-                self._pieces.append(Piece(frame_mesh(surface, self._room, self._paint)))
+                self._still.append(flat.marked(thing=mark))
+                self._still.append(frame_mesh(surface, self._room, self._paint))
             else:
-                self._pieces.append(Piece(flat))
+                self._still.append(flat)
         self._merchandise = Merchandise(layout, self._gondolas, self._textures)
         self._trolley = trolley_mesh(self._paint)
         self._wardrobe = Wardrobe(self._textures)
@@ -258,9 +273,7 @@ class Renderer:
             ]
         )
         self._cast_shadows(view, figures, skeletons, image)
-        whole = np.zeros(first + len(goods.sku_index) + len(figures), np.int64) if with_ids else None
-        if len(moving):
-            self._draw_moving(view, moving, image, depth, ids, whole)
+        drawn = self._draw_moving(view, moving, image, depth, ids)
         if not with_ids:
             return Picture(camera_id, image)
         numbers = [0, *(gondola.number or 0 for gondola in self._gondolas)]
@@ -269,7 +282,7 @@ class Renderer:
             np.repeat(np.array(list(Thing), np.int64), counts),
             np.concatenate([numbers, np.arange(counts[2]), np.arange(counts[3])]).astype(np.int64),
         )
-        return Picture(camera_id, image, ids, metres(depth), things, whole)
+        return Picture(camera_id, image, ids, metres(depth), things, drawn)
 
     def _view(self, camera_id: str) -> _View:
         if camera_id not in self._views:
@@ -323,7 +336,7 @@ class Renderer:
         area, fine_area = rect.rows_columns, rect.scaled(FINER).rows_columns
         fine_depth[fine_area] = 1.0
         depth[area] = 1.0
-        for mesh in self._still(lens.camera):
+        for mesh in self._standing_meshes():
             seen = lens.project(mesh.points_m)
             faces = seen.faces_in(mesh.faces, rect)
             if len(faces):
@@ -359,24 +372,19 @@ class Renderer:
         fine_depth[fine_area] = 1.0
         mirror.depth[:] = 0.0
         mirror.depth[rect.rows_columns] = 1.0
-        for mesh in self._still(None):
+        for mesh in self._standing_meshes():
             seen = lens.project(mirror.reflected(mesh.points_m))
-            faces = mesh.faces[mirror.before(mesh.points_m)[mesh.faces].all(axis=1)]
+            faces = mirror.faces(mesh)
             faces = seen.faces_in(faces, rect)
             if len(faces):
                 rasterise(seen.drawn, faces, painted(mesh, mesh.material), fine, fine_depth)
                 rasterise_depth(seen.drawn, faces, mirror.depth)
         mirror.image[rect.rows_columns] = _dimmed(self._resolved(fine[fine_area], fine_depth[fine_area]))
 
-    def _still(self, camera: Camera | None) -> list[Mesh]:
-        """All meshes that stand still, but for walls that a camera looks through from behind."""
-        meshes = []
-        for piece in self._pieces:
-            plane = piece.plane
-            if camera is None or plane is None or camera.position_m @ plane[:3] + plane[3] > 0.02:
-                meshes.append(piece.mesh)
+    def _standing_meshes(self) -> list[Mesh]:
+        """All that stands still."""
         cells = self._merchandise.cells
-        return meshes + [cells[number] for number in sorted(cells)]
+        return [*self._still, *(cells[number] for number in sorted(cells))]
 
     def _resolved(self, values: FloatArray, depth: FloatArray) -> ImageArray:
         """Turn rasterised places in textures into a picture, and shrink it."""
@@ -407,25 +415,28 @@ class Renderer:
 
     def _cast_shadows(self, view: _View, figures: Figures, skeletons: Skeletons, image: ImageArray) -> None:
         """Darken what lies under and beside people: lamps all over the ceiling leave soft shadows around the feet."""
-        if not len(figures):
-            return
         for row in range(len(figures)):
-            x, y = figures.position_m[row]
-            reach = 0.75
-            box = np.array([[x + a * reach, y + b * reach, z] for a in (-1, 1) for b in (-1, 1) for z in (0.0, 1.2)])
-            rect = view.lens.rect_of(box)
+            spots = [(figures.position_m[row], 0.34, 0.27, 0.5)]
+            for ankle in skeletons.joints_m[row, -2:]:
+                lifted = float(np.exp(-max(ankle[2] - 0.08, 0.0) / 0.15))
+                spots.append((ankle[:2], 0.4 * lifted, 0.1, 0.12))
+            reach = np.array([[x, y, z] for x in (-0.6, 0.6) for y in (-0.6, 0.6) for z in (0.0, 0.6)])
+            rect = view.lens.rect_of(reach + np.array([*figures.position_m[row], 0.0]))
             if rect.empty:
                 continue
             area = rect.rows_columns
-            points = view.lens.world_points(metres(view.depth[area]), rect)
-            low = np.exp(-np.clip(points[..., 2], 0, None) / np.float32(0.5))
-            square = (points[..., 0] - np.float32(x)) ** 2 + (points[..., 1] - np.float32(y)) ** 2
-            kept = 1 - np.float32(0.34) * np.exp(square * np.float32(-1 / (2 * 0.27**2))) * low
-            for ankle in skeletons.joints_m[row, -2:]:
-                square = (points[..., 0] - np.float32(ankle[0])) ** 2 + (points[..., 1] - np.float32(ankle[1])) ** 2
-                lifted = np.float32(np.exp(-max(float(ankle[2]) - 0.08, 0.0) / 0.15))
-                kept *= 1 - np.float32(0.4) * lifted * np.exp(square * np.float32(-1 / (2 * 0.1**2))) * low**4
-            image[area] = _bytes(image[area] * kept[..., None])
+            # Soft things need no fine grid: every third pixel, and smoothly between.
+            points = view.lens.world_points(metres(view.depth[area][1::3, 1::3]), rect, step=3)
+            height = np.maximum(points[..., 2], 0)
+            kept = np.ones(height.shape, np.float32)
+            for middle, strength, wide, high in spots:
+                square = (points[..., 0] - np.float32(middle[0])) ** 2 + (points[..., 1] - np.float32(middle[1])) ** 2
+                kept *= 1 - np.float32(strength) * np.exp(
+                    square * np.float32(-0.5 / wide**2) - height * np.float32(1 / high)
+                )
+            if kept.size and kept.min() < 0.995:
+                fine = cv2.resize(kept, (rect.right - rect.left, rect.bottom - rect.top))
+                image[area] = cv2.multiply(image[area], cv2.merge([fine] * 3), dtype=cv2.CV_8U)
 
     def _draw_moving(
         self,
@@ -434,8 +445,7 @@ class Renderer:
         image: ImageArray,
         depth: FloatArray,
         ids: IntArray | None,
-        whole: IntArray | None,
-    ) -> None:
+    ) -> Moving:
         """Draw people and what they hold over what stands still."""
         lens = view.lens
         # One number says both material and thing, so that one pass gives colours and ids.
@@ -446,26 +456,26 @@ class Renderer:
             self._draw_mirrored(view, mirror, mesh, values, materials, image)
         seen = lens.project(mesh.points_m)
         faces = seen.faces_in(mesh.faces, Rect(0, 0, lens.width, lens.height))
+        drawn = Moving(seen.drawn, faces, mesh.thing[faces[:, 0]])
         if not len(faces):
-            return
+            return drawn
         rect = rect_around(seen, faces, lens)
         area = rect.rows_columns
-        buffer = np.zeros((lens.height, lens.width, 3), np.float32)
+        buffer = np.empty((lens.height, lens.width, 3), np.float32)
         rasterise(seen.drawn, faces, values, buffer, depth)
         fresh = depth[area] < view.depth[area]
         shown = np.floor(buffer[area][fresh][:, 2]).astype(np.int32)
         if ids is not None:
             ids[area][fresh] = things[shown]
-        if whole is not None:
-            self._count_whole(lens, seen, mesh, faces, whole)
         if self._antialias:
             self._smooth(view, seen, faces, values, materials, image, rect)
-            return
+            return drawn
         colour = self._coloured(buffer[area][fresh], materials)
         if view.glass is not None:
             behind = view.glass[area][fresh] < depth[area][fresh]
             colour[behind] = _through_glass(colour[behind])
         image[area][fresh] = colour
+        return drawn
 
     def _coloured(self, values: FloatArray, materials: IntArray) -> ImageArray:
         """Colours, shape (n, 3) uint8, of rasterised values, shape (n, 3)."""
@@ -510,7 +520,7 @@ class Renderer:
             return
         lens = view.lens
         seen = lens.project(mirror.reflected(mesh.points_m))
-        faces = mesh.faces[mirror.before(mesh.points_m)[mesh.faces].all(axis=1)]
+        faces = mirror.faces(mesh)
         faces = seen.faces_in(faces, Rect(0, 0, lens.width, lens.height))
         if not len(faces):
             return
@@ -525,20 +535,6 @@ class Renderer:
             colour[behind] = _through_glass(colour[behind])
         image[fresh] = colour
 
-    @staticmethod
-    def _count_whole(lens: Projection, seen: Projected, mesh: Mesh, faces: IntArray, whole: IntArray) -> None:
-        """Count the pixels of everything as if it were alone."""
-        owner = mesh.thing[faces[:, 0]]
-        order = np.argsort(owner, kind="stable")
-        owner, faces = owner[order], faces[order]
-        alone = np.ones((lens.height, lens.width), np.float32)
-        starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(owner)], strict=True):
-            area = rect_around(seen, faces[start:end], lens).rows_columns
-            rasterise_depth(seen.drawn, np.ascontiguousarray(faces[start:end]), alone)
-            whole[owner[start]] = int((alone[area] < 1).sum())
-            alone[area] = 1.0
-
 
 def visible_boxes(picture: Picture) -> VisibleBoxes:
     """Find the exact boxes of the people and held units that can be seen, by their ids.
@@ -546,18 +542,21 @@ def visible_boxes(picture: Picture) -> VisibleBoxes:
     Raises:
         ValueError: The picture was drawn without ids.
     """
-    ids, things, whole, _ = _with_ids(picture)
+    ids, things, moving, _ = _with_ids(picture)
     kinds, rows, boxes, shares = [], [], [], []
-    for thing in np.flatnonzero(whole):
-        shown: BoolArray = np.asarray(ids == thing)
-        count = int(shown.sum())
-        if not count:
+    alone = np.ones(ids.shape, np.float32)
+    for thing in np.unique(moving.thing):
+        shown = np.equal(ids, thing)
+        lines, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+        if not len(lines):
             continue
-        lines, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+        rasterise_depth(moving.drawn, np.ascontiguousarray(moving.faces[moving.thing == thing]), alone)
+        whole = int((alone < 1).sum())
+        alone[:] = 1.0
         kinds.append(int(things.kind[thing]))
         rows.append(int(things.row[thing]))
         boxes.append([columns[0], lines[0], columns[-1] + 1, lines[-1] + 1])
-        shares.append(min(1.0, count / int(whole[thing])))
+        shares.append(int(shown.sum()) / whole)
     return VisibleBoxes(
         np.array(kinds, np.int64),
         np.array(rows, np.int64),
@@ -600,11 +599,11 @@ def keypoints_seen(picture: Picture, camera: Camera, points_m: FloatArray) -> In
     return np.where(inside, np.where(near, 2, 1), 0).reshape(points_m.shape[:2])
 
 
-def _with_ids(picture: Picture) -> tuple[IntArray, Things, IntArray, FloatArray]:
-    ids, things, whole, depth_m = picture.ids, picture.things, picture.whole_px, picture.depth_m
-    if ids is None or things is None or whole is None or depth_m is None:
+def _with_ids(picture: Picture) -> tuple[IntArray, Things, Moving, FloatArray]:
+    ids, things, moving, depth_m = picture.ids, picture.things, picture.moving, picture.depth_m
+    if ids is None or things is None or moving is None or depth_m is None:
         raise ValueError(f"camera {picture.camera_id}: expected a picture drawn with ids, got one without")
-    return ids, things, whole, depth_m
+    return ids, things, moving, depth_m
 
 
 def _bytes(image: NDArray[Any]) -> ImageArray:

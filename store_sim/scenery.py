@@ -19,7 +19,8 @@ OUTSIDE_M = 3.0  # how far the world goes on behind doors and glass
 BOARD_M = 0.025  # shelf boards of common gondolas are 2 to 3 cm thick, their price rails 3.5 to 4 cm high
 RAIL_M = 0.038
 LAMP_GRID_M = 2.4  # 60 cm lamp panels in every fourth ceiling tile
-AMBIENT = 0.45  # share of light that comes from walls and ceiling rather than straight from lamps
+EXPOSURE = 1.15  # cameras expose for people and goods, and let floors and lamps burn out
+AMBIENT = 0.62  # share of light that comes from walls and ceiling rather than straight from lamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,8 @@ def lit(mesh: Mesh, room: Room, shade: FloatArray | float = 1.0) -> Mesh:
     middle = np.array([*((room.low_m + room.high_m)[:2] / 2), 1.0])
     away = room.lamps_m - middle
     full = float((away[:, 2] ** 2 / (away**2).sum(1) ** 2).sum())
-    light = AMBIENT * (0.8 + 0.2 * normals[:, 2]) + (1 - AMBIENT) * np.minimum(received / full, 1.5)
-    return replace(mesh, light=(light * shade).astype(np.float32))
+    light = AMBIENT * (0.92 + 0.08 * normals[:, 2]) + (1 - AMBIENT) * np.minimum(received / full, 1.3)
+    return replace(mesh, light=(EXPOSURE * light * shade).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,41 +307,30 @@ def _rail(rng: np.random.Generator) -> ImageArray:
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the scenery.
+def room_meshes(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, paint: Paints) -> Iterator[Mesh]:
+    """Floor, ceiling with lamps, walls with openings at the doors, and what is outside.
 
-    Attributes:
-        mesh: What is drawn.
-        plane: Unit normal and offset of the side it faces, shape (4,), when it is left out for cameras behind it: a
-            camera that hangs at the outer side of a wall looks through. None otherwise.
+    Walls are seen from inside only: a camera that hangs at the outer side of one looks through.
     """
-
-    mesh: Mesh
-    plane: FloatArray | None = None
-
-
-def room_pieces(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, paint: Paints) -> Iterator[Piece]:
-    """Floor, ceiling with lamps, walls with openings at the doors, and what is outside."""
     low, high = room.low_m, room.high_m
     x, y, z = np.diag(high - low)
     floor = panel(low + y, x, -y, texture_m=2.4).marked(material=paint.floor)
     near = np.min([g.footprint_distances_m(floor.points_m) for g in gondolas], axis=0) if gondolas else np.inf
     # Contact shadow: the light that a tall body keeps from the floor before it fades over some 20 cm.
-    yield Piece(lit(floor, room, 1 - 0.5 * np.exp(-np.asarray(near) / 0.2)))
+    yield lit(floor, room, 1 - 0.5 * np.exp(-np.asarray(near) / 0.2))
     ceiling = lit(panel(low + z, x, y, texture_m=1.2).marked(material=paint.ceiling), room)
-    yield Piece(replace(ceiling, light=np.full_like(ceiling.light, 0.8)))
+    yield replace(ceiling, light=np.full_like(ceiling.light, 0.8))
     for lamp in room.lamps_m:
         corner = lamp - [0.3, 0.3, 0.004]
         shining = panel(corner, np.array([0.6, 0, 0]), np.array([0, 0.6, 0])).marked(material=paint.lamp)
-        yield Piece(replace(shining, light=np.full_like(shining.light, 1.5)))
+        yield replace(shining, light=np.full_like(shining.light, 1.5))
 
     around = np.array([OUTSIDE_M, OUTSIDE_M, 0])
     outer = np.diag(high - low + 2 * around)
     # A little lower than the floor, which lies on it.
     corner = low - around + outer[1] - [0, 0, 0.02]
     ground = panel(corner, outer[0], -outer[1]).marked(material=paint.outside)
-    yield Piece(replace(ground, light=np.full_like(ground.light, 1.2)))
+    yield replace(ground, light=np.full_like(ground.light, 1.2))
 
     lines = [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
     # Corner, way to the right and normal of each wall as seen from inside.
@@ -359,7 +349,6 @@ def room_pieces(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
             for line in lines
             if np.abs((line - corner[:2]) @ normal[:2]).max() < 0.6
         )
-        plane = np.array([*normal, -float(normal @ corner)])
         for start, end, from_m, to_m in _wall_parts(holes, length, float(z[2])):
             wall = panel(
                 corner + way * start + [0, 0, to_m], way * (end - start), np.array([0, 0, from_m - to_m]), step_m=0.12
@@ -368,11 +357,11 @@ def room_pieces(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
             v = 1 - wall.points_m[:, 2] / z[2]
             u = ((wall.points_m - corner) @ way) / 2.5
             wall = replace(wall, texture_uv=np.stack([u, v], 1).astype(np.float32)).marked(material=paint.wall)
-            yield Piece(lit(wall, room), plane)
+            yield lit(wall, room)
     for line in lines:
         for end in line:
             post = block([end[0] - 0.06, end[1] - 0.06, 0], [end[0] + 0.06, end[1] + 0.06, 1.05])
-            yield Piece(lit(post.marked(material=paint.post), room))
+            yield lit(post.marked(material=paint.post), room)
 
 
 def _stands_for_wall(surface: Surface, corner: FloatArray, normal: FloatArray, length: float) -> bool:
@@ -448,7 +437,7 @@ def gondola_mesh(gondola: Gondola, others: Sequence[Gondola], room: Room, paint:
 def surface_mesh(surface: Surface, paint: Paints, room: Room) -> Mesh:
     """A wall or mirror of the layout, both sides alike."""
     first, second, _, last = surface.corners_m
-    flat = panel(first, second - first, last - first)
+    flat = joined([panel(first, second - first, last - first), panel(second, first - second, last - first)])
     material = paint.wall if surface.kind == "wall" else paint.mirror
     return lit(flat.marked(material=material), room)
 
