@@ -17,6 +17,7 @@ NO_HURRY = 1e9
 PACE_MPS = 1.1  # shoppers stroll: 1.0 to 1.2 m/s in stores, against 1.34 m/s on pavements (Weidmann, 1993)
 CHILD_PACE_MPS = 1.0
 SWAP_PACE_MPS = 1.7
+HURRIED_MPS = 1.8  # nobody runs, also when jostled
 SETTLING_S = 0.22  # a walker changes velocity within a step
 COURTESY_M = 0.8  # distance between middles at which one begins to make way
 STANDING_COURTESY_M = 0.5  # and from which on somebody who stands does
@@ -24,6 +25,7 @@ CONTACT_M = 0.38  # shoulders touch at half a metre, but people turn them
 PUSHED_MPS = 0.9
 PATIENCE_S, SQUEEZING_S = 1.5, 2.0  # who gets nowhere for so long turns sideways and squeezes past
 SLIMMEST = 0.25
+TRY_OTHER_SIDE_S = 0.8  # before that, who does not get past somebody on one side tries the other
 CORNER_M = 0.25  # a corner of the way is passed within this
 TURNING_RADPS = 4.5
 HAND_MPS = 1.5  # a hand from one thing to the next on a shelf
@@ -94,6 +96,8 @@ class Crowd:
         self.between: BoolArray = np.zeros(n, bool)
         self.walking: BoolArray = np.zeros(n, bool)
         self.stuck_s: FloatArray = np.zeros(n)
+        self._drift_mps: FloatArray = np.zeros((n, 2))
+        self._side: FloatArray = np.ones(n)
         self._target_m: FloatArray = np.zeros((n, 2))
         self._last_leg: BoolArray = np.ones(n, bool)
         self._ways: list[list[FloatArray]] = [[] for _ in range(n)]
@@ -123,7 +127,7 @@ class Crowd:
         """Let somebody be there."""
         self.present[row] = True
         self.position_m[row] = position_m
-        self.velocity_mps[row] = 0
+        self.velocity_mps[row] = self._drift_mps[row] = 0
         self.heading_rad[row] = heading_rad
         self.look_rad[row] = np.nan
         self.anchored[row] = False
@@ -212,8 +216,11 @@ class Crowd:
                 force = PUSHED_MPS * share * np.clip((begins - distance) / 0.4, 0, 1)
                 # Who stands only makes way for who walks; who squeezes has given courtesy up.
                 force *= (walking[:, None] | walking) * np.minimum(slim[:, None], slim)
-                aside = np.stack([unit[..., 1], -unit[..., 0]], axis=-1)  # both pass on their right
-                wanted = wanted + (force[..., None] * (unit + 0.6 * aside)).sum(axis=1)
+                # One passes others on the side that they leave free, and on the right of who comes straight on.
+                left = wanted[:, None, 1] * unit[..., 0] - wanted[:, None, 0] * unit[..., 1]
+                side = np.where(left > np.where(walking, -0.25, 0.0), 1.0, -1.0) * self._side[here][:, None]
+                aside = np.stack([-unit[..., 1], unit[..., 0]], axis=-1) * side[..., None]
+                wanted = wanted + (force[..., None] * (unit + 0.7 * aside)).sum(axis=1)
         velocity = self.velocity_mps[here]
         velocity = velocity + (wanted - velocity) * min(1.0, dt_s / SETTLING_S)
         velocity[anchored] = 0
@@ -224,8 +231,11 @@ class Crowd:
             np.fill_diagonal(distance, 9.0)
             overlap = CONTACT_M * np.minimum(slim[:, None], slim) - distance
             if (overlap > 0).any():
-                push = np.clip(overlap, 0, 2 * dt_s) * share / np.maximum(distance, 1e-3)
+                push = np.clip(overlap, 0, PUSHED_MPS * dt_s) * share / np.maximum(distance, 1e-3)
                 new = new + (push[..., None] * apart).sum(axis=1)
+        step = new - at
+        length = np.sqrt((step * step).sum(axis=1))
+        new = at + step * np.minimum(1, HURRIED_MPS * dt_s / np.maximum(length, 1e-9))[:, None]
         free = ~self.between[here]
         if free.all():
             new = self._plan.pushed_clear(new, at, BODY_RADIUS_M)
@@ -236,9 +246,17 @@ class Crowd:
         speed = np.sqrt((moved * moved).sum(axis=1))
         self.position_m[here] = new
         self.velocity_mps[here] = moved * np.minimum(1, 2.0 / np.maximum(speed, 1e-6))[:, None]
+        # Jostling is no progress, and no gait either.
+        drift = self._drift_mps[here]
+        drift += (moved - drift) * min(1.0, dt_s / SETTLING_S)
+        self._drift_mps[here] = drift
+        speed = np.sqrt((drift * drift).sum(axis=1))
         self.speed_mps[here] = speed
         slow = walking & ~anchored & (speed < 0.25) & (far > 0.1)
-        self.stuck_s[here] = np.where(slow, self.stuck_s[here] + dt_s, np.maximum(0, self.stuck_s[here] - dt_s))
+        stuck = self.stuck_s[here]
+        self.stuck_s[here] = np.where(slow, stuck + dt_s, np.maximum(0, stuck - dt_s))
+        turning = slow & (stuck < TRY_OTHER_SIDE_S) & (stuck + dt_s >= TRY_OTHER_SIDE_S)
+        self._side[here] = np.where(turning, -self._side[here], np.where(stuck > 0, self._side[here], 1.0))
         self.stride[here] += speed * dt_s / (0.8 * self.height_m[here])  # a cycle is two steps of 0.4 body heights
 
     def _next_corner(self, row: int) -> None:

@@ -38,6 +38,8 @@ BROWSING_M = 0.8  # from the front when one only looks
 ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders (0.46 m, 95th percentile of women)
 NEAR_M = 0.12  # who is so near to their place has arrived
 FARTHEST_M = 1.0  # from the middle of the body to the hand, bowed forward; further in nobody gets
+ARM_M = 0.78  # and what is so near needs no step
+HURRY_S = 2.0
 EARLY_S = 2.5  # people stand before a shelf for so long before they take something
 RAISE_S, QUICK_RAISE_S = 0.55, 0.36  # from an arm at ease into the bin
 DWELL_S, QUICK_DWELL_S = (0.35, 0.85), 0.12  # hand on the goods before they leave
@@ -681,6 +683,15 @@ class World:
         if event.action in _CONTACTS:
             target = self._target(person, errand)
             return None if target is None else self._spot(person, *target)
+        if event.action is Action.REACH_ACROSS and event.other is not None:
+            person.across = self._rows[event.other]
+            following = person.errands[1] if len(person.errands) > 1 else None
+            target = None
+            if following is not None and following.first.action in _CONTACTS:
+                target = self._target(person, following)
+            person.obstacle = ""
+            spot = None if target is None else self._spot(person, *target)
+            return np.array(here) if spot is None else spot
         if event.action in _MEETINGS and event.other is not None:
             other = self._people[self._rows[event.other]]
             if other.phase != _Phase.INSIDE:
@@ -780,7 +791,7 @@ class World:
         crowd, row = self._crowd, person.row
         event = errand.first
         crowd.rank[row] = errand.numbers[0] if self._keeps_order else 1e3 + errand.t_s
-        if event.action in (Action.REACH_ACROSS, Action.DROP, Action.CONSUME, Action.CONCEAL):
+        if event.action in (Action.DROP, Action.CONSUME, Action.CONCEAL) or self._reaches_from_here(person, errand):
             crowd.stop(row)
             errand.state = _State.THERE
             self._begin(person, errand)
@@ -810,6 +821,20 @@ class World:
             crowd.stop(row)
             crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
             errand.state = _State.THERE
+
+    def _reaches_from_here(self, person: _Person, errand: _Errand) -> bool:
+        """Whether somebody in a hurry need not take a step to do the next thing too."""
+        if errand.first.action not in _CONTACTS or self._clock_s(person) + HURRY_S < errand.t_s:
+            return False
+        here = self._crowd.position_m[person.row]
+        target = self._target(person, errand)
+        if target is None or float(np.linalg.norm(target[0][:2] - here)) > ARM_M:
+            return False
+        inside_m = float((here - target[0][:2]) @ target[1])
+        if inside_m > -target[2] - 0.25:  # beside the shelf, not before it
+            return False
+        person.spot_m, person.focus_m = here.copy(), target[0][:2]
+        return True
 
     def _approach(self, person: _Person, errand: _Errand, other: _Person) -> None:
         crowd = self._crowd
@@ -852,7 +877,7 @@ class World:
             person.focus_m = target[0][:2]
             look = _towards(crowd.position_m[row], person.focus_m)
             crowd.look_rad[row] = look
-            if abs(_turn(look - float(crowd.heading_rad[row]))) > 0.6:
+            if abs(_turn(look - float(crowd.heading_rad[row]))) > (1.0 if self._is_due(person, errand) else 0.5):
                 return
         elif event.barcode is not None:
             carried = self.stock.carried(row, event.barcode)
@@ -887,6 +912,10 @@ class World:
                     person.hands.append(1 - hand)
                 self._raise(person, errand)
                 return
+            if self._is_due(person, errand, HURRY_S / 2):
+                self._put_away(row, hand)  # it has had the time, while the other hand was busy
+                self._raise(person, errand)
+                return
         errand.state = _State.STOWING
         crowd.send_hand(row, hand, crowd.hip_m(row, hand), STOW_S / 2)
 
@@ -898,7 +927,7 @@ class World:
         if len(free) == 1:
             return free[0]
         if not free:
-            return favourite
+            return 1 - person.last_hand
         busy = self._crowd.reach[row] > 0.1
         if busy.any() and not busy.all():  # the other hand is still on its way back
             return int(np.argmin(busy))
@@ -914,12 +943,17 @@ class World:
             return
         if person.rows:
             self.stock.hand_to(person.rows[0], row, hand)
-        elif crowd.bag[row] or crowd.trolley[row]:
-            self.stock.bag(self.stock.in_hand(row, hand))
         else:
-            self.stock.hand_to(self.stock.in_hand(row, hand), row, 1 - hand)  # against the body, with the rest
+            self._put_away(row, hand)
         self._show_hands(row)
         self._raise(person, errand)
+
+    def _put_away(self, row: int, hand: int) -> None:
+        units = self.stock.in_hand(row, hand)
+        if self._crowd.bag[row] or self._crowd.trolley[row]:
+            self.stock.bag(units)
+        else:
+            self.stock.hand_to(units, row, 1 - hand)  # against the body, with the rest
 
     def _raise(self, person: _Person, errand: _Errand) -> None:
         """Take hold of what it is about and send the hands there."""
