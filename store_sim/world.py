@@ -390,9 +390,11 @@ class World:
                 if errand is not None and errand.state == _State.PREPARED and self._is_due(person, errand):
                     self._act(person, errand)
             return
-        if self._head >= len(self._order):
-            return
-        t_s = self._order[self._head].t_s
+        t_s = self._order[self._head].t_s if self._head < len(self._order) else np.inf
+        for person in self._active:
+            errand = person.errand
+            if errand is not None and errand.state == _State.PREPARED and errand.t_s < t_s:
+                self._act(person, errand)  # it began in time: staff bring the rest of a delivery
         if self._everybody_script_s < t_s - 1e-6:
             return
         at_once = [p for p in self._active if p.errand is not None and p.errand.t_s == t_s and not p.errand.happened]

@@ -12,12 +12,15 @@ from store_sim.scenarios import (
     FaultKind,
     Scenario,
     check_scenario,
+    day_layout,
     due_receipts,
+    due_unpaid,
     library,
     read_scenario,
     scenario_to_json,
     site_of,
 )
+from store_sim.world import STEPS_PER_S, World
 from vision.layout import StoreLayout, read_layout
 
 # What the library was asked for, and a file that has it; there are more files than these.
@@ -116,3 +119,43 @@ def test_every_action_and_every_fault_occurs() -> None:
 
 def test_the_site_of_a_case_is_found_from_its_file() -> None:
     assert site_of(case(FILES[0])).name == "corner shop"
+
+
+def played(path: Path, seed: int) -> World:
+    world = World(day_layout(shop(), case(path)), case(path))
+    world.reset(seed)
+    for _ in range(STEPS_PER_S * 300):
+        world.step()
+        if world.done:
+            break
+    return world
+
+
+def moved(world: World) -> Counter[tuple[str, str | None]]:
+    """How many units of what everybody moved on and off shelves."""
+    moves: Counter[tuple[str, str | None]] = Counter()
+    for interaction in world.truth.interactions:
+        moves[interaction.shopper, interaction.sku] += interaction.quantity
+    return moves
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_case_plays_to_its_end_and_comes_to_what_the_rule_says(path: Path) -> None:
+    world, scenario = played(path, 3), case(path)
+    assert world.done, "within five minutes"
+    assert {r.payer: {line.sku: line.quantity for line in r.lines} for r in world.truth.receipts} == scenario.receipts
+    assert world.truth.unpaid == due_unpaid(scenario)
+    on_shelves = {Action.PICK, Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN, Action.TAKE_FOREIGN}
+    scripted: Counter[tuple[str, str | None]] = Counter()
+    for event in scenario.events:
+        if event.action in on_shelves:
+            scripted[event.shopper, event.barcode] += event.quantity
+    assert moved(world) == scripted
+
+
+def test_staff_deliver_more_than_two_hands_hold() -> None:
+    path = next(path for path in FILES if path.stem == "wrong_planogram")
+    world = played(path, 3)
+    assert world.done
+    assert sum(i.quantity for i in world.truth.interactions if i.shopper == "Sam") == 6
