@@ -467,15 +467,14 @@ def _long_hair(hair: FloatArray, scalp: _Mesh, joints: FloatArray, landmarks: Fl
         points[:, row, :, 0] = middle[:, :1] - 0.004 + deep * np.cos(turn)
         points[:, row, :, 1] = wide[:, None] * np.sin(turn)
         points[:, row, :, 2] = height[:, None]
-    curtain = points.reshape(len(hair), -1, 3)
     faces = _grid_faces(rows, columns)
-    outer = np.concatenate([faces, faces[:, ::-1]])  # both sides are seen
     weights = _bound(rows * columns, head=1.0)
     low = np.repeat(np.linspace(0, 1, rows), columns)
     weights[:, SKELETON.index("head")] = 1 - 0.6 * low
     weights[:, SKELETON.index("neck")] = 0.4 * low
     weights[:, SKELETON.index("chest")] = 0.2 * low
-    all_faces = np.concatenate([scalp.faces, outer + hair.shape[1]])
+    curtain, weights, faces = _both_sides(points.reshape(len(hair), -1, 3), weights, faces)
+    all_faces = np.concatenate([scalp.faces, faces + hair.shape[1]])
     return _Piece(
         "long-hair",
         np.concatenate([hair, curtain], axis=1),
@@ -526,8 +525,8 @@ def _skirt(worn: _Mesh, part: IntArray, joints: FloatArray) -> _Piece:
     weights[:, SKELETON.index("left_hip")] = down * side
     weights[:, SKELETON.index("right_hip")] = down * (1 - side)
     faces = _grid_faces(rows, columns + 1)[:, ::-1]
-    faces = np.concatenate([faces, faces[:, ::-1]])
-    return _Piece("skirt", points.reshape(len(hip), -1, 3), weights, faces, np.full(len(faces), PARTS.index("skirt")))
+    cloth, weights, faces = _both_sides(points.reshape(len(hip), -1, 3), weights, faces)
+    return _Piece("skirt", cloth, weights, faces, np.full(len(faces), PARTS.index("skirt")))
 
 
 def _shoulder_bag(worn: _Mesh, joints: FloatArray) -> _Piece:
@@ -540,7 +539,7 @@ def _shoulder_bag(worn: _Mesh, joints: FloatArray) -> _Piece:
     box, faces = _box(centre, np.array([0.085, 0.024, 0.06]))
     weights = _bound(8, pelvis=0.5, spine=0.5)
     over = np.stack([shoulder[:, 0] + 0.0, 0.62 * shoulder[:, 1], shoulder[:, 2] + 0.062], axis=1)
-    band, band_faces, band_weights = _strap(worn, centre, over)
+    band, band_weights, band_faces = _strap(worn, centre, over)
     all_faces = np.concatenate([faces, band_faces + 8])
     return _Piece(
         "shoulder-bag",
@@ -556,7 +555,7 @@ def _reach_of(points: FloatArray, axis: str, height: float, within: float) -> fl
     return float(near[:, 1].max() if axis == "y" else near[:, 0].min())
 
 
-def _strap(worn: _Mesh, bag: FloatArray, over: FloatArray) -> tuple[FloatArray, IntArray, FloatArray]:
+def _strap(worn: _Mesh, bag: FloatArray, over: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     """A band from the bag over the far shoulder and back down, lying on the trunk's skin."""
     steps, half = 9, 0.009
     ring = np.linspace(0, 2 * np.pi, 2 * steps, endpoint=False)
@@ -579,11 +578,10 @@ def _strap(worn: _Mesh, bag: FloatArray, over: FloatArray) -> tuple[FloatArray, 
     here = 2 * np.arange(2 * steps)
     there = np.roll(here, -1)
     faces = np.concatenate([np.stack([here, there, here + 1], 1), np.stack([here + 1, there, there + 1], 1)])
-    faces = np.concatenate([faces, faces[:, ::-1]])
     middle = points[:-1].mean(0)
     body = worn.points[:-1].mean(0)
     nearest = ((middle[:, None] - body[None]) ** 2).sum(2).argmin(1)
-    return points, faces, worn.weights[nearest]
+    return _both_sides(points, worn.weights[nearest], faces)
 
 
 def _backpack(worn: _Mesh, joints: FloatArray) -> _Piece:
@@ -595,6 +593,12 @@ def _backpack(worn: _Mesh, joints: FloatArray) -> _Piece:
     away = box - centre[:, None]
     box = centre[:, None] + away * (1 - 0.14 * (np.abs(away / [0.045, 0.078, 0.115]) > 0.99).all(2))[:, :, None]
     return _Piece("backpack", box, _bound(box.shape[1], chest=1.0), faces, np.full(len(faces), PARTS.index("bag")))
+
+
+def _both_sides(points: FloatArray, weights: FloatArray, faces: IntArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Give thin cloth an inside: the same points and faces once more, turned round."""
+    inside = faces[:, ::-1] + points.shape[1]
+    return np.concatenate([points] * 2, 1), np.concatenate([weights] * 2), np.concatenate([faces, inside])
 
 
 def _box(centre: FloatArray, half: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -118,7 +118,8 @@ _STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Ga
 _STILL_MPS = 0.25  # below this speed the gait fades into standing
 _PUSH_OFF, _STRIKE = np.radians(48), np.radians(-14)  # pitch of the foot when it leaves and meets the floor
 _BELLY = np.array([[0.15, 0.05, -0.2], [0.15, -0.05, -0.2]])  # heights from between the shoulders, in the chest's frame
-_BAR = np.array([[0.24, 0.115, 0.6], [0.24, -0.115, 0.6]])  # heights, body frame
+_BAR = np.array([[0.24, 0.115, 0.65], [0.24, -0.115, 0.65]])  # heights, body frame
+_BAR_UP_M = 1.0  # how high the bar of a shopping trolley is
 _FEET_APART = 0.85  # of the way between the hips, standing and walking
 _CLOSE_ENOUGH_M = 1e-6
 _ROUNDS = 24
@@ -187,7 +188,8 @@ def pose(figures: Figures) -> Skeletons:
     phase = (figures.stride[:, None] + np.array([0.0, 0.5])) % 1.0
     swing = np.cos(2 * np.pi * phase[:, ::-1])  # an arm swings with the other side's leg
     pace = np.clip(figures.speed_mps / 1.4, 0.0, 1.3)
-    angles, drop, tiptoe, step = _posture(target, reach, rest, arm, tall)
+    angles, drop, tiptoe, step, bow = _posture(target, reach, rest, arm, tall)
+    gait = gait * np.maximum(1 - 2 * bow, 0)  # nobody strides in a squat
     turn = swing[:, 0] * np.radians(5) * gait
     angles[:, _PELVIS, 0] -= turn
     angles[:, _CHEST, 0] += turn
@@ -443,13 +445,15 @@ def _hands_at_ease(
     squat = np.clip(2.6 - 2.6 * half / thigh, 0, 1)[..., None]
     ease += (knee - ease) * squat
     carries, pushes = figures.carries[:, :, None], figures.trolley[:, None, None]
+    bar = _BAR * tall
+    bar[:, :, 2] = np.minimum(bar[:, :, 2], _BAR_UP_M)
     belly = shoulder.mean(1)[:, None] + (_BELLY * tall) @ np.swapaxes(chest, 1, 2)
-    return np.asarray(np.where(carries, belly, np.where(pushes, _BAR * tall, ease)))
+    return np.asarray(np.where(carries, belly, np.where(pushes, bar, ease)))
 
 
 def _posture(
     target: FloatArray, reach: FloatArray, rest: FloatArray, arm: FloatArray, tall: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """How people hold themselves to bring their hands somewhere.
 
     Args:
@@ -461,7 +465,8 @@ def _posture(
 
     Returns:
         Angles (yaw, pitch, roll) of pelvis, spine, chest, neck, head, clavicles and feet, shape (n, 9, 3); the
-        pelvis's way forward and up (n, 2); pitch of the feet (n, 2); steps forward (n, 2), metres.
+        pelvis's way forward and up (n, 2); pitch of the feet (n, 2); steps forward (n, 2), metres; how far they bow
+        (n,), 0 to 1.
     """
     trunk = (rest[:, 7, 2] - rest[:, _PELVIS, 2])[:, None]
     away = target - rest[:, _SHOULDERS]
@@ -496,7 +501,7 @@ def _posture(
 
     drop = np.stack([-_HIPS_BACK * trunk[:, 0] * np.sin(lean), up - _CROUCH_MAX * tall[:, 0] * bow**3], axis=1)
     tiptoe = np.arcsin(up / (0.085 * tall[:, 0]))[:, None] * np.ones(2)
-    return angles, drop, tiptoe, step
+    return angles, drop, tiptoe, step, bow
 
 
 def _downward(target: FloatArray, ahead: FloatArray, tall: FloatArray) -> FloatArray:
@@ -583,12 +588,14 @@ def _moved_within_reach(pelvis: FloatArray, roots: FloatArray, ends: FloatArray,
     for _ in range(_ROUNDS):
         away = pelvis[:, None] - centres
         distance = np.sqrt(np.einsum("nki,nki->nk", away, away))
-        excess = distance - np.clip(distance, shortest, longest)
+        excess = distance - np.minimum(np.maximum(distance, shortest), longest)
         size = np.abs(excess)
-        if size.max() < _CLOSE_ENOUGH_M:
-            break
         worst = size.argmax(1)
-        share = excess[rows, worst] / np.maximum(distance[rows, worst], 1e-9)
+        # Who is there already stays, whatever the others still need: posing does not depend on company.
+        due = size[rows, worst] > _CLOSE_ENOUGH_M
+        if not due.any():
+            break
+        share = np.where(due, excess[rows, worst] / np.maximum(distance[rows, worst], 1e-9), 0.0)
         pelvis = pelvis - share[:, None] * away[rows, worst]
     return pelvis
 
@@ -601,7 +608,7 @@ def _bend_limbs(
     upper, lower = lengths[:, 0], lengths[:, 1]
     along = ends - root
     far = np.sqrt(np.einsum("nki,nki->nk", along, along))
-    distance = np.clip(far, np.abs(upper - lower) + 1e-6, upper + lower - 1e-9)
+    distance = np.clip(far, _FOLDED * (upper + lower), upper + lower - 1e-9)
     direction = along / np.maximum(far, 1e-9)[..., None]
     aside = _bending_side(direction, rotations[:, _CHEST])
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
@@ -640,8 +647,17 @@ def _bending_side(direction: FloatArray, chest: FloatArray) -> FloatArray:
 
 def _bone_frames(ways: FloatArray, sides: FloatArray) -> FloatArray:
     """Right-handed frames whose x runs along the bone and whose y points to the bending side, shape (..., 3, 3)."""
-    z = _unit(np.cross(ways, sides))
-    return np.stack([ways, np.cross(z, ways), z], axis=-1)
+    z = _unit(_cross(ways, sides))
+    return np.stack([ways, _cross(z, ways), z], axis=-1)
+
+
+def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Cross product along the last axis; np.cross takes five times as long for a few dozen vectors."""
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    out[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    out[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    out[..., 2] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return out
 
 
 def _rotations(angles: FloatArray) -> FloatArray:
