@@ -42,9 +42,9 @@ class LensSettings:
     exposure_wander: float = 0.05
     tint_wander: float = 0.02
     wander_s: float = 12.0
-    shot_noise: float = 4.0
-    read_noise: float = 1.6
-    sharpening: float = 0.5
+    shot_noise: float = 2.6
+    read_noise: float = 1.2
+    sharpening: float = 0.4
     ghosting: float = 0.08
     jpeg_quality: int = 62
     drops_per_s: float = 0.02
@@ -113,11 +113,12 @@ class CameraEffects:
         light = self._exposed(spoiled)
         if settings.shot_noise or settings.read_noise:
             light = self._with_noise(light)
-        spoiled = cv2.convertScaleAbs(np.maximum(light, 0))
+        spoiled = np.asarray(cv2.convertScaleAbs(np.maximum(light, 0)), np.uint8)
         if settings.sharpening:
             spoiled = sharpened(spoiled, settings.sharpening)
         if settings.ghosting and self._before is not None and self._before.shape == spoiled.shape:
-            spoiled = cv2.addWeighted(spoiled, 1 - settings.ghosting, self._before, settings.ghosting, 0)
+            ghost = cv2.addWeighted(spoiled, 1 - settings.ghosting, self._before, settings.ghosting, 0)
+            spoiled = np.asarray(ghost, np.uint8)
         self._before = spoiled
         return compressed(spoiled, settings.jpeg_quality) if settings.jpeg_quality else np.array(spoiled)
 
@@ -142,8 +143,9 @@ class CameraEffects:
             self._gain = np.repeat(vignette(width, height, self._settings.vignette)[..., None], 3, axis=2)
         exposure = 1 + self._settings.exposure_wander * float(np.clip(self._mood[0], -3, 3))
         blue, red = (1 + self._settings.tint_wander * float(np.clip(mood, -3, 3)) for mood in self._mood[1:])
-        light = cv2.multiply(image, self._gain, dtype=cv2.CV_32F)
-        return np.asarray(cv2.multiply(light, (exposure * blue, exposure, exposure * red, 0.0)))
+        light = np.asarray(cv2.multiply(image, self._gain, dtype=cv2.CV_32F), np.float32)
+        light *= np.array([exposure * blue, exposure, exposure * red], np.float32)
+        return light
 
     def _with_noise(self, light: FloatArray) -> FloatArray:
         height, width = light.shape[:2]

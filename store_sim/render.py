@@ -587,15 +587,16 @@ def keypoints_seen(picture: Picture, camera: Camera, points_m: FloatArray) -> In
     depth_m = flat @ camera.cam_from_world[2, :3] + camera.cam_from_world[2, 3]
     height, width = ids.shape
     with np.errstate(invalid="ignore"):
-        inside = (image_points >= 0).all(1) & (image_points < [width, height]).all(1)
-    column, row = np.where(inside[:, None], image_points, 0).astype(np.int64).T
+        inside = np.all((image_points >= 0) & (image_points < np.array([width, height])), axis=1)
+    pixels = np.where(np.reshape(inside, (-1, 1)), image_points, 0).astype(np.int64)
+    column, row = pixels[:, 0], pixels[:, 1]
     owner = np.repeat(people[: len(points_m)], points_m.shape[1])
     # A wrist may lie a pixel beside the drawn arm: its neighbours count as well.
     near = np.zeros(len(flat), bool)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             at = np.clip(row + down, 0, height - 1), np.clip(column + right, 0, width - 1)
-            near |= (ids[at] == owner) & (shown_m[at] > depth_m - KEYPOINT_DEPTH_M)
+            near |= np.equal(ids[at], owner) & (shown_m[at] > depth_m - KEYPOINT_DEPTH_M)
     return np.where(inside, np.where(near, 2, 1), 0).reshape(points_m.shape[:2])
 
 

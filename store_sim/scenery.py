@@ -15,6 +15,7 @@ from vision.layout import Box, StoreLayout, Surface
 WALL_M = 2.6  # ordinary height of a shop's room, where no camera hangs higher
 DOOR_M = 2.1  # clear height of doors, as in building codes
 AROUND_M = 1.5  # floor kept around gondolas where the layout does not say what is walkable
+DOORSTEP_M = 1.5  # walkable floor that is outside of a door reaches no farther
 OUTSIDE_M = 3.0  # how far the world goes on behind doors and glass
 BOARD_M = 0.025  # shelf boards of common gondolas are 2 to 3 cm thick, their price rails 3.5 to 4 cm high
 RAIL_M = 0.038
@@ -76,8 +77,8 @@ class Gondola:
         for shelf in self.shelves:
             depth = np.clip((local[:, 1] - shelf.low_m[1]) / (shelf.high_m[1] - shelf.low_m[1]), 0, 1)
             up = (local[:, 2] - shelf.low_m[2]) / (shelf.high_m[2] - shelf.low_m[2])
-            within = (up >= -0.15) & (up <= 1.0) & (depth > 0) & (local[:, 1] <= shelf.high_m[1] + 0.05)
-            within &= (local[:, 0] >= shelf.low_m[0] - 0.1) & (local[:, 0] <= shelf.high_m[0] + 0.1)
+            within = (up >= -0.15) & (up <= 1.0) & (depth > 0) & (local[:, 1] <= shelf.high_m[1] + 0.006)
+            within &= (local[:, 0] >= shelf.low_m[0] - 0.002) & (local[:, 0] <= shelf.high_m[0] + 0.002)
             lost = 0.22 + 0.42 * depth + 0.14 * np.clip(up, 0, 1) if shelf.covered else 0.22 * depth
             shade = np.where(within, np.minimum(shade, 1 - lost), shade)
         return shade
@@ -143,7 +144,7 @@ def room_of(layout: StoreLayout, gondolas: Sequence[Gondola]) -> Room:
             points.append(corners[:, :2] + AROUND_M)
             points.append(corners[:, :2] - AROUND_M)
     if layout.walkable_m is not None:
-        points.append(layout.walkable_m)
+        points.append(_without_doorsteps(layout.walkable_m, _door_lines(layout)))
     if not points:
         points.append(np.array([[0.0, 0.0], [4.0, 4.0]]))
     every = np.concatenate(points)
@@ -154,6 +155,25 @@ def room_of(layout: StoreLayout, gondolas: Sequence[Gondola]) -> Room:
     x, y = (low[i] + (np.arange(counts[i]) + 0.5) / counts[i] * (high - low)[i] for i in range(2))
     grid = np.array([[a, b, top] for a in x for b in y])
     return Room(low, high, grid)
+
+
+def _door_lines(layout: StoreLayout) -> list[FloatArray]:
+    return [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
+
+
+def _without_doorsteps(walkable_m: FloatArray, lines: Sequence[FloatArray]) -> FloatArray:
+    """Corners of what is walkable within the room, shape (n, 2), and the ends of the lines that people come in over."""
+    corners = walkable_m
+    for line in lines:
+        way = line[1] - line[0]
+        inwards = np.array([-way[1], way[0]]) / np.linalg.norm(way)
+        before = (corners - line[0]) @ inwards
+        if before.sum() < 0:
+            before = -before
+        # People are seen a step or two before a door; where there is more, the line runs through the room.
+        if before.min() > -DOORSTEP_M:
+            corners = np.concatenate([corners[before > -0.01], line])
+    return corners
 
 
 def lit(mesh: Mesh, room: Room, shade: FloatArray | float = 1.0) -> Mesh:
@@ -329,10 +349,10 @@ def room_meshes(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
     outer = np.diag(high - low + 2 * around)
     # A little lower than the floor, which lies on it.
     corner = low - around + outer[1] - [0, 0, 0.02]
-    ground = panel(corner, outer[0], -outer[1]).marked(material=paint.outside)
+    ground = panel(corner, outer[0], -outer[1], texture_m=1.6).marked(material=paint.outside)
     yield replace(ground, light=np.full_like(ground.light, 1.2))
 
-    lines = [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
+    lines = _door_lines(layout)
     # Corner, way to the right and normal of each wall as seen from inside.
     for corner, right, normal in (
         (low, y, np.array([1.0, 0, 0])),
@@ -342,7 +362,7 @@ def room_meshes(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
     ):
         length = float(np.linalg.norm(right))
         way = right / length
-        if any(_stands_for_wall(surface, corner, normal, length) for surface in layout.surfaces):
+        if _has_own_wall(layout.surfaces, corner, normal, way, length):
             continue
         holes = sorted(
             tuple(sorted(((line - corner[:2]) @ way[:2]).tolist()))
@@ -364,12 +384,16 @@ def room_meshes(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
             yield lit(post.marked(material=paint.post), room)
 
 
-def _stands_for_wall(surface: Surface, corner: FloatArray, normal: FloatArray, length: float) -> bool:
-    """Whether a glass front or a wall of the layout takes the place of a side of the room."""
-    if surface.kind == "mirror":
-        return False
-    flat = np.abs((surface.corners_m - corner) @ normal).max() < 0.6
-    return bool(flat and np.ptp(surface.corners_m @ np.cross(normal, [0, 0, 1])) > 0.5 * length)
+def _has_own_wall(
+    surfaces: Sequence[Surface], corner: FloatArray, normal: FloatArray, way: FloatArray, length: float
+) -> bool:
+    """Whether glass or walls of the layout take the place of more than half of a side of the room."""
+    covered = 0.0
+    for surface in surfaces:
+        away = surface.corners_m - corner
+        if surface.kind != "mirror" and np.abs(away @ normal).max() < 0.6:
+            covered += float(np.ptp(away @ way))
+    return covered > 0.5 * length
 
 
 def _wall_parts(
