@@ -184,10 +184,10 @@ def pose(figures: Figures) -> Skeletons:
     reach = np.where(np.isfinite(target[:, :, 0]), figures.reach, 0.0)
     target = np.where(reach[:, :, None] > 0, target, 0.0)
 
-    gait = np.clip(figures.speed_mps / _STILL_MPS, 0.0, 1.0)
+    gait = _between(figures.speed_mps / _STILL_MPS, 0.0, 1.0)
     phase = (figures.stride[:, None] + np.array([0.0, 0.5])) % 1.0
     swing = np.cos(2 * np.pi * phase[:, ::-1])  # an arm swings with the other side's leg
-    pace = np.clip(figures.speed_mps / 1.4, 0.0, 1.3)
+    pace = _between(figures.speed_mps / 1.4, 0.0, 1.3)
     angles, drop, tiptoe, step, bow = _posture(target, reach, rest, arm, tall)
     gait = gait * np.maximum(1 - 2 * bow, 0)  # nobody strides in a squat
     turn = swing[:, 0] * np.radians(5) * gait
@@ -361,6 +361,7 @@ class _Rest:
         soles: Balls and heels of the feet then, shape (2, builds, 2, 3).
         lengths: Upper and lower part of left arm, right arm, left leg, right leg, shape (builds, 2, 4); the lower part
             of an arm ends at the grip.
+        to_end: Share of the lower part up to the wrist or ankle, shape (builds, 4).
         bone_frames: Inverse frames of the ten limb bones (upper four, lower four, two hands), (builds, 10, 3, 3).
     """
 
@@ -369,6 +370,7 @@ class _Rest:
     standing: FloatArray
     soles: FloatArray
     lengths: FloatArray
+    to_end: FloatArray
     bone_frames: FloatArray
 
 
@@ -389,7 +391,8 @@ def _rest() -> _Rest:
     upper = joints[:, _BENDS] - joints[:, _ROOTS]
     lower = joints[:, _ENDS] - joints[:, _BENDS]
     hand = landmarks[:, _GRIPS] - joints[:, _WRISTS]
-    lower_length = np.linalg.norm(lower, axis=2)
+    to_end = np.linalg.norm(lower, axis=2)
+    lower_length = to_end.copy()
     lower_length[:, :2] += np.linalg.norm(hand, axis=2)
     lengths = np.stack([np.linalg.norm(upper, axis=2), lower_length], axis=1)
     bones = _unit(np.concatenate([upper, lower, hand], axis=1))
@@ -408,7 +411,7 @@ def _rest() -> _Rest:
     standing = joints + lift[:, None, None] * np.array([0.0, 0.0, 1.0])
     standing[:, _ANKLES] = ankles + beside
     soles = np.stack([landmarks[:, _BALLS] + beside, landmarks[:, _HEELS] + beside])
-    return _Rest(joints, landmarks, standing, soles, lengths, np.swapaxes(frame, -1, -2))
+    return _Rest(joints, landmarks, standing, soles, lengths, to_end / lower_length, np.swapaxes(frame, -1, -2))
 
 
 def _into_body_frame(figures: Figures, cos_h: FloatArray, sin_h: FloatArray) -> FloatArray:
@@ -433,16 +436,16 @@ def _hands_at_ease(
     angle = np.where(swing > 0, 0.42, 0.32) * swing + 0.06
     hanging = np.stack([np.sin(angle), 0.06 * _SIDE + 0 * angle, -np.cos(angle)], axis=2)
     arm = lengths[:, :, :2].sum(1)
-    ease = shoulder + hanging * (arm * (0.965 - 0.05 * np.clip(swing, 0, 1)))[..., None]
+    ease = shoulder + hanging * (arm * (0.965 - 0.05 * _between(swing, 0, 1)))[..., None]
     # In a crouch an idle hand rests on the knee.
     hip = pelvis[:, None] + roots[:, 2:]
     half = 0.5 * np.linalg.norm(hip - ankle, axis=2)
     knee = 0.5 * (hip + ankle)
     thigh = lengths[:, 0, 2:]
-    knee[..., 0] += np.sqrt(np.clip(thigh**2 - half**2, 0, None)) * 0.9
+    knee[..., 0] += np.sqrt(np.maximum(thigh**2 - half**2, 0)) * 0.9
     knee[..., 1] += 0.03 * tall[:, 0] * _SIDE
     knee[..., 2] += 0.06 * tall[:, 0]
-    squat = np.clip(2.6 - 2.6 * half / thigh, 0, 1)[..., None]
+    squat = _between(2.6 - 2.6 * half / thigh, 0, 1)[..., None]
     ease += (knee - ease) * squat
     carries, pushes = figures.carries[:, :, None], figures.trolley[:, None, None]
     bar = _BAR * tall
@@ -475,15 +478,15 @@ def _posture(
     bow, short_x, short_z = _bow(flat, away[:, :, 2], 0.96 * arm, trunk, tall)
     bow = (bow * reach).max(1)
     lean = bow * _LEAN_MAX
-    up = (np.clip(short_z, 0, 0.085 * tall * np.sin(_TIPTOE_MAX)) * reach).max(1)
-    step = np.clip(1.5 * short_x, 0, _STEP_MAX * tall) * reach
+    up = (_between(short_z, 0, 0.085 * tall * np.sin(_TIPTOE_MAX)) * reach).max(1)
+    step = _between(1.5 * short_x, 0, _STEP_MAX * tall) * reach
 
-    weight = reach / np.clip(reach.sum(1), 1, None)[:, None]
-    ahead = np.clip(target[:, :, 0], 0.1 * tall, None)
+    weight = reach / np.maximum(reach.sum(1), 1)[:, None]
+    ahead = np.maximum(target[:, :, 0], 0.1 * tall)
     bearing = np.arctan2(target[:, :, 1] - 0.5 * rest[:, _SHOULDERS, 1], ahead)
-    stretch = np.clip((flat / arm - 0.6) / 0.4, 0, 1)
-    twist = np.clip((weight * (0.45 * bearing - 0.3 * stretch * _SIDE)).sum(1), -_TWIST_MAX, _TWIST_MAX)
-    raised = np.clip((away[:, :, 2] + 0.25 * arm) / arm, 0, 1) * reach
+    stretch = _between((flat / arm - 0.6) / 0.4, 0, 1)
+    twist = _between((weight * (0.45 * bearing - 0.3 * stretch * _SIDE)).sum(1), -_TWIST_MAX, _TWIST_MAX)
+    raised = _between((away[:, :, 2] + 0.25 * arm) / arm, 0, 1) * reach
 
     angles = np.zeros((len(target), 9, 3))
     angles[:, :3, 0] = twist[:, None] * _YAW_SHARES
@@ -492,8 +495,8 @@ def _posture(
     look = (weight[:, :, None] * np.stack([np.arctan2(target[:, :, 1], ahead), _downward(target, ahead, tall)], 2)).sum(
         1
     )
-    angles[:, 4, 0] = twist + np.clip(look[:, 0] - twist, -_LOOK_ASIDE_MAX, _LOOK_ASIDE_MAX)
-    angles[:, 4, 1] = lean + np.clip(look[:, 1] - lean, -_LOOK_UP_MAX, _LOOK_DOWN_MAX)
+    angles[:, 4, 0] = twist + _between(look[:, 0] - twist, -_LOOK_ASIDE_MAX, _LOOK_ASIDE_MAX)
+    angles[:, 4, 1] = lean + _between(look[:, 1] - lean, -_LOOK_UP_MAX, _LOOK_DOWN_MAX)
     angles[:, 3] = 0.5 * (angles[:, 2] + angles[:, 4])
     angles[:, 5:7] = angles[:, 2:3]
     angles[:, 5:7, 2] += raised * _SHRUG_MAX * _SIDE
@@ -536,7 +539,7 @@ def _bow(
     before = far[rows, hands, np.maximum(first - 1, 0)]
     after = far[rows, hands, first]
     # Where the arm suffices between two bows; none of it where it never does.
-    share = np.clip((before - use) / np.maximum(before - after, 1e-9), 0, 1)
+    share = _between((before - use) / np.maximum(before - after, 1e-9), 0, 1)
     bow = np.where(first > 0, (first - 1 + share) / (len(bows) - 1), 0.0)
     short = np.maximum(after - use, 0) / np.maximum(after, 1e-9)
     fine = np.interp(bow, bows, np.arange(len(bows)))
@@ -555,10 +558,10 @@ def _feet(
     half = 0.5 * _STANCE * cycle
     glide = np.where(on_floor, 1 - 2 * stance, 2 * flight - np.sin(2 * np.pi * flight) / np.pi - 1)
     x = half * glide - 0.055 * cycle
-    heel_off = np.clip((stance - 0.55) / 0.45, 0, 1)
+    heel_off = _between((stance - 0.55) / 0.45, 0, 1)
     rolling = np.where(stance < 0.12, _STRIKE * (1 - stance / 0.12), _PUSH_OFF * heel_off**1.5)
     flying = _STRIKE + (_PUSH_OFF - _STRIKE) * 0.5 * (1 + np.cos(np.pi * flight))
-    pitch = np.where(on_floor, rolling, flying) * np.clip(cycle / (0.5 * tall), 0, 1)
+    pitch = np.where(on_floor, rolling, flying) * _between(cycle / (0.5 * tall), 0, 1)
     lift = np.where(on_floor, 0.0, 0.03 * tall * np.sin(np.pi * flight)) * gait[:, None]
     return x, pitch, lift
 
@@ -608,20 +611,16 @@ def _bend_limbs(
     upper, lower = lengths[:, 0], lengths[:, 1]
     along = ends - root
     far = np.sqrt(np.einsum("nki,nki->nk", along, along))
-    distance = np.clip(far, _FOLDED * (upper + lower), upper + lower - 1e-9)
+    distance = _between(far, _FOLDED * (upper + lower), upper + lower - 1e-9)
     direction = along / np.maximum(far, 1e-9)[..., None]
     aside = _bending_side(direction, rotations[:, _CHEST])
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
-    sine = np.sqrt(np.clip(1 - cosine**2, 0, None))
+    sine = np.sqrt(np.maximum(1 - cosine**2, 0))
     upper_way = cosine[..., None] * direction + sine[..., None] * aside
     bend = root + upper[..., None] * upper_way
     lower_way = (root + distance[..., None] * direction - bend) / lower[..., None]
     joints[:, _BENDS] = bend
-    shank = lengths[:, 1].copy()
-    shank[:, :2] -= np.linalg.norm(frames.landmarks[build, _GRIPS] - frames.joints[build, _WRISTS], axis=2) * (
-        shank[:, :2] / frames.lengths[build, 1, :2]
-    )
-    joints[:, _ENDS] = bend + shank[..., None] * lower_way
+    joints[:, _ENDS] = bend + (lower * frames.to_end[build])[..., None] * lower_way
     ways = np.concatenate([upper_way, lower_way, lower_way[:, :2]], axis=1)
     sides = np.concatenate([aside, aside, aside[:, :2]], axis=1)
     turned = _bone_frames(ways, sides) @ frames.bone_frames[build]
@@ -682,6 +681,11 @@ def _into_world(
     placed = joints @ np.swapaxes(heading[:, 0], 1, 2)
     placed[:, :, :2] += figures.position_m[:, None]
     return Skeletons(figures.build, figures.height_m, placed, heading @ rotations)
+
+
+def _between(values: FloatArray, low: FloatArray | float, high: FloatArray | float) -> FloatArray:
+    """Clip; np.clip takes twice as long for a few dozen numbers."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
