@@ -146,7 +146,7 @@ class JointTracker:
         self._sway_m, self._sway_s = np.array(settings.sway_m), np.array(settings.sway_s)
         self._white_m = np.array(settings.white_m)
         self._log_doubt = np.log(settings.doubt)
-        self._gaps_per_s = np.array(settings.gaps_per_s)
+        self._gaps_per_s = np.array([*settings.gaps_per_s, settings.body_gaps_per_s])
         self._bias_m = rng.normal(0.0, settings.bias_m, 3)
         self._tracks: list[_Track] = []
         self._people: tuple[str, ...] = ()
@@ -215,14 +215,16 @@ class JointTracker:
         ended = (state.starts_ns != _NEVER) & (now_ns - state.seen_ns > _ns(self._settings.lingers_s))
         if ended.any():
             state.starts_ns[ended] = _NEVER
+            state.is_named[ended] = False
             for row in np.flatnonzero(ended):
                 self._tracks[row].target_id = None
-        tracked = (state.starts_ns != _NEVER) & (state.starts_ns <= now_ns)
-        for row in np.flatnonzero(tracked & in_sight):
-            track = self._tracks[row]
-            if track.target_id is None:
-                track.target_id = str(self._rng.integers(10**18, 9 * 10**18))
-        return np.asarray(tracked & in_sight)
+        tracked = np.asarray((state.starts_ns != _NEVER) & (state.starts_ns <= now_ns))
+        tracked &= in_sight
+        if (tracked & ~state.is_named).any():
+            for row in np.flatnonzero(tracked & ~state.is_named):
+                self._tracks[row].target_id = str(self._rng.integers(10**18, 9 * 10**18))
+            state.is_named |= tracked
+        return tracked
 
     def _err(self, joints: FloatArray, step_s: float) -> tuple[FloatArray, FloatArray]:
         """Put errors onto true joints: joints (n, 8, 3), and what the tracker scores them, shape (n, 8)."""
@@ -246,13 +248,13 @@ class JointTracker:
     def _hide(self, joints: FloatArray, now_ns: int, step_s: float) -> BoolArray:
         """Lose joints and whole bodies for a while: which joints are lost now, shape (n, 8)."""
         state, settings = self._state, self._settings
-        n = len(joints)
-        rate = np.empty((n, len(JOINT_NAMES) + 1))
-        rate[:, :-1] = self._gaps_per_s
-        rate[:, -1] = settings.body_gaps_per_s
-        in_shelf = self._sight.in_gondola(joints[:, _WRISTS])
-        rate[:, _WRISTS] += in_shelf * settings.shelf_gaps_per_s
-        begins = self._rng.random((n, len(JOINT_NAMES) + 1)) < rate * step_s
+        draws = self._rng.random((len(joints), len(JOINT_NAMES) + 1))
+        begins = draws < self._gaps_per_s * step_s
+        # Wrists that would be lost if they were in a shelf: where they are matters for no other.
+        rows, sides = np.nonzero(draws[:, _WRISTS] < (self._gaps_per_s[_WRISTS] + settings.shelf_gaps_per_s) * step_s)
+        if len(rows):
+            wrists = np.array(_WRISTS)[sides]
+            begins[rows, wrists] |= self._sight.in_gondola(joints[rows, wrists])
         if begins.any():
             rows, columns = np.nonzero(begins)
             mean_s = np.where(columns == len(JOINT_NAMES), settings.body_gap_s, settings.gap_s)
@@ -299,16 +301,11 @@ class JointTracker:
 
     def _told(self, joints: FloatArray, score: FloatArray, tracked: BoolArray, now_ns: int) -> TrackedBodies:
         shown = tracked & (self._state.hidden_ns[:, -1] < now_ns)
-        names: list[str] = []
-        for track, is_shown in zip(self._tracks, shown.tolist(), strict=True):
-            if is_shown and track.target_id is not None:
-                names.append(track.target_id)
+        names = [self._tracks[row].target_id or "" for row in np.flatnonzero(shown).tolist()]
         joints, score = joints[shown], score[shown]
-        empty = [
-            track.target_id
-            for track, has_joints in zip(self._tracks, tracked.tolist(), strict=True)
-            if not has_joints and track.target_id is not None
-        ]
+        empty: list[str] = []
+        if (lingering := self._state.is_named & ~tracked).any():
+            empty = [self._tracks[row].target_id or "" for row in np.flatnonzero(lingering).tolist()]
         if self._ghosts:
             self._ghosts = [ghost for ghost in self._ghosts if ghost[1] >= now_ns]
             empty += [target_id for target_id, _ in self._ghosts]
@@ -329,6 +326,7 @@ class _State:
         hidden_ns: Until when each joint and, in the last column, the whole body is lost, shape (n, 9).
         starts_ns: When the track begins, shape (n,); ``_NEVER`` while there is none.
         seen_ns: When they were last in sight, shape (n,).
+        is_named: Whether they have a target id, shape (n,).
     """
 
     sway: FloatArray
@@ -336,13 +334,18 @@ class _State:
     hidden_ns: IntArray
     starts_ns: IntArray
     seen_ns: IntArray
+    is_named: BoolArray
 
     @classmethod
     def nobody(cls) -> "_State":
-        count = len(JOINT_NAMES)
-        no_time = np.zeros(0, np.int64)
+        count, no_time = len(JOINT_NAMES), np.zeros(0, np.int64)
         return cls(
-            np.zeros((0, count, 3)), np.zeros((0, count)), np.zeros((0, count + 1), np.int64), no_time, no_time.copy()
+            np.zeros((0, count, 3)),
+            np.zeros((0, count)),
+            np.zeros((0, count + 1), np.int64),
+            no_time,
+            no_time.copy(),
+            np.zeros(0, bool),
         )
 
     def rearranged(self, old_rows: Sequence[int | None], rng: np.random.Generator) -> "_State":
@@ -355,14 +358,21 @@ class _State:
         old = [old for old in old_rows if old is not None]
         sway[new], doubt[new], hidden_ns[new] = self.sway[old], self.doubt[old], self.hidden_ns[old]
         starts_ns[new], seen_ns[new] = self.starts_ns[old], self.seen_ns[old]
-        return _State(sway, doubt, hidden_ns, starts_ns, seen_ns)
+        is_named = np.zeros(n, bool)
+        is_named[new] = self.is_named[old]
+        return _State(sway, doubt, hidden_ns, starts_ns, seen_ns, is_named)
 
 
 class _Sight:
     """What the tracker's cameras cover, and where gondolas hide hands from them."""
 
     def __init__(self, layout: StoreLayout, door_reach_m: float) -> None:
-        self._polygon = None if layout.walkable_m is None else np.asarray(layout.walkable_m, np.float64)
+        outline = np.zeros((0, 2)) if layout.walkable_m is None else np.asarray(layout.walkable_m, np.float64)
+        self._has_floor = layout.walkable_m is not None
+        self._x, self._y = outline.T.copy()
+        self._next_y = np.roll(self._y, -1)
+        rise = np.where(self._next_y == self._y, 1.0, self._next_y - self._y)
+        self._slope = (np.roll(self._x, -1) - self._x) / rise
         doors = [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
         self._doors = np.array(doors, np.float64).reshape(-1, 2, 2)
         self._reach_m = door_reach_m
@@ -376,14 +386,12 @@ class _Sight:
 
     def covers(self, position_m: FloatArray) -> BoolArray:
         """Whether points of the floor, shape (n, 2), are in sight."""
-        if self._polygon is None:
+        if not self._has_floor:
             return np.ones(len(position_m), bool)
         x, y = position_m[:, 0, None], position_m[:, 1, None]
-        start, end = self._polygon, np.roll(self._polygon, -1, axis=0)
-        crosses = (start[:, 1] > y) != (end[:, 1] > y)
-        rise = np.where(end[:, 1] == start[:, 1], 1.0, end[:, 1] - start[:, 1])
-        left = x < start[:, 0] + (y - start[:, 1]) * (end[:, 0] - start[:, 0]) / rise
-        inside = (crosses & left).sum(axis=1) % 2 == 1
+        crosses = (self._y > y) != (self._next_y > y)
+        crosses &= x < self._x + (y - self._y) * self._slope
+        inside = np.asarray(np.bitwise_xor.reduce(crosses, axis=1))
         if len(self._doors) and not inside.all():
             along = self._doors[:, 1] - self._doors[:, 0]
             to = position_m[:, None] - self._doors[:, 0]
