@@ -430,11 +430,11 @@ def _cameras(rng: np.random.Generator, room: _Room, bins: Sequence[Bin]) -> list
                     continue
                 position = np.round(np.append(place + rng.uniform(-0.1, 0.1, 2), height_m), 2)
                 aim = np.append(middle + turned[:, 0] * along_m * -0.25, 0.7)
-                candidates.append(Camera("", intrinsics, distortion, _looking_at(position, aim), RESOLUTION_WH))
+                candidates.append(Camera("", intrinsics, distortion, looking_at(position, aim), RESOLUTION_WH))
     first_of_doors = len(candidates)
     for middle_m in sorted({float(line[:, 0].mean()) for line in (room.entrance_m, room.exit_m)}):
         position = np.round([middle_m, min(2.2, float(room.size_m[1]) / 2), height_m], 2)
-        pose = _looking_at(position, np.array([middle_m, 0.0, 0.6]))
+        pose = looking_at(position, np.array([middle_m, 0.0, 0.6]))
         candidates.append(Camera("", intrinsics, distortion, pose, RESOLUTION_WH))
     seen = np.array([_sees(camera, fronts, outward, solids) for camera in candidates])
     places = np.array([camera.position_m for camera in candidates])
@@ -451,7 +451,7 @@ def _cameras(rng: np.random.Generator, room: _Room, bins: Sequence[Bin]) -> list
     return [replace(candidates[row], camera_id=f"cam{number}") for number, row in enumerate(chosen, start=1)]
 
 
-def _looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:
+def looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:
     """Camera from world, shape (4, 4), for a camera that hangs upright and looks at a point."""
     forward = (aim_m - position_m) / np.linalg.norm(aim_m - position_m)
     right = np.cross(forward, [0.0, 0.0, 1.0])

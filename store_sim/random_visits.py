@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from store_sim.navigation import with_doors
 from store_sim.scenarios import (
     USUAL_COUNT,
     Action,
@@ -133,6 +134,7 @@ def random_scenario(
         raise ValueError(f"random_scenario: shoppers_at_once: expected 1 to 30, got {shoppers_at_once}")
     if not 0 <= confusing_share <= 0.8:
         raise ValueError(f"random_scenario: confusing_share: expected 0 to 0.8, got {confusing_share}")
+    layout = with_doors(layout)
     trial = _Day(layout, np.random.default_rng(rng.integers(2**63)), confusing_share)
     trial.play(TRIAL_VISITS, math.inf, 1.0, 30.0)
     day = _Day(layout, np.random.default_rng(rng.integers(2**63)), confusing_share)
@@ -225,9 +227,9 @@ class _Day:
             self._neighbours.setdefault((a_bin.place.gondola, a_bin.place.shelf), []).append(row)
         # What sells best sells many times more than what sells worst; log-normal popularity.
         self._popularity = np.exp(0.8 * rng.standard_normal(len(self._bins)))
-        middle = self._fronts.mean(axis=0)
-        self._way_in_m = middle if layout.entrance_m is None else layout.entrance_m.mean(axis=0)
-        self._way_out_m = self._way_in_m if layout.exit_m is None else layout.exit_m.mean(axis=0)
+        self._way_in_m, self._way_out_m = np.zeros((2, 2))
+        if layout.entrance_m is not None and layout.exit_m is not None:
+            self._way_in_m, self._way_out_m = layout.entrance_m.mean(axis=0), layout.exit_m.mean(axis=0)
         self.events: list[tuple[float, int, ScenarioEvent]] = []
         self._present: dict[str, _Person] = {}
         self._gone: list[_Person] = []
