@@ -23,9 +23,13 @@ def check_shape(name: str, array: NDArray[Any], expected: Sequence[int | str]) -
     Raises:
         ValueError: The number of axes or a fixed length differs; the message gives both shapes.
     """
-    agrees = array.ndim == len(expected) and all(
-        isinstance(want, str) or have == want for have, want in zip(array.shape, expected, strict=True)
-    )
-    if not agrees:
-        wanted = ", ".join(str(axis) for axis in expected)
-        raise ValueError(f"{name}: expected shape ({wanted}), got {array.shape}")
+    if array.ndim == len(expected):
+        for have, want in zip(
+            array.shape, expected, strict=True
+        ):  # not all(...): this runs thousands of times a second
+            if have != want and not isinstance(want, str):
+                break
+        else:
+            return
+    wanted = ", ".join(str(axis) for axis in expected)
+    raise ValueError(f"{name}: expected shape ({wanted}), got {array.shape}")
