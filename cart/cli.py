@@ -18,6 +18,7 @@ from rich.progress import DownloadColumn
 from rich.table import Table
 
 from cart.checkout import Checkout
+from cart.cli_simulator import evaluate_cases, simulate
 from cart.config import Settings
 from cart.film import Film
 from cart.money import format_amount
@@ -57,6 +58,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.command()(simulate)
+app.command("evaluate")(evaluate_cases)
 
 LIVE_WAIT_S = 15.0
 

@@ -1,0 +1,290 @@
+"""The commands around the simulated store: ``simulate``, ``evaluate`` and ``dataset``."""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cart.evaluate import (
+    Case,
+    CaseResult,
+    Evaluation,
+    EvaluationJob,
+    EvaluationSettings,
+    FailedCase,
+    RandomCase,
+    evaluate,
+    jobs_for,
+    parse_sensors,
+    read_cases,
+)
+from cart.evaluation_report import ReportContext, installed_versions, write_evaluation_report
+from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
+from models import weights as model_files
+from store_sim.autocheckout import read_site
+from store_sim.coverage import choose_cameras, named_cameras
+from store_sim.random_days import RandomDay
+from store_sim.replay import open_recording
+from store_sim.scale_fit import (
+    PlateComparison,
+    compare,
+    pick_of,
+    record_plates,
+    recorded_layout,
+    simulated_visit,
+    statistics_of,
+)
+from store_sim.scenarios import check_scenario, day_layout, library, read_scenario, receipt_differences, site_of
+from store_sim.simulation import CAMERAS, JOINTS, SCALES, Simulation, record
+from vision.layout import StoreLayout
+
+USUAL_CAMERAS = 4
+
+
+ScenarioArgument = Annotated[
+    Path | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file (tillfree-scenario/1).")
+]
+RandomOption = Annotated[bool, typer.Option("--random", help="Make up a shop and its day instead.")]
+SiteOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The store that scenarios name without saying where it lies.")
+]
+CamerasOption = Annotated[
+    str | None,
+    typer.Option(metavar="N|NAMES", help="How many cameras (those that see most), or which: cam1,cam3. Usually 4."),
+]
+GondolasOption = Annotated[
+    int | None, typer.Option(min=3, max=60, help="Gondolas of a random shop; else drawn.", show_default=False)
+]
+ProductsOption = Annotated[
+    int | None, typer.Option(min=20, max=2000, help="Products of a random shop; else drawn.", show_default=False)
+]
+VisitsOption = Annotated[int, typer.Option(min=1, help="People who come to a random shop.")]
+ShoppersOption = Annotated[
+    float | None,
+    typer.Option(min=1, max=30, help="Of them inside at once, on average; else 1 to 6.", show_default=False),
+]
+ConfusingOption = Annotated[
+    float, typer.Option(min=0, max=0.8, help="Share of actions in a random shop that are confusing.")
+]
+
+
+def simulate(
+    scenario: ScenarioArgument = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the recording goes.")] = Path("recording"),
+    random: RandomOption = False,
+    site: SiteOption = None,
+    render: Annotated[bool, typer.Option("--render", help="Film it with the store's cameras too.")] = False,
+    cameras: CamerasOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed: other people, paces, noise.")] = 0,
+    gondolas: GondolasOption = None,
+    products: ProductsOption = None,
+    visits: VisitsOption = 10,
+    shoppers: ShoppersOption = None,
+    confusing: ConfusingOption = 0.4,
+) -> None:
+    """Play a scenario in the simulated store and keep what its sensors say, as a recording that replay reads."""
+    with one_line_errors():
+        if (scenario is None) != random:
+            raise UsageError("expected a scenario file, or --random, and not both")
+        if cameras is not None and not render:
+            raise UsageError("--cameras: cameras film only with --render")
+        if scenario is not None:
+            played = read_scenario(scenario)
+            store = day_layout(site_of(played, site), played)
+            check_scenario(played, store)
+            for difference in receipt_differences(played):
+                ERR.print(f"note: {difference}", markup=False)
+        else:
+            store, played = RandomDay(seed, gondolas, products, visits, shoppers, confusing).made()
+        sensors = frozenset({SCALES, JOINTS, *([CAMERAS] if render else [])})
+        simulation = Simulation(
+            store,
+            played,
+            seed,
+            sensors=sensors,
+            cameras=cameras_of(store, cameras) if render else (),
+            keeps_order=not random,
+        )
+        began_s = time.perf_counter()
+        with progress_bar() as progress:
+            task = progress.add_task(f"simulating {played.name}", total=simulation.duration_s)
+
+            def told(seconds: float) -> None:
+                progress.update(task, completed=seconds, total=simulation.duration_s)
+
+            record(simulation, out, progress=told)
+        wall_s = time.perf_counter() - began_s
+        truth = simulation.truth
+        OUT.print(
+            f"{counted(len(truth.visits), 'visit')}, {counted(len(truth.interactions), 'interaction')}, "
+            f"{counted(len(simulation.camera_ids), 'camera')}; {simulation.duration_s:.1f} s in {wall_s:.1f} s, "
+            f"{simulation.duration_s / wall_s:.1f} times real time",
+            markup=False,
+        )
+        OUT.print(f"Recording: {out} (tillfree replay {out})", markup=False)
+
+
+def cameras_of(layout: StoreLayout, wanted: str | None) -> tuple[str, ...]:
+    """Say which cameras are meant: a number of those that see most, or names; ``USUAL_CAMERAS`` without a wish."""
+    if wanted is None:
+        return choose_cameras(layout, USUAL_CAMERAS)
+    if wanted.strip().isdigit():
+        return choose_cameras(layout, int(wanted))
+    return named_cameras(layout, [name.strip() for name in wanted.split(",") if name.strip()])
+
+
+def evaluate_cases(
+    scenarios: Annotated[list[Path] | None, typer.Argument(metavar="[SCENARIO]...", help="Scenario files.")] = None,
+    whole_library: Annotated[bool, typer.Option("--library", help="Play the project's library of hard cases.")] = False,
+    random: Annotated[int, typer.Option("--random", min=0, metavar="N", help="Make up N shops and their days.")] = 0,
+    site: SiteOption = None,
+    sensors: Annotated[
+        str, typer.Option(metavar="NAMES", help="scales,joints or cameras or scales,cameras.")
+    ] = "scales,joints",
+    cameras: CamerasOption = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A model that sees people in the pictures; without one an oracle does."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="K", help="Play every case with seeds 0 to K-1.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with plots and failures.")] = None,
+    real_scales: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A real recording whose plates the report shows beside the simulated ones."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cases at a time; usually one a core.")
+    ] = None,
+    gondolas: GondolasOption = None,
+    products: ProductsOption = None,
+    visits: VisitsOption = 10,
+    shoppers: ShoppersOption = None,
+    confusing: ConfusingOption = 0.4,
+) -> None:
+    """Play cases, replay them through the store, and score the receipts against what really happened."""
+    with one_line_errors():
+        if not (scenarios or whole_library or random):
+            raise UsageError("expected scenario files, --library or --random N")
+        _check_outputs(json_file, report)
+        if real_scales is not None and (report is None or site is None):
+            raise UsageError(
+                "--real-scales: needs --report to show the plates in, and --site for the store they are of"
+            )
+        seen_with = EvaluationSettings(
+            sensors=parse_sensors(sensors),
+            weights=tuple(model_files.resolve_weights(name) for name in weights or []),
+        )
+        paths = [*(scenarios or []), *(library() if whole_library else [])]
+        cases: list[Case] = list(read_cases(paths, site))
+        cases += [
+            RandomCase(RandomDay(number, gondolas, products, visits, shoppers, confusing)) for number in range(random)
+        ]
+        jobs = [job for case in cases for job in jobs_for([case], seeds, _with_cameras(seen_with, case, cameras))]
+        plates = None if real_scales is None or site is None else _compared_plates(real_scales, site)
+        evaluation = _evaluated(jobs, processes)
+        _print_evaluation(evaluation)
+        if json_file is not None:
+            evaluation.write(json_file)
+            OUT.print(f"JSON: {json_file}", markup=False)
+        if report is not None:
+            context = ReportContext(
+                title=_title(paths, whole_library, random),
+                command=shlex.join(["tillfree", *sys.argv[1:]]),
+                made_on=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+                versions=installed_versions(),
+                sensors=seen_with.sensor_words,
+            )
+            page = write_evaluation_report(evaluation, report, context, plates)
+            OUT.print(f"Report: {page}", markup=False)
+        if evaluation.failed:
+            raise typer.Exit(1)
+
+
+def _check_outputs(json_file: Path | None, report: Path | None) -> None:
+    """Fail before the work rather than after it."""
+    if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
+        raise UsageError(f"{json_file}: expected a file in a folder that is there")
+    if report is not None and report.exists() and not report.is_dir():
+        raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
+
+
+def _with_cameras(settings: EvaluationSettings, case: Case, wanted: str | None) -> EvaluationSettings:
+    """Choose a case's cameras in its own store."""
+    if CAMERAS not in settings.sensors:
+        return settings
+    return replace(settings, cameras=cameras_of(case.staged().layout, wanted))
+
+
+def _compared_plates(folder: Path, site: Path) -> PlateComparison:
+    """Play a visit like a real recording's to simulated plates, and put the two side by side."""
+    layout = read_site(site)
+    real = record_plates(open_recording([folder], layout.plates))
+    layout = recorded_layout(real, layout)
+    pick = pick_of(real)
+    if pick is None:
+        raise UsageError(f"{folder}: expected a plate whose load changes for good, there is none")
+    plate_id, _ = pick
+    simulated = simulated_visit(layout, plate_id, abs(statistics_of(real, layout).step_g), seed=0)
+    return compare(real, simulated, layout, folder.resolve().name, "simulated")
+
+
+def _evaluated(jobs: Sequence[EvaluationJob], processes: int | None) -> Evaluation:
+    """Play every job with a progress bar; say at once which case could not be played."""
+    with progress_bar() as progress:
+        task = progress.add_task("playing cases", total=len(jobs))
+
+        def told(done: int, _: int, result: CaseResult) -> None:
+            progress.update(task, completed=done)
+            if isinstance(result, FailedCase):
+                ERR.print(f"tillfree: {result.name}, seed {result.seed}: {result.error}", markup=False)
+
+        return evaluate(jobs, processes, told)
+
+
+def _print_evaluation(evaluation: Evaluation) -> None:
+    table = Table("class", "cases", "mean F1", "precision", "recall", "interactions F1", "reviewed", "wrong charges")
+    summary = evaluation.summary()
+    for name, row in [*evaluation.by_class(), ("all", summary)]:
+        table.add_row(
+            name,
+            str(row.cases),
+            f"{row.mean_f1:.3f}",
+            f"{row.precision:.3f}",
+            f"{row.recall:.3f}",
+            f"{row.interaction_f1:.3f}",
+            f"{row.reviewed} of {counted(row.visits, 'visit')}",
+            f"{row.wrong_charges} of {counted(row.unreviewed_units, 'unit')}",
+            end_section=name != "all" and name == evaluation.by_class()[-1][0],
+        )
+    OUT.print(table)
+    if summary.receipt_median_s is not None:
+        OUT.print(
+            f"receipt {summary.receipt_median_s:.1f} s after the exit (median), "
+            f"{summary.receipt_p95_s:.1f} s (95th percentile); "
+            f"{summary.store_s:.0f} s of store time in {summary.cpu_s:.0f} s of computing",
+            markup=False,
+        )
+    if summary.wrong_charges_per_1000_units_upper is not None:
+        OUT.print(
+            f"{summary.wrong_charges_per_1000_units:.2f} of 1,000 units charged wrongly without review, with 95 % "
+            f"confidence at most {summary.wrong_charges_per_1000_units_upper:.2f}",
+            markup=False,
+        )
+    if evaluation.failed:
+        OUT.print(f"{counted(len(evaluation.failed), 'case')} could not be played", markup=False)
+
+
+def _title(paths: Sequence[Path], whole_library: bool, random: int) -> str:
+    """What was evaluated, for a heading."""
+    files = len(paths) - (len(library()) if whole_library else 0)
+    parts = [counted(files, "scenario") if files else "", "the library" if whole_library else ""]
+    parts.append(counted(random, "random day") if random else "")
+    return ", ".join(part for part in parts if part)
