@@ -30,6 +30,14 @@ from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, read_layo
 FORMAT = "tillfree-scenario/1"
 USUAL_COUNT = 8
 """Units that every product starts with unless a count says otherwise."""
+MOST_UNITS = 1000
+"""In one event or on one override: more do not stand on a shelf, and a slip of the pen should not fill the memory."""
+MOST_S = 86_400.0
+"""A scenario is of a day at most."""
+MOST_G = 1e6
+"""Nothing on a shelf weighs more than a tonne."""
+HEIGHTS_M = (0.6, 2.4)
+"""Of people: from a toddler to the tallest there are."""
 STREAMS = ("cameras", "scales", "joints")
 """Kinds of sensors that a fault may hit as a whole; every gondola's plates are one stream of messages."""
 
@@ -370,29 +378,45 @@ def _optional_text(entry: Mapping[str, object], key: str) -> str | None:
     return None if entry.get(key) is None else _text(entry, key)
 
 
-def _number(entry: Mapping[str, object], key: str, *, least: float = 0.0) -> float:
+def _number(entry: Mapping[str, object], key: str, *, least: float = 0.0, most: float = math.inf) -> float:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
-        kind = "a number" if least == -math.inf else f"a number of at least {least:g}"
-        raise ValueError(f"{key}: expected {kind}, got {value!r:.60}")
-    return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        number = float(value) if is_number and isinstance(value, int | float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and least <= number <= most):
+        span = (
+            f" from {least:g} to {most:g}" if most < math.inf else "" if least == -math.inf else f" from {least:g} up"
+        )
+        raise ValueError(f"{key}: expected a number{span}, got {value!r:.60}")
+    return number
 
 
-def _optional_number(entry: Mapping[str, object], key: str, *, least: float = 0.0) -> float | None:
-    return None if entry.get(key) is None else _number(entry, key, least=least)
+def _seconds(entry: Mapping[str, object], key: str) -> float:
+    return _number(entry, key, most=MOST_S)
 
 
-def _positive(entry: Mapping[str, object], key: str) -> float:
-    value = _number(entry, key)
-    if value == 0:
+def _positive(entry: Mapping[str, object], key: str, *, most: float) -> float:
+    number = _number(entry, key, most=most)
+    if number == 0:
         raise ValueError(f"{key}: expected a number above 0, got 0")
-    return value
+    return number
 
 
-def _count(entry: Mapping[str, object], key: str, *, least: int) -> int:
+def _unless_absent(entry: Mapping[str, object], key: str, read: Callable[[Mapping[str, object], str], T]) -> T | None:
+    return None if entry.get(key) is None else read(entry, key)
+
+
+def _mass(entry: Mapping[str, object], key: str) -> float:
+    return _positive(entry, key, most=MOST_G)
+
+
+def _count(entry: Mapping[str, object], key: str, *, least: int, most: int | None = None) -> int:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{key}: expected a whole number of at least {least}, got {value!r:.60}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{key}: expected a whole number {span}, got {value!r:.60}")
     return value
 
 
@@ -410,19 +434,23 @@ def _word(entry: Mapping[str, object], key: str, words: type[EnumT]) -> EnumT:
     return words(value)
 
 
+def _height(entry: Mapping[str, object], key: str) -> float:
+    return _number(entry, key, least=HEIGHTS_M[0], most=HEIGHTS_M[1])
+
+
 def _read_shopper(entry: dict[str, object]) -> ScenarioShopper:
     shopper = ScenarioShopper(
         shopper_id=_text(entry, "id"),
-        enters_at_s=_number(entry, "enters_at_s"),
+        enters_at_s=_seconds(entry, "enters_at_s"),
         group=_optional_text(entry, "group"),
-        leaves_at_s=_optional_number(entry, "leaves_at_s"),
+        leaves_at_s=_unless_absent(entry, "leaves_at_s", _seconds),
         checks_in=_flag(entry, "checks_in", default=True),
         role=_word({"role": Role.SHOPPER} | entry, "role", Role),
-        returns_at_s=_optional_number(entry, "returns_at_s"),
+        returns_at_s=_unless_absent(entry, "returns_at_s", _seconds),
         outfit=_optional_text(entry, "outfit"),
-        height_m=None if entry.get("height_m") is None else _positive(entry, "height_m"),
+        height_m=_unless_absent(entry, "height_m", _height),
         carries=None if entry.get("carries") is None else _word(entry, "carries", Carried),
-        jacket_off_at_s=_optional_number(entry, "jacket_off_at_s"),
+        jacket_off_at_s=_unless_absent(entry, "jacket_off_at_s", _seconds),
     )
     if shopper.leaves_at_s is not None and shopper.leaves_at_s < shopper.enters_at_s:
         raise ValueError(
@@ -445,7 +473,7 @@ def _read_products(entry: Mapping[str, object]) -> tuple[ScenarioProduct, ...]:
     for barcode, value in rows.items():
         with _at(f"product {barcode}"):
             row = _object(value)
-            mass_g = None if row.get("mass_g") is None else _positive(row, "mass_g")
+            mass_g = _unless_absent(row, "mass_g", _mass)
             products.append(ScenarioProduct(barcode, _text(row, "name", default=barcode), mass_g))
     return tuple(products)
 
@@ -469,7 +497,7 @@ def _read_bin(entry: Mapping[str, object]) -> Place:
 
 
 def _read_override(entry: dict[str, object]) -> StockOverride:
-    count = None if entry.get("count") is None else _count(entry, "count", least=0)
+    count = None if entry.get("count") is None else _count(entry, "count", least=0, most=MOST_UNITS)
     return StockOverride(_text(entry, "barcode"), _read_place(entry), count)
 
 
@@ -485,23 +513,23 @@ def _read_event(value: object, before: Sequence[ScenarioEvent]) -> ScenarioEvent
     action = _word(entry, "action", Action)
     shopper = _text(entry, "shopper")
     place = _read_bin(entry) if action in _TAKES_BIN else None
-    mass_g = _positive(entry, "mass_g") if action is Action.PLACE_FOREIGN else None
+    mass_g = _mass(entry, "mass_g") if action is Action.PLACE_FOREIGN else None
     if action is Action.TAKE_FOREIGN:
         # The format says only that it is taken back: where it stood may be left to the event that put it there.
         placed = [e for e in before if e.shopper == shopper and e.action is Action.PLACE_FOREIGN]
         if entry.get("bin") is None and not placed:
             raise ValueError(f"bin: missing, and {shopper} has placed nothing")
         place = _read_bin(entry) if entry.get("bin") is not None else placed[-1].place
-        mass_g = None if entry.get("mass_g") is None else _positive(entry, "mass_g")
+        mass_g = _unless_absent(entry, "mass_g", _mass)
     partner_key = _PARTNER_KEY.get(action)
     return ScenarioEvent(
-        t_s=_number(entry, "t_s"),
+        t_s=_seconds(entry, "t_s"),
         shopper=shopper,
         action=action,
         barcode=_text(entry, "barcode") if action in _TAKES_BARCODE or action is Action.HOLD else None,
-        quantity=_count(entry, "quantity", least=1) if action in _TAKES_BARCODE else 1,
+        quantity=_count(entry, "quantity", least=1, most=MOST_UNITS) if action in _TAKES_BARCODE else 1,
         place=place,
-        seconds=_positive(entry, "seconds") if action in (Action.TOUCH, Action.HOLD) else None,
+        seconds=_positive(entry, "seconds", most=MOST_S) if action in (Action.TOUCH, Action.HOLD) else None,
         other=None if partner_key is None else _text(entry, partner_key),
         mass_g=mass_g,
     )
@@ -509,11 +537,11 @@ def _read_event(value: object, before: Sequence[ScenarioEvent]) -> ScenarioEvent
 
 def _read_fault(entry: dict[str, object]) -> Fault:
     return Fault(
-        t_s=_number(entry, "t_s"),
+        t_s=_seconds(entry, "t_s"),
         kind=_word(entry, "fault", FaultKind),
         target=_read_target(entry),
-        seconds=_optional_number(entry, "seconds"),
-        amount=_optional_number(entry, "amount", least=-math.inf),
+        seconds=_unless_absent(entry, "seconds", _number),
+        amount=None if entry.get("amount") is None else _number(entry, "amount", least=-math.inf),
     )
 
 
@@ -523,11 +551,12 @@ def _read_target(entry: Mapping[str, object]) -> str | None:
         if value is None:
             continue
         if key in ("plate", "shelf", "gondola") and isinstance(value, int) and not isinstance(value, bool):
-            break  # a number beside those of what it is part of
+            break  # a number beside those of what it is part of, read below
         with _at(key):
             values = value if isinstance(value, list) else [value]
             return ",".join(name for item in values for name in _target_names(item)) or None
-    return ",".join(_target_names(dict(entry))) if entry.get("gondola") is not None else None
+    numbered = any(entry.get(key) is not None for key in ("gondola", "shelf", "plate", "plates"))
+    return ",".join(_target_names(dict(entry))) if numbered else None
 
 
 def _target_names(value: object) -> list[str]:
@@ -788,9 +817,10 @@ def due_unpaid(scenario: Scenario) -> tuple[tuple[str, str, int], ...]:
         ValueError: As :func:`due_receipts`.
     """
     paying = payers(scenario)
+    shoppers = {shopper.shopper_id: shopper for shopper in scenario.shoppers}
     lost: dict[tuple[str, str], int] = {}
     for unit in _used_up(scenario):
-        if paying[unit.taker] is None and scenario.shopper(unit.taker).role is not Role.STAFF:
+        if paying[unit.taker] is None and shoppers[unit.taker].role is not Role.STAFF:
             lost[unit.taker, unit.barcode] = lost.get((unit.taker, unit.barcode), 0) + 1
     place = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
     return tuple(
@@ -845,7 +875,7 @@ def site_of(scenario: Scenario, site: Path | None = None) -> StoreLayout:
         return _read_store(site)
     if is_plain:
         raise FileNotFoundError(
-            f"{scenario.origin}: plays in the store {scenario.site!r}; say with a site's folder where that lies"
+            f"{scenario.origin}: plays in the store {scenario.site!r}; its layout or site's folder must be said"
         )
     raise FileNotFoundError(f"{scenario.origin}: plays in {beside}, which is no layout file and no site's folder")
 
@@ -861,18 +891,19 @@ def bins_at(layout: StoreLayout, place: Place) -> tuple[Bin, ...]:
         ValueError: The layout has no such gondola, shelf or plate.
     """
     on_gondola = [b for b in layout.bins if b.gondola_id == place.gondola]
-    if not on_gondola:
+    plates = [p for p in layout.plates if p.gondola_id == place.gondola]
+    if not on_gondola and not plates:
         raise ValueError(f"there is no gondola {place.gondola}")
-    on_shelf = [b for b in on_gondola if b.shelf_id == place.shelf]
-    if not on_shelf:
+    on_shelf = tuple(b for b in on_gondola if b.shelf_id == place.shelf)
+    if not on_shelf and all(p.shelf_id != place.shelf for p in plates):
         raise ValueError(f"there is no shelf {place.gondola}/{place.shelf}")
     if not place.plates:
-        return tuple(on_shelf)
-    wanted = set(place.plate_ids)
-    missing = wanted - {plate_id for b in on_shelf for plate_id in b.plate_ids}
-    if missing:
-        raise ValueError(f"there is no plate {min(missing)}")
-    return tuple(b for b in on_shelf if wanted.intersection(b.plate_ids))
+        return on_shelf
+    known = {p.plate_id for p in plates}
+    for plate_id in place.plate_ids:
+        if plate_id not in known:
+            raise ValueError(f"there is no plate {plate_id}")
+    return tuple(b for b in on_shelf if not set(place.plate_ids).isdisjoint(b.plate_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -1173,7 +1204,6 @@ def reach_of(fault: Fault, layout: StoreLayout) -> FaultReach:
 class _Pile:
     """Like units on one place of a shelf, while a scenario is played on paper."""
 
-    sku: str
     spots: frozenset[str]
     quantity: int
 
@@ -1183,14 +1213,14 @@ class _Stage:
 
     def __init__(self, day: StoreLayout, scenario: Scenario) -> None:
         self._day = day
-        self._scenario = scenario
         self._hands = _Hands(scenario)
         bins = {b.bin_id: b for b in day.bins}
-        self._piles = [
-            _Pile(stock.sku, _spots((bins[stock.bin_id],)), stock.quantity) for stock in starting_stock(day, scenario)
-        ]
+        self._piles: dict[str, list[_Pile]] = {}
+        for stock in starting_stock(day, scenario):
+            self._stand(stock.sku, _spots((bins[stock.bin_id],)), stock.quantity)
         self._foreign: list[tuple[str, frozenset[str]]] = []
         self._away: set[str] = set()
+        self._shoppers = {shopper.shopper_id: shopper for shopper in scenario.shoppers}
 
     def play(self, event: ScenarioEvent) -> None:
         """Play one event.
@@ -1207,11 +1237,12 @@ class _Stage:
         if event.place is not None:
             bins = bins_at(self._day, event.place)
             spots = frozenset(event.place.plate_ids) or _spots(bins)
+            around = spots | _spots(bins)
             if event.action is Action.PICK and event.barcode is not None:
-                self._take(event.barcode, spots, _spots(bins), event.quantity)
+                self._take(event.barcode, spots, around, event.quantity)
             elif event.action is Action.HOLD and event.barcode is not None:
-                self._find(event.barcode, spots, _spots(bins), event.quantity)
-        if event.action is Action.RESTOCK and self._scenario.shopper(event.shopper).role is not Role.STAFF:
+                self._find(event.barcode, spots, around, event.quantity)
+        if event.action is Action.RESTOCK and self._shoppers[event.shopper].role is not Role.STAFF:
             raise ValueError(f"restock: {event.shopper} is not staff")
         elif event.action is Action.PLACE_FOREIGN:
             self._foreign.append((event.shopper, spots))
@@ -1223,10 +1254,13 @@ class _Stage:
             del self._foreign[(own or standing)[-1]]
         _move(self._hands, event)
         if event.action in (Action.PUT_BACK, Action.RESTOCK) and event.barcode is not None:
-            self._piles.append(_Pile(event.barcode, spots, event.quantity))
+            self._stand(event.barcode, spots, event.quantity)
+
+    def _stand(self, sku: str, spots: frozenset[str], quantity: int) -> None:
+        self._piles.setdefault(sku, []).append(_Pile(spots, quantity))
 
     def _check_inside(self, shopper_id: str, t_s: float) -> None:
-        shopper = self._scenario.shopper(shopper_id)
+        shopper = self._shoppers[shopper_id]
         if t_s < shopper.enters_at_s:
             raise ValueError(f"{shopper_id} enters only at {shopper.enters_at_s:g} s")
         has_returned = shopper.returns_at_s is not None and t_s >= shopper.returns_at_s
@@ -1238,8 +1272,8 @@ class _Stage:
 
     def _find(self, sku: str, spots: frozenset[str], around: frozenset[str], quantity: int) -> list[_Pile]:
         """Give the piles of a product in the bins around: what stands on the very spots first, the newest of that."""
-        newest_first = self._piles[::-1]
-        piles = [pile for pile in newest_first if pile.sku == sku and pile.quantity and pile.spots & around]
+        newest_first = self._piles.get(sku, [])[::-1]
+        piles = [pile for pile in newest_first if pile.quantity and pile.spots & around]
         standing = sum(pile.quantity for pile in piles)
         if standing < quantity:
             raise ValueError(f"{standing} of {sku} stand there, not {quantity}")
