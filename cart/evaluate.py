@@ -38,6 +38,7 @@ from cart.scoring import (
     upper_bound,
 )
 from store_sim.oracle import OracleDetector
+from store_sim.random_days import RandomDay
 from store_sim.scenarios import Scenario, check_scenario, day_layout, read_scenario, site_of
 from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
@@ -171,6 +172,29 @@ class ScenarioCase:
     def staged(self) -> StagedCase:
         """Make ready to play."""
         return StagedCase(self.scenario, day_layout(self.site, self.scenario))
+
+
+@dataclass(frozen=True, slots=True)
+class RandomCase:
+    """A random day of a random shop, made where it is played."""
+
+    day: RandomDay
+
+    @property
+    def name(self) -> str:
+        """Name for reports."""
+        return self.day.name
+
+    @property
+    def class_name(self) -> str:
+        """Class for reports: how busy it is."""
+        busy = "1 to 6" if self.day.shoppers_at_once is None else f"about {self.day.shoppers_at_once:g}"
+        return f"random day, {busy} at once, {self.day.confusing_share:.0%} confusing"
+
+    def staged(self) -> StagedCase:
+        """Make ready to play."""
+        layout, scenario = self.day.made()
+        return StagedCase(scenario, day_layout(layout, scenario), keeps_order=False)
 
 
 def read_cases(paths: Sequence[Path], site: Path | None = None) -> tuple[ScenarioCase, ...]:
