@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import heapq
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def bake(source: Source) -> dict[str, Any]:
     eyes[source.faces[source.eye]] = True
     part = _parts(_Mesh(source.points, source.weights, source.faces), joints, landmarks, eyes)
     keep, faces, part = _decimated(middle, source.faces, part, source.weights, BODY_POINTS)
-    body = _Mesh(source.points[:, keep], source.weights[keep], faces)
+    body = _hemmed(_Mesh(source.points[:, keep], source.weights[keep], faces), part)
     pieces = _dressed(body, part, source.joints, source.landmarks)
     return _packed(pieces, source)
 
@@ -400,6 +400,22 @@ def _parts(body: _Mesh, joints: FloatArray, landmarks: FloatArray, eyes: BoolArr
     part[head & (z < at["nose"][2] - 0.012) & (ahead <= 0.012)] = PARTS.index("skin")
     part[eyes[body.faces].all(1)] = PARTS.index("eyes")
     return np.asarray(part)
+
+
+def _hemmed(body: _Mesh, part: IntArray) -> _Mesh:
+    """Straighten the borders of clothes that lie across the body: waist, hem of a jacket, edges of its front."""
+
+    def between(one: str, other: str) -> IntArray:
+        return np.intersect1d(body.faces[part == PARTS.index(one)], body.faces[part == PARTS.index(other)])
+
+    points = body.points.copy()
+    for one, other in (("torso", "hips"), ("hips", "trousers")):
+        border = between(one, other)
+        points[:, border, 2] = points[:, border, 2].mean(1, keepdims=True)
+    edge = np.setdiff1d(between("front", "torso"), between("torso", "skin"))
+    edge = edge[np.abs(points[0, edge, 1]) > 0.006]
+    points[:, edge, 1] = 0.014 * np.sign(points[:, edge, 1])
+    return replace(body, points=points)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ CONTINUED = {"front": "torso", "hips": "trousers"}  # parts that go on in the ti
 _MARGIN = 1.5 / TILE_TEXELS  # a point at a part's edge still reads its own tile
 
 # Colours as (red, green, blue) for reading; textures hold them the other way round.
-SKIN = ((250, 224, 205), (238, 200, 172), (224, 178, 146), (198, 144, 108), (160, 108, 76), (120, 78, 54), (82, 54, 40))
+SKIN = ((226, 188, 164), (216, 174, 146), (204, 156, 124), (184, 132, 98), (152, 102, 72), (118, 78, 55), (84, 57, 44))
 HAIR = ((24, 20, 18), (42, 30, 22), (74, 50, 32), (110, 76, 44), (170, 132, 80), (120, 56, 30))
 GREY = ((160, 160, 160), (205, 204, 200))
 CLOTH = (
