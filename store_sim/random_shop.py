@@ -1,7 +1,7 @@
 """Random shops: believable floor plans with shelves, plates, products and ceiling cameras, as many as one likes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ WALL_TOPS_M, ISLAND_TOPS_M = (1.4, 1.65), (1.05, 1.3)  # plate of the uppermost:
 TOP_ROOM_M = 0.36  # space that belongs to an uppermost shelf, as high as the highest packs
 FINGERS_M = 0.02  # between a pack and the shelf above, and beside it
 MOST_PLATES = 4
-PLATES_A_PRODUCT = 1.3  # in a shop that is full
+PLATES_A_PRODUCT = 1.7  # in a shop that is full
 SHARED_SHARE = 0.03  # of narrow products that share one plate with the next, where two fit
 WALL_GAP_M = 0.05
 
@@ -324,10 +324,14 @@ class _Queue:
     def __init__(self, rng: np.random.Generator, room: _Room, invented: Sequence[InventedProduct]) -> None:
         self._rng = rng
         self._plate_m = room.plate_m
-        self._sizes_m = {product.record.sku: look_of(product.record).size_m for product in invented}
+        sizes: dict[str, list[float]] = {
+            product.record.sku: look_of(product.record).size_m.tolist() for product in invented
+        }
+        self._widths_m = {sku: size_m[0] for sku, size_m in sizes.items()}
+        self._heights_m = {sku: size_m[2] + FINGERS_M for sku, size_m in sizes.items()}
         self._needed = {
-            sku: int(np.clip(math.ceil((float(size_m[0]) + FINGERS_M) / room.plate_m), 1, MOST_PLATES))
-            for sku, size_m in self._sizes_m.items()
+            sku: min(max(math.ceil((width_m + FINGERS_M) / room.plate_m), 1), MOST_PLATES)
+            for sku, width_m in self._widths_m.items()
         }
         shelves = sum(len(fixture.heights_m) for fixture in room.fixtures)
         # Where there is room, products get more plates than they need.
@@ -346,33 +350,31 @@ class _Queue:
         Returns:
             One product, or two side by side, or None for a place without one; and how many plates they get.
         """
-        low = {
-            sku
-            for sku, size_m in self._sizes_m.items()
-            if self._needed[sku] <= plates and float(size_m[2]) + FINGERS_M <= height_m
-        }
-        chosen = self._first(low)
+
+        def fits(sku: str) -> bool:
+            return self._needed[sku] <= plates and self._heights_m[sku] <= height_m
+
+        chosen = self._first(fits)
         if chosen is None:
             return [None], min(plates, MOST_PLATES)
         count = self._needed[chosen]
         while count < min(plates, MOST_PLATES) and self._rng.random() > 1 / self._slack:
             count += 1
         half_m = self._plate_m / 2 - FINGERS_M / 2
-        if count == 1 and self._sizes_m[chosen][0] <= half_m and self._rng.random() < SHARED_SHARE:
-            narrow = {sku for sku in low if self._sizes_m[sku][0] <= half_m and sku != chosen}
-            other = self._first(narrow)
+        if count == 1 and self._widths_m[chosen] <= half_m and self._rng.random() < SHARED_SHARE:
+            other = self._first(lambda sku: fits(sku) and self._widths_m[sku] <= half_m and sku != chosen)
             if other is not None:
                 return [chosen, other], 1
         return [chosen], count
 
-    def _first(self, fitting: set[str]) -> str | None:
+    def _first(self, fits: Callable[[str], bool]) -> str | None:
         """Take the first that fits, of those that wait or else of those that have a place already."""
         for waiting in (self._waiting, self._again):
-            if waiting is self._again and not any(sku in fitting for sku in waiting):
-                everything = list(self._sizes_m)
+            if waiting is self._again and not any(fits(sku) for sku in waiting):
+                everything = list(self._widths_m)
                 self._again[:] = [everything[k] for k in self._rng.permutation(len(everything))]
             for place, sku in enumerate(waiting):
-                if sku in fitting:
+                if fits(sku):
                     return waiting.pop(place)
         return None
 
@@ -487,9 +489,9 @@ def _sees(camera: Camera, fronts: FloatArray, outward: FloatArray, solids: Float
     # A little before the front, so that the gondola itself does not hide it.
     starts = fronts[rows] + 0.02 * outward[rows]
     step = position - starts
-    with np.errstate(divide="ignore"):
-        first = (solids[None, :, 0] - starts[:, None]) / step[:, None]
-        second = (solids[None, :, 1] - starts[:, None]) / step[:, None]
+    step[step == 0] = 1e-12  # along an axis: keeps 0 / 0 out
+    first = (solids[None, :, 0] - starts[:, None]) / step[:, None]
+    second = (solids[None, :, 1] - starts[:, None]) / step[:, None]
     enters = np.minimum(first, second).max(axis=2)
     leaves = np.maximum(first, second).min(axis=2)
     hidden = ((enters < leaves) & (leaves > 0) & (enters < 1)).any(axis=1)
