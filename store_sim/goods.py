@@ -119,7 +119,12 @@ _MAKES = {
 
 # What words in a name say of the pack; the first that matches decides, with the grams between which it does.
 _WORDS: tuple[tuple[str, Pack, float, float], ...] = (
-    ("gumm|haribo|sour |trolli|candy|candies|sweets|peach rings|starburst", Pack.POUCH, 25, 1e9),
+    (
+        "gumm|haribo|sour (patch|brite|gummi|cubes|eggs)|trolli|candy|candies|sweets|peach rings|starburst",
+        Pack.POUCH,
+        25,
+        1e9,
+    ),
     (r"\bgums?\b|\bgun\b|trident|orbit|extra .*mint|\bmints?\b(?!.*(bar|honey|tea|choc))", Pack.SMALL_BOX, 0, 90),
     (r"lozenge|bandage|dressing|matches|\bmio\b|c[ry]+stal light|batteries|seaweed", Pack.SMALL_BOX, 0, 120),
     (r"\bbars?\b|larabar|\brx\b|kit kat(?!.*pouch)|nougat|pocky|rope\b", Pack.BAR, 0, 160),

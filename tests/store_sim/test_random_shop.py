@@ -141,7 +141,7 @@ def test_a_shop_is_written_and_read_back_with_the_same_places(tmp_path: Path) ->
     layout = shop(11, gondolas=10)
     (tmp_path / "shop.yaml").write_text(layout_to_yaml(layout), encoding="utf-8")
     again = read_layout(tmp_path / "shop.yaml")
-    before, after = ([item.box for item in (*which.plates, *which.bins)] for which in (layout, again))
+    before, after = ([*(p.box for p in which.plates), *(b.box for b in which.bins)] for which in (layout, again))
     for one, other in zip(before, after, strict=True):
         assert one is not None
         assert other is not None
