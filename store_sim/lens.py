@@ -175,7 +175,9 @@ def fogged(image: ImageArray, fog: float) -> ImageArray:
 
 
 def blurred(image: ImageArray, sigma_px: float) -> ImageArray:
-    """Blur a picture as a lens out of focus does, by a Gaussian of that standard deviation."""
+    """Blur a picture as a lens out of focus does, by a Gaussian of that standard deviation; 0 leaves it as it is."""
+    if sigma_px <= 0:
+        return image.copy()
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))
 
 

@@ -64,7 +64,7 @@ class Projected:
         beyond |= (self.y < rect.top) * np.uint8(4) | (self.y > rect.bottom) * np.uint8(8)
         behind = np.uint8(16)
         beyond |= (self.depth_m <= NEAR_M) * behind
-        if beyond.min() and np.bitwise_and.reduce(beyond):
+        if not len(beyond) or np.bitwise_and.reduce(beyond):
             return np.zeros((0, 3), np.int32)
         first, second, third = (beyond[faces[:, corner]] for corner in range(3))
         keep = (first & second & third == 0) & ((first | second | third) & behind == 0)
