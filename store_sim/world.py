@@ -1,5 +1,6 @@
 """The simulated store itself: plays a scenario step by step, and knows what really happened."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -32,6 +33,7 @@ FOREVER_S = 86_400.0
 OUTSIDE_M = 1.0  # how far before the door people come into being
 INSIDE_M = 0.6  # and how far inside they are free to go where they like
 BEYOND_M = 1.2  # how far outside they are gone
+SIDESTEP_MPS = 0.2  # in a doorway, besides walking through it
 STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)  # from a shelf's front to the middle of a body, the best first
 ASIDE_M = (0.0, 0.2, -0.2, 0.38, -0.38, 0.55, -0.55)  # and along the shelf from where the hand goes
 BROWSING_M = 0.8  # from the front when one only looks
@@ -118,6 +120,7 @@ class _Person:
     errands: list[_Errand] = field(default_factory=list)
     phase: _Phase = _Phase.AWAY
     door_m: FloatArray = field(default_factory=lambda: np.zeros(2))
+    inner_m: FloatArray = field(default_factory=lambda: np.zeros(2))
     is_through: bool = False
     engaged_by: int = NOBODY
     across: int = NOBODY
@@ -501,10 +504,8 @@ class World:
         door = self._plan.exit
         depth = float(door.depth_m(position))
         if not crowd.between[row]:
-            inner = self._inner_point(door, person.door_m)
-            arrived = float(np.linalg.norm(inner - position)) < 0.35 or (
-                depth < INSIDE_M and self._before(door, position)
-            )
+            inner = person.inner_m
+            arrived = _apart(inner, position) < 0.35 or (depth < INSIDE_M and self._before(door, position))
             if arrived:
                 crowd.between[row] = True
                 crowd.go(row, (person.door_m - BEYOND_M * door.inward)[None])
@@ -537,13 +538,15 @@ class World:
         return 0.1 < float((position - door.line_m[0]) @ along) < door.width_m - 0.1
 
     def _keep_in_door(self, row: int, door: Door) -> None:
-        """Nobody passes through the wall beside a door."""
+        """Nobody passes through the wall beside a door: who comes too near to its ends is led to its middle."""
         position = self._crowd.position_m[row]
-        if abs(float(door.depth_m(position))) < 0.5:
+        if abs(float(door.depth_m(position))) < 0.8:
             along = (door.line_m[1] - door.line_m[0]) / door.width_m
             offset = float((position - door.line_m[0]) @ along)
-            margin = min(0.2, 0.4 * door.width_m)
-            self._crowd.position_m[row] += (np.clip(offset, margin, door.width_m - margin) - offset) * along
+            margin = min(0.25, 0.4 * door.width_m)
+            aside = min(max(offset, margin), door.width_m - margin) - offset
+            most = SIDESTEP_MPS * STEP_S
+            self._crowd.position_m[row] += min(max(aside, -most), most) * along
 
     def _cross_lines(self) -> None:
         crowd = self._crowd
@@ -616,12 +619,13 @@ class World:
             person.phase = _Phase.GOING_OUT
             person.is_through = False
             person.door_m = self._in_door(door)
+            person.inner_m = self._inner_point(door, person.door_m)
             self._crowd.anchored[person.row] = False
             self._crowd.pace_mps[person.row] = self._crowd.usual_pace_mps[person.row]
             self._crowd.rank[person.row] = NO_HURRY / 2
             self._crowd.go(
                 person.row,
-                self._router.route(self._crowd.position_m[person.row], self._inner_point(door, person.door_m)),
+                self._router.route(self._crowd.position_m[person.row], person.inner_m),
             )
 
     def _attend(self, person: _Person) -> None:
@@ -650,7 +654,7 @@ class World:
         crowd, row = self._crowd, person.row
         crowd.rank[row] = NO_HURRY
         if crowd.walking[row]:
-            arrived = float(np.linalg.norm(crowd.goal_m(row) - crowd.position_m[row])) < 0.15
+            arrived = _apart(crowd.goal_m(row), crowd.position_m[row]) < 0.15
             if arrived or crowd.stuck_s[row] > 1.5:
                 crowd.stop(row)
                 crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
@@ -770,22 +774,21 @@ class World:
                 return None
         cost = np.abs(aside) + 1.5 * (before - STANDING_M[0]) * (before > STANDING_M[0])
         cost += 0.1 * np.linalg.norm(spots - crowd.position_m[row], axis=1)
-        mine = crowd.rank[row]
-        for other in self._active:
-            if other.row == row:
-                continue
-            place = crowd.position_m[other.row]
-            if other.row == person.across:
-                side = (place - front) @ along
-                beyond = np.sign(side if abs(side) > 0.05 else 1.0)
-                cost += 3.0 * np.abs(aside - np.clip(side + beyond * ROOM_M, -0.55, 0.55))
-                continue
-            weight = 6.0 if crowd.anchored[other.row] or crowd.rank[other.row] < mine else 0.5
-            gap = np.linalg.norm(spots - place, axis=1)
-            cost += weight * np.clip(ROOM_M - gap, 0, None)
-            if crowd.walking[other.row] and crowd.rank[other.row] < mine:
-                gap = np.linalg.norm(spots - crowd.goal_m(other.row), axis=1)
-                cost += weight * np.clip(ROOM_M - gap, 0, None)
+        if person.across != NOBODY and crowd.present[person.across]:
+            # Over their space: beyond them, as seen from where the hand goes.
+            side = float((crowd.position_m[person.across] - front) @ along)
+            beyond = side + math.copysign(ROOM_M, side if abs(side) > 0.05 else 1.0)
+            cost += 3.0 * np.abs(aside - np.clip(beyond, -0.55, 0.55))
+        others = np.array([p.row for p in self._active if p.row not in (row, person.across)], np.int64)
+        if len(others):
+            goes_first = crowd.rank[others] < crowd.rank[row]
+            weight = np.where(crowd.anchored[others] | goes_first, 6.0, 0.5)
+            there = np.where(
+                (goes_first & crowd.walking[others])[:, None], crowd.goals_m(others), crowd.position_m[others]
+            )
+            for places in (crowd.position_m[others], there):
+                gap = np.sqrt(((spots[:, None] - places) ** 2).sum(axis=2))
+                cost += (weight * np.maximum(ROOM_M - gap, 0)).sum(axis=1)
         person.focus_m = target_m[:2]
         return np.asarray(spots[int(np.argmin(np.where(clear, cost, np.inf)))])
 
@@ -793,19 +796,21 @@ class World:
         crowd, row = self._crowd, person.row
         event = errand.first
         crowd.rank[row] = errand.numbers[0] if self._keeps_order else 1e3 + errand.t_s
-        if event.action in (Action.DROP, Action.CONSUME, Action.CONCEAL) or self._reaches_from_here(person, errand):
+        now = self.now_s >= person.review_s
+        at_once = event.action in (Action.DROP, Action.CONSUME, Action.CONCEAL)
+        if at_once or (now and self._reaches_from_here(person, errand)):
             crowd.stop(row)
             errand.state = _State.THERE
             self._begin(person, errand)
             return
-        if self.now_s >= person.review_s:
+        if now:
             person.review_s = self.now_s + 0.7
             goal = self._goal(person, errand)
             if goal is None:
                 if crowd.walking[row]:
                     crowd.stop(row)
                 return
-            if not crowd.walking[row] or np.linalg.norm(goal - crowd.goal_m(row)) > 0.15 or crowd.stuck_s[row] > 3.0:
+            if not crowd.walking[row] or _apart(goal, crowd.goal_m(row)) > 0.15 or crowd.stuck_s[row] > 3.0:
                 person.spot_m = goal
                 stuck_s = float(crowd.stuck_s[row])
                 crowd.go(row, self._router.route(crowd.position_m[row], goal))
@@ -815,10 +820,10 @@ class World:
         if event.action in _MEETINGS and event.other is not None:
             self._approach(person, errand, self._people[self._rows[event.other]])
             return
-        off = float(np.linalg.norm(person.spot_m - crowd.position_m[row]))
+        off = _apart(person.spot_m, crowd.position_m[row])
         # Where it is crowded, somewhere near must do.
         enough = NEAR_M + 0.12 * min(4.0, float(crowd.stuck_s[row]))
-        near = float(np.linalg.norm(person.focus_m - crowd.position_m[row])) < FARTHEST_M
+        near = _apart(person.focus_m, crowd.position_m[row]) < FARTHEST_M
         if off < NEAR_M or (off < enough and near):
             crowd.stop(row)
             crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
@@ -830,7 +835,7 @@ class World:
             return False
         here = self._crowd.position_m[person.row]
         target = self._target(person, errand)
-        if target is None or float(np.linalg.norm(target[0][:2] - here)) > ARM_M:
+        if target is None or _apart(target[0][:2], here) > ARM_M:
             return False
         inside_m = float((here - target[0][:2]) @ target[1])
         if inside_m > -target[2] - 0.25:  # beside the shelf, not before it
@@ -840,7 +845,7 @@ class World:
 
     def _approach(self, person: _Person, errand: _Errand, other: _Person) -> None:
         crowd = self._crowd
-        gap = float(np.linalg.norm(crowd.position_m[person.row] - crowd.position_m[other.row]))
+        gap = _apart(crowd.position_m[person.row], crowd.position_m[other.row])
         is_free = other.phase == _Phase.INSIDE and other.engaged_by in (NOBODY, person.row) and other.withdrawn
         is_free &= other.errand is None or not _State.STOWING <= other.errand.state <= _State.AFTER
         is_free &= person.engaged_by == NOBODY
@@ -865,13 +870,13 @@ class World:
             person.raise_s = QUICK_RAISE_S if quick else RAISE_S
             person.dwell_s = QUICK_DWELL_S if spare_s < 1.5 else float(self._rng.uniform(*DWELL_S))
         if not self._is_due(person, errand, person.raise_s + person.dwell_s + 0.1) or not self._may_begin(errand):
-            drifted = np.linalg.norm(person.spot_m - crowd.position_m[row])
+            drifted = _apart(person.spot_m, crowd.position_m[row])
             if event.action in _CONTACTS and drifted > 0.3 and self.now_s >= person.review_s:
                 errand.state = _State.GOING  # pushed away by somebody in a hurry
             return
         if event.action in _CONTACTS:
             target = self._target(person, errand)
-            far = np.inf if target is None else float(np.linalg.norm(target[0][:2] - crowd.position_m[row]))
+            far = np.inf if target is None else _apart(target[0][:2], crowd.position_m[row])
             if target is None or far > FARTHEST_M + 0.1:
                 errand.state = _State.GOING
                 person.review_s = 0.0 if target is not None else self.now_s + 0.5
@@ -1188,7 +1193,7 @@ class World:
             person.slots = []
             self._show_hands(row)
         if action is Action.SWAP_PLACE:
-            arrived = float(np.linalg.norm(person.spot_m - crowd.position_m[row])) < 0.25
+            arrived = _apart(person.spot_m, crowd.position_m[row]) < 0.25
             if arrived or self.now_s >= person.end_s:
                 other = self._people[self._rows[str(errand.first.other)]]
                 for one in (person, other):
@@ -1323,10 +1328,14 @@ def _one_grip(before: ScenarioEvent, event: ScenarioEvent) -> bool:
     )
 
 
+def _apart(one_m: FloatArray, other_m: FloatArray) -> float:
+    return math.hypot(one_m[0] - other_m[0], one_m[1] - other_m[1])
+
+
 def _towards(start_m: FloatArray, end_m: FloatArray) -> float:
-    return float(np.arctan2(end_m[1] - start_m[1], end_m[0] - start_m[0]))
+    return math.atan2(end_m[1] - start_m[1], end_m[0] - start_m[0])
 
 
 def _turn(angle_rad: float) -> float:
     """An angle between minus pi and pi."""
-    return (angle_rad + np.pi) % (2 * np.pi) - np.pi
+    return (angle_rad + math.pi) % (2 * math.pi) - math.pi
