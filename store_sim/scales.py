@@ -15,10 +15,11 @@ says otherwise.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from store_sim.figures import Figures
 from store_sim.happenings import ActiveFault, Happenings
@@ -44,6 +45,10 @@ _LOWEST_HZ, _HIGHEST_HZ = 5.0, 28.0  # of a swing: no plate was slower, and 60 H
 _WALK_MPS = 0.65  # pace of the walker in the recording, by whom vibration is told
 _STEPS_PER_S = 1.6  # of that walker
 _STRONGEST_STEP = 2.5  # heel strikes grow with speed only up to a run
+_JOLT_S, _JOLT_HZ = 0.06, 11.0  # a shelf that was let go quivers so briefly and so fast (neighbours of the pick)
+_JOLT_FILTER = np.array([1, -np.exp((-1 / _JOLT_S + 2j * np.pi * _JOLT_HZ) / RATE_HZ)])
+_ONE = np.ones(1, complex)
+_JOLT_OVER_NS = round(6 * _JOLT_S * 1e9)
 _STEP_SPREAD = 0.2  # steps of one person differ by about a fifth (envelope of the recording)
 _BURST_S = 0.15  # a step's burst dies away in this time, while half of its power
 _LINGERS_S = 0.8  # stays in the floor for this long (envelope of the recording)
@@ -156,7 +161,7 @@ class PlateSettings:
 
     def __post_init__(self) -> None:
         signed = ("vibration_exponent", "resonance_exponent", "zero_g")
-        for name in (field.name for field in fields(self)):
+        for name in (one.name for one in fields(self)):
             value = getattr(self, name)
             if not np.isfinite(value) or (value < 0 and name not in signed):
                 raise ValueError(f"PlateSettings.{name}: expected a number from 0, got {value}")
@@ -324,6 +329,7 @@ class _Force:
     lasts: bool
     skew: float
     before_g: float = 0.0  # at the sample before the block in hand
+    jolt: NDArray[np.complex128] = field(default_factory=lambda: np.zeros(1, complex))  # and what quivers after it
 
     def at(self, times_ns: IntArray) -> FloatArray:
         """Grams at given times, shape (s,)."""
@@ -444,7 +450,7 @@ class _Bank:
         vibration_g = day * settings.vibration_g * relative**settings.vibration_exponent
         vibration_g *= _spread(rng, settings.vibration_shelf_spread, shelves)[self._shelf]
         vibration_g *= _spread(rng, settings.vibration_plate_spread, plates)
-        lively = np.log(vibration_g)
+        lively = np.log(np.maximum(vibration_g, 1e-9))
         lively = (lively - lively.mean()) / max(float(lively.std()), 1e-9)
         hums = settings.hum_follows * lively + np.sqrt(1 - settings.hum_follows**2) * rng.normal(size=plates)
         hum_g = day * settings.hum_g * np.exp(settings.hum_spread * hums)
@@ -509,16 +515,16 @@ class _Bank:
         for force in acting:
             near, side = self._reach[force.column]
             grams = force.at(times_ns)
-            if not force.lasts and force.grams:
+            quiver, last = lfilter(_ONE, _JOLT_FILTER, np.diff(grams, prepend=force.before_g), zi=force.jolt)
+            force.before_g, force.jolt = float(grams[-1]), last
+            if not force.lasts:
                 grams *= 1 + _TREMOR * self._rng.normal(size=len(grams))
             level_g[:, near] += grams[:, None] * self._coupling[force.column, side]
-            jolts = np.diff(grams, prepend=force.before_g)[:, None] * self._ringing[force.column, side]
-            drive[:, near] += (jolts * self._kick[near]).astype(np.float32)
-            force.before_g = float(grams[-1])
-            if force.lasts and force.end_ns <= end_ns:
+            level_g[:, near] += quiver.real[:, None] * self._ringing[force.column, side]
+            if force.lasts and force.end_ns + _JOLT_OVER_NS <= end_ns:
                 self._level_g[near] += force.grams * self._coupling[force.column, side]
         if acting:
-            self.forces = [force for force in self.forces if force.end_ns > end_ns]
+            self.forces = [force for force in self.forces if force.end_ns + _JOLT_OVER_NS > end_ns]
         self._rested_g += (self._level_g - self._rested_g) * (1 - np.exp(-BLOCK_S / _CREEP_S))
         if self.knocks:
             for time_ns, column, grams_first in self.knocks:
@@ -586,15 +592,16 @@ def planned_masses_g(layout: StoreLayout) -> dict[str, float]:
 
 
 def gondola_lines_m(layout: StoreLayout) -> dict[int, FloatArray]:
-    """Return where gondolas stand on the floor: of each the line through its plates, shape (2, 2), metres."""
-    plates: dict[int, list[FloatArray]] = {}
+    """Return where gondolas stand on the floor: lines through their plates along the shelves, (2, 2) each, metres."""
+    plates: dict[int, list[Plate]] = {}
     for plate in layout.plates:
-        plates.setdefault(plate.gondola_id, []).append(plate.box.corners_m[:, :2])
+        plates.setdefault(plate.gondola_id, []).append(plate)
     lines = {}
-    for gondola_id, corners in plates.items():
-        points = np.concatenate(corners)
+    for gondola_id, own in plates.items():
+        points = np.concatenate([plate.box.corners_m[:, :2] for plate in own])
+        along = own[0].box.world_from_box[:2, 0]
+        along = along / max(float(np.hypot(*along)), 1e-9)
         middle = points.mean(axis=0)
-        along = np.linalg.svd(points - middle, full_matrices=False)[2][0]
         reach = (points - middle) @ along
         lines[gondola_id] = np.asarray(middle + np.array([[reach.min()], [reach.max()]]) * along)
     return lines
