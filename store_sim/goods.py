@@ -129,7 +129,7 @@ _WORDS: tuple[tuple[str, Pack, float, float], ...] = (
     (r"lozenge|bandage|dressing|matches|\bmio\b|c[ry]+stal light|batteries|seaweed", Pack.SMALL_BOX, 0, 120),
     (r"\bbars?\b|larabar|\brx\b|kit kat(?!.*pouch)|nougat|pocky|rope\b", Pack.BAR, 0, 160),
     ("chips(?! ahoy)|crisps", Pack.BAG, 0, 420),
-    (r"sardine|tuna\b(?!.*sandwich)|mackerel|anchov|\btins?\b", Pack.TIN, 0, 400),
+    (r"sardine|^(?!.*(salad|sandwich)).*tuna\b|mackerel|anchov|\btins?\b", Pack.TIN, 0, 400),
     ("oat drink|soy drink|milk box|carton|coconut water|vita coco|almond drink", Pack.CARTON, 0, 1e9),
     ("yog|noosa|pudding|instant lunch|noodle|quark|skyr|custard", Pack.CUP, 0, 420),
     (r"\bcan\b|coke|coca|cola\b|pepsi|sprite|7 ?up|pepper 12|mtn dew|soda|ginger ale|red ?bull", Pack.CAN, 150, 440),

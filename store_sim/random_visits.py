@@ -192,14 +192,12 @@ class _Shelved:
     Attributes:
         place: As scenarios name it.
         sku: Its product.
-        front_m: Middle of its front edge, shape (2,).
-        count: Units that are there and promised to nobody.
+        front_m: Where somebody stands who uses it, shape (2,), metres.
     """
 
     place: Place
     sku: str
     front_m: FloatArray
-    count: int = USUAL_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +219,7 @@ class _Day:
         self._bins = [_shelved(a_bin) for a_bin in layout.bins if _is_usable(a_bin)]
         if not self._bins:
             raise ValueError(f"layout {layout.name}: expected bins with a product, a box, a gondola and a shelf")
+        self._counts = np.full(len(self._bins), USUAL_COUNT)  # units that are there and promised to nobody
         self._fronts = np.array([a_bin.front_m for a_bin in self._bins])
         self._neighbours: dict[tuple[int, int], list[int]] = {}
         for row, a_bin in enumerate(self._bins):
@@ -310,8 +309,8 @@ class _Day:
         """Let units that were put back be there, and staff come when shelves run low."""
         while self._arriving and self._arriving[0][0] <= now_s:
             _, row, units = heapq.heappop(self._arriving)
-            self._bins[row].count += units
-        if not self._staff_inside and any(a_bin.count <= LOW_STOCK for a_bin in self._bins):
+            self._counts[row] += units
+        if not self._staff_inside and self._counts.min() <= LOW_STOCK:
             self._staff += 1
             self._staff_inside = True
             self._enter(ScenarioShopper(f"staff {self._staff}", _rounded(now_s + 2.0), role=Role.STAFF), MOST_RESTOCKED)
@@ -343,7 +342,7 @@ class _Day:
             self._stays_s.append(out_s - person.shopper.enters_at_s)
 
     def _restock(self, person: _Person) -> bool:
-        low = [row for row, a_bin in enumerate(self._bins) if a_bin.count < RESTOCK_BELOW]
+        low = np.flatnonzero(self._counts < RESTOCK_BELOW).tolist()
         on_the_way = {row for _, row, _ in self._arriving}
         low = [row for row in low if row not in on_the_way]
         if not low or not person.wishes:
@@ -351,7 +350,7 @@ class _Day:
         row = min(low, key=lambda k: (round(_walk_s(person.at_m, self._bins[k].front_m), 1), k))
         a_bin = self._bins[row]
         t_s = self._reach(person, a_bin.front_m, a_bin.place) + 2.0
-        units = USUAL_COUNT - a_bin.count
+        units = USUAL_COUNT - int(self._counts[row])
         self._event(t_s, person, Action.RESTOCK, a_bin.sku, a_bin.place, quantity=units)
         heapq.heappush(self._arriving, (t_s + 1.0, row, units))
         person.wishes -= 1
@@ -382,8 +381,7 @@ class _Day:
     def _wish(self, person: _Person, units: int = 1) -> int | None:
         """A bin that somebody wants something from: popular, rather near, and with enough in it."""
         far_m = np.abs(self._fronts - person.at_m).sum(axis=1)
-        count = np.array([a_bin.count for a_bin in self._bins])
-        weight = self._popularity * np.exp(-far_m / 8.0) * (count >= units)
+        weight = self._popularity * np.exp(-far_m / 8.0) * (self._counts >= units)
         total = weight.sum()
         return int(self._rng.choice(len(weight), p=weight / total)) if total > 0 else None
 
@@ -400,7 +398,7 @@ class _Day:
         a_bin = self._bins[row]
         if t_s is None:
             t_s = self._reach(person, a_bin.front_m, a_bin.place)
-        a_bin.count -= units
+        self._counts[row] -= units
         self._event(t_s, person, Action.PICK, a_bin.sku, a_bin.place, quantity=units)
         person.at_m = a_bin.front_m
         person.free_s = t_s + AFTER_S
@@ -429,9 +427,7 @@ class _Day:
         """Bins with stock on the same shelf that can be used by somebody who stands beside; nearest first."""
         key = (self._bins[row].place.gondola, self._bins[row].place.shelf)
         away = {k: float(np.abs(self._fronts[k] - self._fronts[row]).sum()) for k in self._neighbours[key]}
-        near = [
-            k for k, far_m in away.items() if far_m <= SAME_SPOT_M and self._bins[k].count > 0 and (same or k != row)
-        ]
+        near = [k for k, far_m in away.items() if far_m <= SAME_SPOT_M and self._counts[k] > 0 and (same or k != row)]
         return sorted(near, key=lambda k: (away[k], k))
 
     def _partner(self, person: _Person, *, of_group: bool = False) -> _Person | None:

@@ -1,11 +1,13 @@
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store_sim.autocheckout import read_site
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import confusion_of, random_scenario
 from store_sim.scenarios import (
@@ -158,6 +160,13 @@ def test_a_shop_without_products_has_no_day() -> None:
     bare = StoreLayout("bare", plates=layout.plates)
     with pytest.raises(ValueError, match="bare: expected bins with a product"):
         day(bare, 0, visits=2)
+
+
+def test_days_can_be_made_up_for_a_real_store(shared: Path) -> None:
+    site = read_site(shared / "nanostore" / "site")
+    scenario = day(site, 3, visits=60, shoppers_at_once=2)
+    check_scenario(scenario, site)
+    assert 0.3 < confusion_of(scenario, site).share < 0.5
 
 
 @pytest.mark.slow
