@@ -53,6 +53,8 @@ JOBS_A_WORKER = 24
 """A worker is replaced after so many jobs, so that nothing that a library keeps adds up; starting one costs about the
 time of a short job."""
 UNNAMED_CLASS = "no class"
+SHOP_SIZES = (8, "small"), (24, "middle"), (60, "large")
+"""Most gondolas of a random shop, and what reports call it: kiosk, convenience store, supermarket."""
 _ORACLE_STREAM = 7  # keeps the oracle's mistakes apart from the simulation's own random streams
 
 
@@ -123,11 +125,13 @@ class StagedCase:
         scenario: What happens.
         layout: The store that day.
         keeps_order: False if every shopper has a clock of their own, as in random shops.
+        class_name: The class it is reported under, if only making it has shown which one that is.
     """
 
     scenario: Scenario
     layout: StoreLayout
     keeps_order: bool = True
+    class_name: str = ""
 
 
 class Case(Protocol):
@@ -187,14 +191,17 @@ class RandomCase:
 
     @property
     def class_name(self) -> str:
-        """Class for reports: how busy it is."""
-        busy = "1 to 6" if self.day.shoppers_at_once is None else f"about {self.day.shoppers_at_once:g}"
-        return f"random day, {busy} at once, {self.day.confusing_share:.0%} confusing"
+        """Class for reports; how big the shop is shows only when it is made."""
+        return f"random day, {100 * self.day.confusing_share:.0f} % confusing"
 
     def staged(self) -> StagedCase:
         """Make ready to play."""
         layout, scenario = self.day.made()
-        return StagedCase(scenario, day_layout(layout, scenario), keeps_order=False)
+        gondolas = len({a_bin.gondola_id for a_bin in layout.bins})
+        size = next(word for most, word in SHOP_SIZES if gondolas <= most)
+        return StagedCase(
+            scenario, day_layout(layout, scenario), keeps_order=False, class_name=f"{self.class_name}, {size} shop"
+        )
 
 
 def read_cases(paths: Sequence[Path], site: Path | None = None) -> tuple[ScenarioCase, ...]:
@@ -307,7 +314,7 @@ def play_job(job: EvaluationJob) -> CaseScore:
     truth = simulation.truth
     score = score_case(
         job.case.name,
-        job.case.class_name,
+        staged.class_name or job.case.class_name,
         job.seed,
         due_of(staged.scenario, truth),
         truth,

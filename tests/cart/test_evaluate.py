@@ -10,19 +10,23 @@ import pytest
 
 from cart import evaluate as evaluation_module
 from cart.evaluate import (
+    Case,
     Evaluation,
     EvaluationJob,
     EvaluationSettings,
     FailedCase,
+    RandomCase,
     StagedCase,
     due_of,
     evaluate,
     jobs_for,
     parse_sensors,
+    read_cases,
     summarise,
 )
 from cart.scoring import CaseScore
-from store_sim.scenarios import Scenario, ScenarioShopper
+from store_sim.random_days import RandomDay
+from store_sim.scenarios import Scenario, ScenarioShopper, library
 from store_sim.truth import TrueLine, TrueReceipt, Truth
 from tests.cart.test_scoring import owes, saw, scored, took, visit
 from tests.conftest import PROJECT
@@ -153,3 +157,79 @@ def test_no_process_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="processes: expected at least 1, got 0"):
         evaluate((), 0)
     assert evaluate(()).results == ()
+
+
+def library_case_path(name: str) -> Path:
+    (path,) = (path for path in library() if path.stem == name)
+    return path
+
+
+def library_case(name: str) -> Case:
+    return read_cases([library_case_path(name)])[0]
+
+
+def played(case: Case, settings: EvaluationSettings = JOINTS, seed: int = 0) -> CaseScore:
+    evaluation = evaluate([EvaluationJob(case, seed, settings)], 1)
+    assert evaluation.failed == ()
+    return evaluation.cases[0]
+
+
+def test_a_played_visit_is_charged_for_what_was_carried_out() -> None:
+    score = played(library_case("right_bin"))
+    assert (score.tp, score.fp, score.fn, score.visits, score.remarks) == (1, 0, 0, 1, ())
+    assert score.interaction_f1 > 0.7
+    assert score.receipt_s is not None
+    assert 0 < score.receipt_s < 15
+    assert score.store_s > 20
+    assert score.cpu_s > 0
+
+
+def test_who_comes_in_without_a_code_is_on_nobodys_receipt() -> None:
+    score = played(library_case("tailgater"))
+    assert (score.visits, score.no_account, score.fp, score.wrong_charges) == (2, 1, 0, 0)
+
+
+def test_a_group_on_one_code_is_one_visit() -> None:
+    score = played(library_case("group_on_one_code"))
+    assert score.visits == 1
+    assert score.f1 > 0.8
+
+
+def test_a_random_day_is_played_and_named_by_its_size() -> None:
+    score = played(RandomCase(RandomDay(3, gondolas=3, products=20, visits=2, confusing_share=0.4)))
+    assert (score.name, score.class_name) == ("random-day-3", "random day, 40 % confusing, small shop")
+    assert score.visits >= 1
+    assert score.true_interactions > 0
+
+
+def test_cameras_alone_are_played_with_an_oracle() -> None:
+    score = played(library_case("walks_through"), EvaluationSettings(frozenset({"scales", "cameras"})))
+    assert score.visits >= 1
+
+
+def test_scenarios_that_cannot_happen_are_refused_by_file_and_event(tmp_path: Path) -> None:
+    text = library_case_path("right_bin").read_text(encoding="utf-8").replace('"put_back"', '"pick"')
+    layout = library_case_path("right_bin").parents[1] / "corner_shop.yaml"
+    entry = json.loads(text) | {"site": str(layout)}
+    entry["events"] = [event | {"barcode": "nothing such"} for event in entry["events"]]
+    (tmp_path / "bad.json").write_text(json.dumps(entry), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad\.json: event 1: "):
+        read_cases([tmp_path / "bad.json"])
+
+
+@pytest.mark.slow
+def test_a_case_comes_out_the_same_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROJECT))
+    jobs = jobs_for([library_case("hand_over_across_groups")], 2, JOINTS)
+    here, there = evaluate(jobs, 1).cases, evaluate(jobs, 2).cases
+    assert [replace(case, cpu_s=0.0) for case in here] == [replace(case, cpu_s=0.0) for case in there]
+
+
+@pytest.mark.slow
+def test_the_twenty_labelled_visits_are_played_to_the_end(shared: Path) -> None:
+    files = sorted((shared / "nanostore" / "cases").glob("*.json"))
+    evaluation = evaluate(jobs_for(read_cases(files, shared / "nanostore" / "site"), 1, JOINTS))
+    assert len(evaluation.cases) == 20
+    assert evaluation.failed == ()
+    assert [case.remarks for case in evaluation.cases] == [()] * 20
+    assert evaluation.summary().mean_f1 > 0.9  # may rise, not fall
