@@ -383,10 +383,11 @@ def _parts(body: _Mesh, joints: FloatArray, landmarks: FloatArray, eyes: BoolArr
     hem = at["left_wrist"] - at["left_elbow"]
     hem_share = ((middle * [1, 0, 1] + np.stack([0 * x, np.abs(y), 0 * x], 1) - at["left_elbow"]) @ hem) / (hem @ hem)
     part[(named == "elbow") & (hem_share > 0.93)] = PARTS.index("skin")
-    legs = np.isin(named, ["pelvis", "spine", "hip"]) & ~torso
+    legs = np.isin(named, ["pelvis", "spine", "hip", "knee"]) & ~torso
     part[legs] = PARTS.index("trousers")
     part[legs & (z > at["pelvis"][2] + 0.004)] = PARTS.index("hips")  # as far as a jacket goes
-    part[named == "knee"] = PARTS.index("shin")
+    limbs = np.isin(named, ["hip", "knee"])
+    part[limbs & (z < at["left_knee"][2] - 0.006)] = PARTS.index("shin")
     part[(named == "ankle") | ((named == "knee") & (z < at["left_ankle"][2] + 0.004))] = PARTS.index("shoes")
     head = named == "head"
     ear, eye = at["left_ear"], at["left_eye"]
@@ -409,7 +410,7 @@ def _hemmed(body: _Mesh, part: IntArray) -> _Mesh:
         return np.intersect1d(body.faces[part == PARTS.index(one)], body.faces[part == PARTS.index(other)])
 
     points = body.points.copy()
-    for one, other in (("torso", "hips"), ("hips", "trousers")):
+    for one, other in (("torso", "hips"), ("hips", "trousers"), ("trousers", "shin")):
         border = between(one, other)
         points[:, border, 2] = points[:, border, 2].mean(1, keepdims=True)
     edge = np.setdiff1d(between("front", "torso"), between("torso", "skin"))

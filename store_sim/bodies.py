@@ -105,14 +105,14 @@ for _row, _joint in enumerate(_TRUNK):
 # Joint limits and habits. Angles in degrees are of healthy adults (Kapandji, The Physiology of the Joints).
 _STRAIGHT = np.array([0.99, 0.99, 0.998, 0.998])  # share of their length that arms and legs are stretched to at most
 _FOLDED = 0.3  # and folded to at least: 145 degrees of flexion
-_LEAN_MAX = np.radians(75)
+_LEAN_MAX = np.radians(62)
 _TWIST_MAX = np.radians(40)
 _SHRUG_MAX = np.radians(35)
 _TIPTOE_MAX = np.radians(42)
 _LOOK_ASIDE_MAX, _LOOK_UP_MAX, _LOOK_DOWN_MAX = np.radians(65), np.radians(45), np.radians(40)  # against the chest
 _YAW_SHARES, _PITCH_SHARES, _ROLL_SHARES = np.array([[0.25, 0.6, 1.0], [0.55, 0.8, 1.0], [0.0, 0.5, 1.0]])
-_HIPS_BACK = 0.38  # share of the shoulders' way forward that hips go back, which keeps the weight over the feet
-_CROUCH_MAX = 0.3  # heights that the pelvis sinks in a squat
+_HIPS_BACK = 0.5  # share of the shoulders' way forward that hips go back, which keeps the weight over the feet
+_CROUCH_MAX = 0.33  # heights that the pelvis sinks in a squat
 _STEP_MAX = 0.16  # heights that a foot steps forward in a long reach
 _STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Gait Analysis)
 _STILL_MPS = 0.25  # below this speed the gait fades into standing
@@ -618,7 +618,10 @@ def _bend_limbs(
     upper, lower = lengths[:, 0], lengths[:, 1]
     along = ends - root
     far = np.sqrt(np.einsum("nki,nki->nk", along, along))
-    distance = _between(far, _FOLDED * (upper + lower), upper + lower - 1e-9)
+    # Rather an elbow bends no further and the hand stays off than a foot goes through the floor.
+    least = np.abs(upper - lower) + 1e-6
+    least[:, :2] = _FOLDED * (upper + lower)[:, :2]
+    distance = _between(far, least, upper + lower - 1e-9)
     direction = along / np.maximum(far, 1e-9)[..., None]
     aside = _bending_side(direction, rotations[:, _CHEST])
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)

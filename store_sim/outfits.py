@@ -90,7 +90,7 @@ def dress(meshes: BodyMeshes, build: int, outfit: int, *, bag: bool = False) -> 
     rng = np.random.default_rng(outfit // 2)
     chance = dict(zip(("hair", "beard", "skirt", "short", "shorts", "cap", "pack", "grey"), rng.random(8), strict=True))
     skin = _one_of(SKIN, rng)
-    hair = _one_of(GREY if old or chance["grey"] < 0.08 else HAIR, rng)
+    hair = _one_of(GREY if old or (chance["grey"] < 0.06 and not child) else HAIR, rng)
     shirt, second, legs, coat = (_one_of(c, rng) for c in (CLOTH, CLOTH, LEGWEAR, CLOTH))
     shoes, bag_colour, cap, skirt = (_one_of(c, rng) for c in (FOOTWEAR, BAGS, CLOTH, CLOTH))
     pattern = int(rng.integers(6))
