@@ -207,8 +207,15 @@ class PlateSensors:
         self._felt_ns: int | None = None
         self._feet: dict[str, int] = {}
         self._steps = np.zeros((2, len(own)))
-        self._door = 0.0
-        self._doors: list[tuple[int, float]] = []
+        self._door = np.zeros(len(own))
+        self._doors: list[tuple[int, FloatArray]] = []
+        # How strongly each gondola is shaken by the doors, by their distance.
+        self._near_door = {
+            event: np.ones(len(own))
+            if line is None
+            else np.exp(-distances_m(self._lines_m, np.asarray(line).mean(axis=0)) / settings.walk_length_m)
+            for event, line in (("passed-in", layout.entrance_m), ("passed-out", layout.exit_m))
+        }
         self._shaken: deque[FloatArray] = deque(maxlen=_HISTORY)
         self._shaken_ns: deque[int] = deque(maxlen=_HISTORY)
         self._posted: list[tuple[int, int, ScaleSamples]] = []
@@ -295,7 +302,7 @@ class PlateSensors:
     def _shake(self, happenings: Happenings, figures: Figures, elapsed_s: float) -> None:
         """Let the floor swing: how strongly each gondola is shaken now, 1 when somebody walks by."""
         self._steps *= np.exp(-elapsed_s / np.array([[_BURST_S], [_LINGERS_S]]))
-        self._door *= float(np.exp(-elapsed_s / _DOOR_BURST_S))
+        self._door *= np.exp(-elapsed_s / _DOOR_BURST_S)
         feet = dict(zip(figures.person_id, np.floor(2 * (figures.stride % 1)).astype(int).tolist(), strict=True))
         for row, (person, foot) in enumerate(feet.items()):
             if self._feet.get(person, foot) != foot:
@@ -307,10 +314,12 @@ class PlateSensors:
         self._feet = feet
         now_ns = self._felt_ns or 0
         for gate in happenings.gates:
-            if gate.event in ("passed-in", "passed-out"):  # the door opens, and falls shut behind them
-                self._doors += [(now_ns, 1.0), (now_ns + _DOOR_SHUTS_NS, _DOOR_SHUT)]
-        for _, share in (door for door in self._doors if door[0] <= now_ns):
-            self._door = float(np.hypot(self._door, _DOOR_PEAK * self._settings.door_share * share))
+            near = self._near_door.get(gate.event)
+            if near is not None:  # the door opens, and falls shut behind them
+                strength_at = _DOOR_PEAK * self._settings.door_share * near
+                self._doors += [(now_ns, strength_at), (now_ns + _DOOR_SHUTS_NS, _DOOR_SHUT * strength_at)]
+        for _, strength_at in (door for door in self._doors if door[0] <= now_ns):
+            self._door = np.hypot(self._door, strength_at)
         self._doors = [door for door in self._doors if door[0] > now_ns]
         self._shaken.append(
             np.sqrt((self._steps**2).sum(axis=0) + self._door**2 + self._settings.ambient_share**2).astype(np.float32)

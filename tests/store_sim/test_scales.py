@@ -285,6 +285,17 @@ def test_a_door_shakes_the_whole_shop() -> None:
         assert np.median(grams[66:110].std(axis=0) / grams[:54].std(axis=0)) > 2
 
 
+def test_a_door_far_away_shakes_less() -> None:
+    gate = Happenings(gates=(GateEvent(ns(1.0), "exit", "passed-out"),))
+    lively = replace(STILL, vibration_g=5.0, walk_length_m=3.0)
+    strength = []
+    for away_m in (1.0, 9.0):
+        layout = replace(store(), exit_m=np.array([[2.0, -away_m], [3.0, -away_m]]))
+        grams = np.concatenate([b.grams for b in played(layout, lively, [(1.0, gate)]) if "1/1/1" in b.plate_id])
+        strength.append(float(np.median(grams[66:110].std(axis=0))))
+    assert strength[0] > 3 * strength[1]
+
+
 def test_readings_are_multiples_of_the_step_between_them() -> None:
     for block in played(store(), PlateSettings()):
         parts = block.grams.astype(float) / PlateSettings().quantum_g
