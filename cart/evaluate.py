@@ -24,6 +24,7 @@ from cart.pipeline import PipelineSettings, StorePipeline, VisitClosed, catalogu
 from cart.replay import Replay
 from cart.repository import Database
 from cart.scoring import (
+    NANOSECONDS,
     CalibrationBin,
     CaseScore,
     ClosedVisit,
@@ -49,6 +50,9 @@ from vision.layout import StoreLayout
 logger = logging.getLogger(__name__)
 
 SENSORS = frozenset({"scales", "joints", "cameras"})
+LONGEST_WAIT_S, LONGEST_STRETCH = 600.0, 3.0
+"""A case that lasts this many seconds longer than so many times what its script says will never end: walking and waiting
+for a place stretch a script, but nobody waits ten minutes for a shelf."""
 JOBS_A_WORKER = 24
 """A worker is replaced after so many jobs, so that nothing that a library keeps adds up; starting one costs about the
 time of a short job."""
@@ -310,7 +314,8 @@ def play_job(job: EvaluationJob) -> CaseScore:
         detector = _model(settings.weights)
     elif settings.has_oracle:
         detector = OracleDetector(simulation, np.random.default_rng([job.seed, _ORACLE_STREAM]))
-    playback = play(simulation, staged.layout, settings, detector)
+    longest_s = LONGEST_WAIT_S + LONGEST_STRETCH * simulation.duration_s
+    playback = play(simulation, staged.layout, settings, detector, longest_s)
     truth = simulation.truth
     score = score_case(
         job.case.name,
@@ -340,9 +345,17 @@ def due_of(scenario: Scenario, truth: Truth) -> tuple[TrueReceipt, ...]:
 
 
 def play(
-    source: Source, layout: StoreLayout, settings: EvaluationSettings, detector: ObjectDetector | None = None
+    source: Source,
+    layout: StoreLayout,
+    settings: EvaluationSettings,
+    detector: ObjectDetector | None = None,
+    longest_s: float = math.inf,
 ) -> Playback:
-    """Run a source through a store of its own, from the first tick to the last."""
+    """Run a source through a store of its own, from the first tick to the last.
+
+    Raises:
+        ValueError: It has not ended after ``longest_s`` seconds of store time.
+    """
     pipeline = open_store(layout.for_pictures(source.resolutions_wh), settings, detector)
     running = Replay(source, pipeline)
     now_ns = source.start_ns
@@ -350,6 +363,8 @@ def play(
     for step in running.steps():
         if step.tick is not None:
             now_ns = max(now_ns, step.tick.timestamp_ns)
+            if now_ns - source.start_ns > longest_s * NANOSECONDS:
+                raise ValueError(f"expected it to end within {longest_s:.0f} s of store time, it did not")
         visits += [closed_visit(event, now_ns) for event in step.events if isinstance(event, VisitClosed)]
     interactions = tuple(believed_interaction(seen, pipeline.layout) for seen in running.interactions)
     return Playback(source.start_ns, now_ns, tuple(visits), interactions)

@@ -207,6 +207,13 @@ def test_cameras_alone_are_played_with_an_oracle() -> None:
     assert score.visits >= 1
 
 
+def test_a_case_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(evaluation_module, "LONGEST_STRETCH", 0.0)
+    (failed,) = evaluate([EvaluationJob(library_case("right_bin"), 0, JOINTS)], 1).failed
+    assert failed.error == "ValueError: expected it to end within 1 s of store time, it did not"
+
+
 def test_scenarios_that_cannot_happen_are_refused_by_file_and_event(tmp_path: Path) -> None:
     text = library_case_path("right_bin").read_text(encoding="utf-8").replace('"put_back"', '"pick"')
     layout = library_case_path("right_bin").parents[1] / "corner_shop.yaml"
