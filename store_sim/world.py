@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
+from store_sim.crowd import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
 from store_sim.figures import Figures, Goods, Whereabouts
 from store_sim.happenings import ActiveFault, Happenings, Knock, PlateLoad, PlatePress
 from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, fronts, placed, way_length_m, with_doors
-from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, ScenarioShopper, payers
-from store_sim.shoppers import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
-from store_sim.stock import FOREIGN_SKU, NOBODY, Slot, Stock
+from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, payers
+from store_sim.shoppers import CONTACTS, MEETINGS, QUICK_RAISE_S, RAISE_S, Errand, Person, Phase, State, one_grip
+from store_sim.stock import FOREIGN_SKU, NOBODY, Stock
 from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
 from vision.arrays import FloatArray
 from vision.frames import GateEvent
@@ -43,7 +42,6 @@ FARTHEST_M = 1.0  # from the middle of the body to the hand, bowed forward; furt
 ARM_M = 0.78  # and what is so near needs no step
 HURRY_S = 2.0
 EARLY_S = 2.5  # people stand before a shelf for so long before they take something
-RAISE_S, QUICK_RAISE_S = 0.55, 0.36  # from an arm at ease into the bin
 DWELL_S, QUICK_DWELL_S = (0.35, 0.85), 0.12  # hand on the goods before they leave
 RELEASE_S = 0.15  # and on them or in the bin afterwards
 WITHDRAW_S = 0.55  # from the bin to an arm at ease; after half of it the hand is out of the shelf
@@ -54,101 +52,6 @@ HANDING_M = 0.85  # between two who pass something on
 UNITS_A_GRIP = 4  # of a restocker, both hands full
 RESTOCK_PAUSE_S = 0.9
 BRUSH_PER_S, BRUSH_M = 0.012, 0.24  # somebody who walks so near to a shelf knocks against it this often
-
-_CONTACTS = frozenset(
-    {Action.PICK, Action.PUT_BACK, Action.TOUCH, Action.HOLD, Action.PLACE_FOREIGN, Action.TAKE_FOREIGN, Action.RESTOCK}
-)
-_MEETINGS = frozenset({Action.HAND_OVER, Action.SWAP_PLACE})
-
-
-class _Phase(IntEnum):
-    """Where somebody is in their visit."""
-
-    AWAY = 0
-    COMING_IN = 1
-    INSIDE = 2
-    GOING_OUT = 3
-
-
-class _State(IntEnum):
-    """How far an errand has come."""
-
-    WAITING = 0  # it is too early to go there
-    GOING = 1
-    THERE = 2  # stands where it is to be done
-    STOWING = 3  # makes a hand free, or gets the goods out
-    REACHING = 4
-    PREPARED = 5  # the hand is there: it can happen
-    AFTER = 6  # it has happened, the hand is on its way back
-    DONE = 7
-
-
-@dataclass(slots=True)
-class _Errand:
-    """What one shopper does at once: an event, or several picks in one grip.
-
-    Attributes:
-        numbers: Numbers of its events, from 1.
-        events: The events.
-        t_s: When, on the script's clock.
-        state: How far it has come.
-    """
-
-    numbers: list[int]
-    events: list[ScenarioEvent]
-    t_s: float
-    state: _State = _State.WAITING
-
-    @property
-    def first(self) -> ScenarioEvent:
-        return self.events[0]
-
-    @property
-    def happened(self) -> bool:
-        return self.state >= _State.AFTER
-
-
-@dataclass(slots=True)
-class _Person:
-    """What one shopper is doing; the body is a row of the crowd."""
-
-    row: int
-    shopper: ScenarioShopper
-    payer: str | None
-    visits: list[tuple[float, list[_Errand]]]  # when each begins, and what is done in it
-    wanted: list[_Errand] = field(default_factory=list)  # others' errands that they are needed for
-    errands: list[_Errand] = field(default_factory=list)
-    phase: _Phase = _Phase.AWAY
-    door_m: FloatArray = field(default_factory=lambda: np.zeros(2))
-    inner_m: FloatArray = field(default_factory=lambda: np.zeros(2))
-    is_through: bool = False
-    engaged_by: int = NOBODY
-    across: int = NOBODY
-    hands: list[int] = field(default_factory=list)
-    rows: list[list[int]] = field(default_factory=list)  # units, event by event
-    slots: list[list[Slot]] = field(default_factory=list)
-    spot_m: FloatArray = field(default_factory=lambda: np.zeros(2))
-    focus_m: FloatArray = field(default_factory=lambda: np.zeros(2))
-    review_s: float = 0.0  # when to think again about where to go
-    ready_s: float = 0.0  # when the hand has been long enough where it is
-    withdraw_s: float = 0.0
-    end_s: float = 0.0
-    last_s: float = -1e9  # when the previous errand happened
-    last_hand: int = RIGHT
-    raise_s: float = RAISE_S
-    dwell_s: float = 0.5
-    travel_s: float = 0.0
-    pressed: bool = False
-    remaining: int = 0
-    visit: int = NOBODY
-    held_s: float = 0.0
-    stood_s: float = 0.0
-    obstacle: str = ""
-    withdrawn: bool = True
-
-    @property
-    def errand(self) -> _Errand | None:
-        return self.errands[0] if self.errands else None
 
 
 class World:
@@ -199,7 +102,7 @@ class World:
         self._everybody_script_s = 0.0
         self._people, self._order = self._cast()
         self._coming = sorted(self._people, key=lambda person: person.visits[0][0])
-        self._active: list[_Person] = []
+        self._active: list[Person] = []
         self._head = 0
         self._together_s = 0.0
         self._stalled_s = self._held_s = 0.0
@@ -294,11 +197,11 @@ class World:
         faults = self._begun_faults()
         self._let_in()
         for person in self._active:
-            if person.phase != _Phase.INSIDE:
+            if person.phase != Phase.INSIDE:
                 self._pass_doors(person)
-            if person.phase == _Phase.INSIDE:
+            if person.phase == Phase.INSIDE:
                 self._pursue(person)
-        self._active = [person for person in self._active if person.phase != _Phase.AWAY]
+        self._active = [person for person in self._active if person.phase != Phase.AWAY]
         self._happen()
         self._give_up()
         self._crowd.move(STEP_S)
@@ -316,16 +219,16 @@ class World:
 
     # The script
 
-    def _cast(self) -> tuple[list[_Person], list[_Errand]]:
-        by_shopper: dict[str, list[_Errand]] = {shopper: [] for shopper in self._rows}
+    def _cast(self) -> tuple[list[Person], list[Errand]]:
+        by_shopper: dict[str, list[Errand]] = {shopper: [] for shopper in self._rows}
         everything = []
         for number, event in enumerate(self._scenario.events, start=1):
             own = by_shopper[event.shopper]
-            if own and _one_grip(own[-1].events[-1], event):
+            if own and one_grip(own[-1].events[-1], event):
                 own[-1].numbers.append(number)
                 own[-1].events.append(event)
                 continue
-            errand = _Errand([number], [event], event.t_s)
+            errand = Errand([number], [event], event.t_s)
             own.append(errand)
             everything.append(errand)
         people = []
@@ -334,14 +237,14 @@ class World:
             visits = [(shopper.enters_at_s, [e for e in errands if back is None or e.t_s < back])]
             if back is not None:
                 visits.append((back, [e for e in errands if e.t_s >= back]))
-            people.append(_Person(row, shopper, self._payers[shopper.shopper_id], visits))
+            people.append(Person(row, shopper, self._payers[shopper.shopper_id], visits))
         for errand in everything:
             if errand.first.other is not None:
                 people[self._rows[errand.first.other]].wanted.append(errand)
         everything.sort(key=lambda errand: errand.t_s)  # stable: the file's order where times are equal
         return people, everything
 
-    def _clock_s(self, person: _Person) -> float:
+    def _clock_s(self, person: Person) -> float:
         return self._everybody_script_s if self._keeps_order else float(self._script_s[person.row])
 
     def _run_clocks(self) -> None:
@@ -371,17 +274,17 @@ class World:
                 self._jackets[row] = None
         return tuple(begun)
 
-    def _is_due(self, person: _Person, errand: _Errand, ahead_s: float = 0.0) -> bool:
+    def _is_due(self, person: Person, errand: Errand, ahead_s: float = 0.0) -> bool:
         return self._clock_s(person) >= errand.t_s - ahead_s - 1e-6
 
-    def _may_begin(self, errand: _Errand) -> bool:
+    def _may_begin(self, errand: Errand) -> bool:
         """Whether all that comes earlier in the script is at least in hand, so that nobody waits with a raised arm."""
         if not self._keeps_order:
             return True
         for earlier in self._order[self._head :]:
             if earlier.t_s >= errand.t_s:
                 return True
-            if earlier.state < _State.REACHING:
+            if earlier.state < State.REACHING:
                 return False
         return True
 
@@ -390,18 +293,18 @@ class World:
         if not self._keeps_order:
             for person in self._active:
                 errand = person.errand
-                if errand is not None and errand.state == _State.PREPARED and self._is_due(person, errand):
+                if errand is not None and errand.state == State.PREPARED and self._is_due(person, errand):
                     self._act(person, errand)
             return
         t_s = self._order[self._head].t_s if self._head < len(self._order) else np.inf
         for person in self._active:
             errand = person.errand
-            if errand is not None and errand.state == _State.PREPARED and errand.t_s < t_s:
+            if errand is not None and errand.state == State.PREPARED and errand.t_s < t_s:
                 self._act(person, errand)  # it began in time: staff bring the rest of a delivery
         if self._everybody_script_s < t_s - 1e-6:
             return
         at_once = [p for p in self._active if p.errand is not None and p.errand.t_s == t_s and not p.errand.happened]
-        prepared = [p for p in at_once if p.errand is not None and p.errand.state == _State.PREPARED]
+        prepared = [p for p in at_once if p.errand is not None and p.errand.state == State.PREPARED]
         if not prepared:
             return
         self._together_s += STEP_S
@@ -428,7 +331,7 @@ class World:
             return
         for person in self._active:
             late = person.errand
-            if late is None or late.happened or not self._is_due(person, late) or person.phase != _Phase.INSIDE:
+            if late is None or late.happened or not self._is_due(person, late) or person.phase != Phase.INSIDE:
                 person.held_s = person.stood_s = 0.0
                 continue
             person.held_s += STEP_S
@@ -436,17 +339,17 @@ class World:
             if person.stood_s > PATIENCE_S or person.held_s > LONGEST_HOLD_S:
                 self._refuse(late)
 
-    def _gets_on(self, person: _Person) -> bool:
+    def _gets_on(self, person: Person) -> bool:
         errand = person.errand
-        if errand is None or person.phase == _Phase.AWAY:
+        if errand is None or person.phase == Phase.AWAY:
             return False
-        return errand.state in (_State.STOWING, _State.REACHING, _State.AFTER) or (
+        return errand.state in (State.STOWING, State.REACHING, State.AFTER) or (
             bool(self._crowd.walking[person.row]) and float(self._crowd.speed_mps[person.row]) > 0.3
         )
 
-    def _refuse(self, errand: _Errand) -> None:
+    def _refuse(self, errand: Errand) -> None:
         person = self._people[self._rows[errand.first.shopper]]
-        if person.phase == _Phase.AWAY:
+        if person.phase == Phase.AWAY:
             reason = f"{person.shopper.shopper_id} is not in the store"
         elif person.errand is not errand:
             reason = f"{person.shopper.shopper_id} does not get to it"
@@ -481,14 +384,14 @@ class World:
             crowd.rank[row] = NO_HURRY / 2
             crowd.pace_mps[row] = crowd.usual_pace_mps[row]
             crowd.go(row, self._inner_point(door, at)[None])
-            person.phase = _Phase.COMING_IN
+            person.phase = Phase.COMING_IN
             self._active.append(person)
             self._active.sort(key=lambda one: one.row)
 
-    def _pass_doors(self, person: _Person) -> None:
+    def _pass_doors(self, person: Person) -> None:
         crowd, row = self._crowd, person.row
         position = crowd.position_m[row]
-        if person.phase == _Phase.COMING_IN:
+        if person.phase == Phase.COMING_IN:
             door = self._plan.entrance
             depth = float(door.depth_m(position))
             clear = float(self._plan.clearances_m(position)) >= BODY_RADIUS_M
@@ -496,7 +399,7 @@ class World:
                 crowd.between[row] = False
                 crowd.stop(row)
                 crowd.rank[row] = NO_HURRY
-                person.phase = _Phase.INSIDE
+                person.phase = Phase.INSIDE
                 person.review_s = 0.0
             else:
                 self._keep_in_door(row, door)
@@ -517,10 +420,10 @@ class World:
         if person.is_through and depth < -OUTSIDE_M + 0.1:
             crowd.between[row] = False
             crowd.disappear(row)
-            person.phase = _Phase.AWAY
+            person.phase = Phase.AWAY
             if person.visits:
                 self._coming = sorted([*self._coming, person], key=lambda one: one.visits[0][0])
-            if not self._coming and all(p.phase == _Phase.AWAY for p in self._active):
+            if not self._coming and all(p.phase == Phase.AWAY for p in self._active):
                 self._ended_s = self.now_s
 
     def _in_door(self, door: Door) -> FloatArray:
@@ -556,14 +459,14 @@ class World:
             person = self._people[row]
             if person.is_through:
                 continue
-            if person.phase == _Phase.COMING_IN and self._plan.entrance.depth_m(crowd.position_m[row]) > 0:
+            if person.phase == Phase.COMING_IN and self._plan.entrance.depth_m(crowd.position_m[row]) > 0:
                 person.is_through = True
                 self._come_in(person)
-            elif person.phase == _Phase.GOING_OUT and self._plan.exit.depth_m(crowd.position_m[row]) < 0:
+            elif person.phase == Phase.GOING_OUT and self._plan.exit.depth_m(crowd.position_m[row]) < 0:
                 person.is_through = True
                 self._go_out(person)
 
-    def _come_in(self, person: _Person) -> None:
+    def _come_in(self, person: Person) -> None:
         code = person.payer
         if person.shopper.role is Role.STAFF:
             code = f"staff:{person.shopper.shopper_id}"
@@ -571,7 +474,7 @@ class World:
         person.visit = len(self._visits)
         self._visits.append(TrueVisit(person.shopper.shopper_id, person.payer, self.now_ns, None))
 
-    def _go_out(self, person: _Person) -> None:
+    def _go_out(self, person: Person) -> None:
         self._gates.append(GateEvent(self.now_ns, "exit", "passed-out", None))
         visit = self._visits[person.visit]
         self._visits[person.visit] = TrueVisit(visit.shopper, visit.payer, visit.entered_ns, self.now_ns)
@@ -582,41 +485,41 @@ class World:
 
     # What somebody inside does
 
-    def _pursue(self, person: _Person) -> None:
+    def _pursue(self, person: Person) -> None:
         errand = person.errand
-        if errand is None or errand.state < _State.REACHING:
+        if errand is None or errand.state < State.REACHING:
             self._withdraw(person)
         if errand is None:
             self._leave_or_wait(person)
         elif person.engaged_by != NOBODY:
             self._attend(person)
-        elif errand.state == _State.WAITING:
+        elif errand.state == State.WAITING:
             self._wait(person, errand)
-        elif errand.state == _State.GOING:
+        elif errand.state == State.GOING:
             self._walk_there(person, errand)
-        elif errand.state == _State.THERE:
+        elif errand.state == State.THERE:
             self._begin(person, errand)
-        elif errand.state == _State.STOWING:
+        elif errand.state == State.STOWING:
             self._stow(person, errand)
-        elif errand.state in (_State.REACHING, _State.PREPARED):
+        elif errand.state in (State.REACHING, State.PREPARED):
             self._reach(person, errand)
         else:
             self._finish(person, errand)
 
-    def _leave_or_wait(self, person: _Person) -> None:
+    def _leave_or_wait(self, person: Person) -> None:
         leaves_s = person.shopper.leaves_at_s
         returns_s = person.shopper.returns_at_s
         if leaves_s is not None and returns_s is not None and (leaves_s >= returns_s) == bool(person.visits):
             leaves_s = None  # it is told of the other visit
         back_s = person.visits[0][0] if person.visits else np.inf
-        wanted = any(e.state < _State.DONE and e.t_s < back_s for e in person.wanted)
+        wanted = any(e.state < State.DONE and e.t_s < back_s for e in person.wanted)
         if person.engaged_by != NOBODY:
             self._attend(person)
         elif wanted or (leaves_s is not None and self._clock_s(person) < leaves_s - 1e-6):
             self._look_around(person, np.inf)
         elif person.withdrawn:
             door = self._plan.exit
-            person.phase = _Phase.GOING_OUT
+            person.phase = Phase.GOING_OUT
             person.is_through = False
             person.door_m = self._in_door(door)
             person.inner_m = self._inner_point(door, person.door_m)
@@ -628,14 +531,14 @@ class World:
                 self._router.route(self._crowd.position_m[person.row], person.inner_m),
             )
 
-    def _attend(self, person: _Person) -> None:
+    def _attend(self, person: Person) -> None:
         """Stand and look at who wants something."""
         crowd = self._crowd
         if crowd.walking[person.row]:
             crowd.stop(person.row)
         crowd.look_rad[person.row] = _towards(crowd.position_m[person.row], crowd.position_m[person.engaged_by])
 
-    def _wait(self, person: _Person, errand: _Errand) -> None:
+    def _wait(self, person: Person, errand: Errand) -> None:
         if self.now_s >= person.review_s or self._is_due(person, errand):
             goal = self._goal(person, errand)
             if goal is not None:
@@ -643,13 +546,13 @@ class World:
                 length = way_length_m(self._crowd.position_m[person.row], way)
                 person.travel_s = 1.15 * length / float(self._crowd.usual_pace_mps[person.row])
         if self._is_due(person, errand, person.travel_s + EARLY_S):
-            errand.state = _State.GOING
+            errand.state = State.GOING
             person.review_s = 0.0
             self._walk_there(person, errand)
         else:
             self._look_around(person, errand.t_s - self._clock_s(person) - person.travel_s - EARLY_S)
 
-    def _look_around(self, person: _Person, spare_s: float) -> None:
+    def _look_around(self, person: Person, spare_s: float) -> None:
         """Stroll to something to look at when there is time, and otherwise stand."""
         crowd, row = self._crowd, person.row
         crowd.rank[row] = NO_HURRY
@@ -681,26 +584,26 @@ class World:
             fits &= np.linalg.norm(spots - door.middle_m, axis=1) > 1.0
         return spots[fits], middles[fits]
 
-    def _goal(self, person: _Person, errand: _Errand) -> FloatArray | None:
+    def _goal(self, person: Person, errand: Errand) -> FloatArray | None:
         """Where an errand is to be done, as things stand; None if it cannot be done now."""
         event = errand.first
         here = self._crowd.position_m[person.row]
         person.obstacle = ""
-        if event.action in _CONTACTS:
+        if event.action in CONTACTS:
             target = self._target(person, errand)
             return None if target is None else self._spot(person, *target)
         if event.action is Action.REACH_ACROSS and event.other is not None:
             person.across = self._rows[event.other]
             following = person.errands[1] if len(person.errands) > 1 else None
             target = None
-            if following is not None and following.first.action in _CONTACTS:
+            if following is not None and following.first.action in CONTACTS:
                 target = self._target(person, following)
             person.obstacle = ""
             spot = None if target is None else self._spot(person, *target)
             return np.array(here) if spot is None else spot
-        if event.action in _MEETINGS and event.other is not None:
+        if event.action in MEETINGS and event.other is not None:
             other = self._people[self._rows[event.other]]
-            if other.phase != _Phase.INSIDE:
+            if other.phase != Phase.INSIDE:
                 person.obstacle = f"{event.other} is not in the store"
                 return None
             there = self._crowd.position_m[other.row]
@@ -710,7 +613,7 @@ class World:
             return np.array(here if far <= keep else there + away / far * keep)
         return np.array(here)
 
-    def _target(self, person: _Person, errand: _Errand) -> tuple[FloatArray, FloatArray, float] | None:
+    def _target(self, person: Person, errand: Errand) -> tuple[FloatArray, FloatArray, float] | None:
         """Where the hand will go, shape (3,), the way into that shelf and how deep; says why not in ``obstacle``."""
         person.obstacle = ""
         event = errand.first
@@ -748,7 +651,7 @@ class World:
             return []
         return [row for row in self.stock.standing(event.place, event.barcode) if row not in self._reserved]
 
-    def _foreign_unit(self, person: _Person, event: ScenarioEvent) -> int | None:
+    def _foreign_unit(self, person: Person, event: ScenarioEvent) -> int | None:
         there = [
             (unit, owner)
             for unit, owner in self._foreign
@@ -757,7 +660,7 @@ class World:
         own = [unit for unit, owner in there if owner == person.row]
         return own[-1] if own else there[-1][0] if there else None
 
-    def _spot(self, person: _Person, target_m: FloatArray, inward: FloatArray, depth_m: float) -> FloatArray | None:
+    def _spot(self, person: Person, target_m: FloatArray, inward: FloatArray, depth_m: float) -> FloatArray | None:
         """Where to stand to reach a point on a shelf: near it, clear of fixtures, not where somebody works."""
         crowd, row = self._crowd, person.row
         along = np.array([inward[1], -inward[0]])  # to the right of who faces the shelf
@@ -792,7 +695,7 @@ class World:
         person.focus_m = target_m[:2]
         return np.asarray(spots[int(np.argmin(np.where(clear, cost, np.inf)))])
 
-    def _walk_there(self, person: _Person, errand: _Errand) -> None:
+    def _walk_there(self, person: Person, errand: Errand) -> None:
         crowd, row = self._crowd, person.row
         event = errand.first
         crowd.rank[row] = errand.numbers[0] if self._keeps_order else 1e3 + errand.t_s
@@ -800,7 +703,7 @@ class World:
         at_once = event.action in (Action.DROP, Action.CONSUME, Action.CONCEAL)
         if at_once or (now and self._reaches_from_here(person, errand)):
             crowd.stop(row)
-            errand.state = _State.THERE
+            errand.state = State.THERE
             self._begin(person, errand)
             return
         if now:
@@ -817,7 +720,7 @@ class World:
                 crowd.stuck_s[row] = stuck_s
         elif person.obstacle:
             return
-        if event.action in _MEETINGS and event.other is not None:
+        if event.action in MEETINGS and event.other is not None:
             self._approach(person, errand, self._people[self._rows[event.other]])
             return
         off = _apart(person.spot_m, crowd.position_m[row])
@@ -827,11 +730,11 @@ class World:
         if off < NEAR_M or (off < enough and near):
             crowd.stop(row)
             crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
-            errand.state = _State.THERE
+            errand.state = State.THERE
 
-    def _reaches_from_here(self, person: _Person, errand: _Errand) -> bool:
+    def _reaches_from_here(self, person: Person, errand: Errand) -> bool:
         """Whether somebody in a hurry need not take a step to do the next thing too."""
-        if errand.first.action not in _CONTACTS or self._clock_s(person) + HURRY_S < errand.t_s:
+        if errand.first.action not in CONTACTS or self._clock_s(person) + HURRY_S < errand.t_s:
             return False
         here = self._crowd.position_m[person.row]
         target = self._target(person, errand)
@@ -843,26 +746,26 @@ class World:
         person.spot_m, person.focus_m = here.copy(), target[0][:2]
         return True
 
-    def _approach(self, person: _Person, errand: _Errand, other: _Person) -> None:
+    def _approach(self, person: Person, errand: Errand, other: Person) -> None:
         crowd = self._crowd
         gap = _apart(crowd.position_m[person.row], crowd.position_m[other.row])
-        is_free = other.phase == _Phase.INSIDE and other.engaged_by in (NOBODY, person.row) and other.withdrawn
-        is_free &= other.errand is None or not _State.STOWING <= other.errand.state <= _State.AFTER
+        is_free = other.phase == Phase.INSIDE and other.engaged_by in (NOBODY, person.row) and other.withdrawn
+        is_free &= other.errand is None or not State.STOWING <= other.errand.state <= State.AFTER
         is_free &= person.engaged_by == NOBODY
         if gap < 1.3 and is_free and self._is_due(person, errand, EARLY_S) and self._may_begin(errand):
             other.engaged_by = person.row
         if gap < HANDING_M + 0.1 and other.engaged_by == person.row:
             crowd.stop(person.row)
             crowd.look_rad[person.row] = _towards(crowd.position_m[person.row], crowd.position_m[other.row])
-            errand.state = _State.THERE
+            errand.state = State.THERE
 
-    def _begin(self, person: _Person, errand: _Errand) -> None:
+    def _begin(self, person: Person, errand: Errand) -> None:
         """Stand ready, and raise the hand when it is time."""
         crowd, row = self._crowd, person.row
         event = errand.first
         if event.action in (Action.REACH_ACROSS, Action.SWAP_PLACE):
             if self._is_due(person, errand) and self._may_begin(errand):
-                errand.state = _State.PREPARED
+                errand.state = State.PREPARED
             return
         spare_s = errand.t_s - person.last_s
         quick = self._is_due(person, errand) or spare_s < 2.5
@@ -871,14 +774,14 @@ class World:
             person.dwell_s = QUICK_DWELL_S if spare_s < 1.5 else float(self._rng.uniform(*DWELL_S))
         if not self._is_due(person, errand, person.raise_s + person.dwell_s + 0.1) or not self._may_begin(errand):
             drifted = _apart(person.spot_m, crowd.position_m[row])
-            if event.action in _CONTACTS and drifted > 0.3 and self.now_s >= person.review_s:
-                errand.state = _State.GOING  # pushed away by somebody in a hurry
+            if event.action in CONTACTS and drifted > 0.3 and self.now_s >= person.review_s:
+                errand.state = State.GOING  # pushed away by somebody in a hurry
             return
-        if event.action in _CONTACTS:
+        if event.action in CONTACTS:
             target = self._target(person, errand)
             far = np.inf if target is None else _apart(target[0][:2], crowd.position_m[row])
             if target is None or far > FARTHEST_M + 0.1:
-                errand.state = _State.GOING
+                errand.state = State.GOING
                 person.review_s = 0.0 if target is not None else self.now_s + 0.5
                 return
             person.focus_m = target[0][:2]
@@ -897,7 +800,7 @@ class World:
         crowd.anchored[row] = True
         self._choose_hands(person, errand)
 
-    def _choose_hands(self, person: _Person, errand: _Errand) -> None:
+    def _choose_hands(self, person: Person, errand: Errand) -> None:
         """Settle which hand does it, and make it free or fetch the goods if need be."""
         crowd, row = self._crowd, person.row
         event = errand.first
@@ -923,10 +826,10 @@ class World:
                 self._put_away(row, hand)  # it has had the time, while the other hand was busy
                 self._raise(person, errand)
                 return
-        errand.state = _State.STOWING
+        errand.state = State.STOWING
         crowd.send_hand(row, hand, crowd.hip_m(row, hand), STOW_S / 2)
 
-    def _free_hand(self, person: _Person, held: Sequence[Sequence[int]]) -> int:
+    def _free_hand(self, person: Person, held: Sequence[Sequence[int]]) -> int:
         """The hand nearer to the goods if both are free, else the free one, else the one that is used to it."""
         row = person.row
         free = [hand for hand in (LEFT, RIGHT) if not held[hand]]
@@ -943,7 +846,7 @@ class World:
             return LEFT if off > 0 else RIGHT
         return favourite
 
-    def _stow(self, person: _Person, errand: _Errand) -> None:
+    def _stow(self, person: Person, errand: Errand) -> None:
         crowd, row = self._crowd, person.row
         hand = person.hands[0]
         if not crowd.hand_arrived(row, hand):
@@ -962,7 +865,7 @@ class World:
         else:
             self.stock.hand_to(units, row, 1 - hand)  # against the body, with the rest
 
-    def _raise(self, person: _Person, errand: _Errand) -> None:
+    def _raise(self, person: Person, errand: Errand) -> None:
         """Take hold of what it is about and send the hands there."""
         crowd, row = self._crowd, person.row
         event, action = errand.first, errand.first.action
@@ -1013,23 +916,22 @@ class World:
         for hand, aim in zip(person.hands, aims, strict=False):
             crowd.send_hand(row, hand, aim, person.raise_s)
         person.ready_s = np.inf
-        person.pressed = False
         person.withdrawn = False
-        errand.state = _State.REACHING
+        errand.state = State.REACHING
 
-    def _step_back(self, person: _Person, errand: _Errand) -> None:
+    def _step_back(self, person: Person, errand: Errand) -> None:
         self._release(person)
-        errand.state = _State.GOING
+        errand.state = State.GOING
         person.review_s = 0.0
 
-    def _reach(self, person: _Person, errand: _Errand) -> None:
+    def _reach(self, person: Person, errand: Errand) -> None:
         crowd, row = self._crowd, person.row
         if person.ready_s == np.inf and all(crowd.hand_arrived(row, hand) for hand in person.hands):
             person.ready_s = self.now_s + person.dwell_s
-            if errand.first.action in _CONTACTS:
+            if errand.first.action in CONTACTS:
                 self._press_before(person, errand)
-        if errand.state == _State.REACHING and self.now_s >= person.ready_s - 1e-9:
-            errand.state = _State.PREPARED
+        if errand.state == State.REACHING and self.now_s >= person.ready_s - 1e-9:
+            errand.state = State.PREPARED
 
     def _between_m(self, giver: int, other: int) -> FloatArray:
         crowd = self._crowd
@@ -1048,13 +950,13 @@ class World:
             self.stock.undelivered.remove(unit)
         return units
 
-    def _brought(self, errand: _Errand) -> int:
+    def _brought(self, errand: Errand) -> int:
         order = [n for n, e in enumerate(self._scenario.events, start=1) if e.action is Action.PLACE_FOREIGN]
         return self.stock.first_foreign + order.index(errand.numbers[0])
 
     # What happens when it happens
 
-    def _act(self, person: _Person, errand: _Errand) -> None:
+    def _act(self, person: Person, errand: Errand) -> None:
         action = errand.first.action
         person.last_s = errand.t_s
         self._reserved.difference_update(unit for units in person.rows for unit in units)
@@ -1103,9 +1005,9 @@ class World:
         if action is Action.PICK:
             person.across = NOBODY
         self._show_hands(person.row)
-        errand.state = _State.AFTER
+        errand.state = State.AFTER
 
-    def _set_down(self, person: _Person, errand: _Errand) -> None:
+    def _set_down(self, person: Person, errand: Errand) -> None:
         event = errand.first
         units = person.rows[0]
         gained = self.stock.put(units, person.slots[0], event.place)
@@ -1125,7 +1027,7 @@ class World:
             if person.remaining > 0:
                 person.end_s = self.now_s + RESTOCK_PAUSE_S
 
-    def _touch(self, person: _Person, errand: _Errand) -> None:
+    def _touch(self, person: Person, errand: Errand) -> None:
         event, rng = errand.first, self._rng
         seconds = event.seconds or 1.0
         plates = self._plates_under(person, event)
@@ -1141,7 +1043,7 @@ class World:
         person.end_s = self.now_s + max(seconds, FREE_AGAIN_S)
         person.withdraw_s = self.now_s + max(seconds - 0.1, RELEASE_S)
 
-    def _hold(self, person: _Person, errand: _Errand) -> None:
+    def _hold(self, person: Person, errand: Errand) -> None:
         event, rng = errand.first, self._rng
         seconds = event.seconds or 1.0
         lifted: dict[str, float] = {}
@@ -1162,7 +1064,7 @@ class World:
         person.withdraw_s = self.now_s + seconds + RELEASE_S
         person.ready_s = self.now_s + seconds
 
-    def _swap(self, person: _Person, other: _Person) -> None:
+    def _swap(self, person: Person, other: Person) -> None:
         crowd = self._crowd
         one, two = crowd.position_m[person.row].copy(), crowd.position_m[other.row].copy()
         for row, goal in ((person.row, two), (other.row, one)):
@@ -1174,13 +1076,13 @@ class World:
         other.spot_m = one
         person.spot_m = two
 
-    def _floor_near(self, person: _Person) -> FloatArray:
+    def _floor_near(self, person: Person) -> FloatArray:
         crowd, row = self._crowd, person.row
         turns = float(crowd.heading_rad[row]) + np.array([0.4, -0.4, 1.2, -1.2, 2.2, -2.2, 3.1, 0.0])
         places = crowd.position_m[row] + 0.35 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
         return np.asarray(places[int(np.argmax(self._plan.clearances_m(places) > 0.1))])
 
-    def _finish(self, person: _Person, errand: _Errand) -> None:
+    def _finish(self, person: Person, errand: Errand) -> None:
         """Take the hand back, and turn to the next thing."""
         crowd, row = self._crowd, person.row
         action = errand.first.action
@@ -1198,7 +1100,7 @@ class World:
                 other = self._people[self._rows[str(errand.first.other)]]
                 for one in (person, other):
                     crowd.pace_mps[one.row] = crowd.usual_pace_mps[one.row]
-                    if one.errand is None or one.errand.state != _State.GOING:
+                    if one.errand is None or one.errand.state != State.GOING:
                         crowd.stop(one.row)
                 self._close(person, errand)
             return
@@ -1210,12 +1112,12 @@ class World:
             if action is Action.RESTOCK and person.remaining > 0:
                 person.raise_s, person.dwell_s = QUICK_RAISE_S, QUICK_DWELL_S
                 self._raise(person, errand)
-                errand.state = _State.REACHING
+                errand.state = State.REACHING
                 return
             self._close(person, errand)
 
-    def _close(self, person: _Person, errand: _Errand) -> None:
-        errand.state = _State.DONE
+    def _close(self, person: Person, errand: Errand) -> None:
+        errand.state = State.DONE
         person.errands.pop(0)
         if errand.first.other is not None:
             other = self._people[self._rows[errand.first.other]]
@@ -1226,7 +1128,7 @@ class World:
         person.raise_s = 0.0
         person.review_s = self.now_s + (0.0 if person.errand is not None else 0.6)
 
-    def _release(self, person: _Person) -> None:
+    def _release(self, person: Person) -> None:
         """Let go of plans; hands go back."""
         self._reserved.difference_update(unit for units in person.rows for unit in units)
         person.hands, person.rows, person.slots = [], [], []
@@ -1234,7 +1136,7 @@ class World:
         self._crowd.rank[person.row] = NO_HURRY
         self._withdraw(person)
 
-    def _withdraw(self, person: _Person) -> None:
+    def _withdraw(self, person: Person) -> None:
         if not person.withdrawn:
             for hand in (LEFT, RIGHT):
                 self._crowd.ease_hand(person.row, hand, WITHDRAW_S)
@@ -1256,7 +1158,7 @@ class World:
         start_ns = self.now_ns + round(after_s * 1e9)
         self._presses.append(PlatePress(plate_id, start_ns, start_ns + round(length_s * 1e9), float(grams)))
 
-    def _plates_under(self, person: _Person, event: ScenarioEvent) -> list[tuple[str, float]]:
+    def _plates_under(self, person: Person, event: ScenarioEvent) -> list[tuple[str, float]]:
         if person.rows and person.rows[0] and event.action is not Action.PUT_BACK:
             shares = self.stock.shares(person.rows[0][0])
             if shares:
@@ -1265,7 +1167,7 @@ class World:
             return []
         return [(event.place.plate_ids[len(event.place.plate_ids) // 2], 1.0)]
 
-    def _press_before(self, person: _Person, errand: _Errand) -> None:
+    def _press_before(self, person: Person, errand: Errand) -> None:
         """A hand that arrives leans on the shelf and shifts the goods before anything is taken."""
         rng, event = self._rng, errand.first
         if event.action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN):
@@ -1284,7 +1186,7 @@ class World:
 
     def _note(
         self,
-        person: _Person,
+        person: Person,
         kind: Handling,
         place: Place | None,
         change_g: dict[str, float],
@@ -1314,18 +1216,6 @@ class World:
             if np.linalg.norm(self._fronts_m[nearest] - crowd.position_m[row]) < 0.6:
                 grams = float(self._rng.lognormal(3.4, 0.5))
                 self._knocks.append(Knock(self._gondola_fronts[nearest][0], self.now_ns, grams))
-
-
-def _one_grip(before: ScenarioEvent, event: ScenarioEvent) -> bool:
-    """Whether two events of one shopper, one after the other in the file, are one grip."""
-    return (
-        before.action is Action.PICK
-        and event.action is Action.PICK
-        and before.t_s == event.t_s
-        and before.place is not None
-        and event.place is not None
-        and (before.place.gondola, before.place.shelf) == (event.place.gondola, event.place.shelf)
-    )
 
 
 def _apart(one_m: FloatArray, other_m: FloatArray) -> float:

@@ -15,6 +15,7 @@ from store_sim.scenarios import (
     FaultKind,
     Role,
     Scenario,
+    ScenarioEvent,
     ScenarioShopper,
     day_layout,
     due_receipts,
@@ -36,7 +37,8 @@ from tests.store_sim.shops import (
     receipts,
     sku_at,
 )
-from vision.layout import StoreLayout
+from vision.arrays import FloatArray
+from vision.layout import Box, StoreLayout
 from vision.shelf import Handling
 
 CASES = [
@@ -71,7 +73,7 @@ def every_action() -> Scenario:
     )
 
 
-def test_every_action_can_be_done_and_the_right_ones_pay():
+def test_every_action_can_be_done_and_the_right_ones_pay() -> None:
     scenario = every_action()
     world, steps = played(scenario)
     assert receipts(world) == due_receipts(scenario) == {"Ann": {"111": 1, "123": 1}, "Ben": {}}
@@ -86,7 +88,7 @@ def test_every_action_can_be_done_and_the_right_ones_pay():
     assert [world.goods.skus[k] for k in world.goods.sku_index[floor]] == ["311"]
 
 
-def test_two_worlds_from_one_seed_are_equal_and_another_seed_differs():
+def test_two_worlds_from_one_seed_are_equal_and_another_seed_differs() -> None:
     scenario = every_action()
     one, other = World(a_shop(), scenario), World(a_shop(), scenario)
     one.reset(5)
@@ -105,7 +107,7 @@ def test_two_worlds_from_one_seed_are_equal_and_another_seed_differs():
     assert first != second
 
 
-def test_a_world_that_is_reset_begins_anew():
+def test_a_world_that_is_reset_begins_anew() -> None:
     world, steps = played(every_action(), 3)
     world.reset(3)
     assert world.now_ns == START_NS
@@ -116,10 +118,11 @@ def test_a_world_that_is_reset_begins_anew():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_hand_is_in_the_bin_when_goods_leave_or_arrive(seed):
+def test_a_hand_is_in_the_bin_when_goods_leave_or_arrive(seed: int) -> None:
     layout = a_shop()
-    boxes = {}
+    boxes: dict[tuple[int | None, int | None], list[Box]] = {}
     for a_bin in layout.bins:
+        assert a_bin.box is not None
         boxes.setdefault((a_bin.gondola_id, a_bin.shelf_id), []).append(a_bin.box)
     world = World(layout, every_action())
     world.reset(seed)
@@ -133,7 +136,7 @@ def test_a_hand_is_in_the_bin_when_goods_leave_or_arrive(seed):
             assert min(near) < 1e-6
 
 
-def test_plates_lose_what_was_taken_and_gain_what_was_put():
+def test_plates_lose_what_was_taken_and_gain_what_was_put() -> None:
     scenario = a_scenario(
         [
             pick(8.0, "Ann", at(1, 1, 1, 2), 3),
@@ -153,7 +156,7 @@ def test_plates_lose_what_was_taken_and_gain_what_was_put():
     assert all(0.03 < load.rise_s < 0.3 for load in loads)
 
 
-def test_what_is_only_held_presses_and_is_charged_to_nobody():
+def test_what_is_only_held_presses_and_is_charged_to_nobody() -> None:
     scenario = a_scenario([event(8.0, "Ann", Action.HOLD, place=at(1, 1, 1, 2), seconds=4.0)])
     world, steps = played(scenario)
     assert receipts(world) == {"Ann": {}}
@@ -164,13 +167,13 @@ def test_what_is_only_held_presses_and_is_charged_to_nobody():
     assert (world.goods.whereabouts == Whereabouts.SHELF).all()
 
 
-def test_without_delay_everything_happens_when_the_script_says():
+def test_without_delay_everything_happens_when_the_script_says() -> None:
     scenario = a_scenario([pick(8.0, "Ann", at(1, 1, 1, 2)), pick(16.0, "Ann", at(2, 2, 5, 6))])
     world, _ = played(scenario)
     assert [(i.time_ns - START_NS) / 1e9 for i in world.truth.interactions] == pytest.approx([8.0, 16.0], abs=1e-6)
 
 
-def test_the_script_waits_for_who_is_on_the_way_and_never_swaps_events():
+def test_the_script_waits_for_who_is_on_the_way_and_never_swaps_events() -> None:
     scenario = a_scenario(
         [
             pick(4.0, "Ann", at(2, 2, 5, 6)),
@@ -186,7 +189,7 @@ def test_the_script_waits_for_who_is_on_the_way_and_never_swaps_events():
     assert (gaps >= np.diff([e.t_s for e in scenario.events]) - 1.5 / STEPS_PER_S).all()
 
 
-def test_shoppers_act_at_once_and_one_grip_takes_several_products():
+def test_shoppers_act_at_once_and_one_grip_takes_several_products() -> None:
     scenario = a_scenario(
         [
             pick(9.0, "Ann", at(1, 1, 1, 2)),
@@ -202,7 +205,7 @@ def test_shoppers_act_at_once_and_one_grip_takes_several_products():
 
 @pytest.mark.parametrize("first", ["Ann", "Ben"])
 @pytest.mark.parametrize("gap_s", [0.0, 0.4, 3.0])
-def test_two_who_need_the_same_spot_do_not_block_each_other(first, gap_s):
+def test_two_who_need_the_same_spot_do_not_block_each_other(first: str, gap_s: float) -> None:
     second = "Ben" if first == "Ann" else "Ann"
     scenario = a_scenario(
         [
@@ -219,7 +222,7 @@ def test_two_who_need_the_same_spot_do_not_block_each_other(first, gap_s):
     assert world.now_s < 45
 
 
-def test_who_stands_in_the_way_of_an_earlier_event_steps_aside():
+def test_who_stands_in_the_way_of_an_earlier_event_steps_aside() -> None:
     # Ben is to hold something before the only bin that Ann needs, later than her, but is there first.
     scenario = a_scenario(
         [
@@ -233,7 +236,7 @@ def test_who_stands_in_the_way_of_an_earlier_event_steps_aside():
     assert receipts(world) == {"Ann": {"111": 1}, "Ben": {}}
 
 
-def test_thirty_shoppers_fit_into_the_small_shop():
+def test_thirty_shoppers_fit_into_the_small_shop() -> None:
     names = [f"s{k:02d}" for k in range(30)]
     events = [
         pick(5.0 + 1.5 * k, name, at(1 + k % 2, 1 + k // 2 % 2, 1 + k % PLATES), 1) for k, name in enumerate(names)
@@ -253,7 +256,7 @@ def test_thirty_shoppers_fit_into_the_small_shop():
 @given(
     st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2), st.integers(1, 6)), max_size=6)
 )
-def test_nobody_walks_through_fixtures_or_each_other(seed, visits):
+def test_nobody_walks_through_fixtures_or_each_other(seed: int, visits: list[tuple[int, int, int]]) -> None:
     events = [
         pick(6.0 + 1.5 * k, f"s{who}", at(gondola, 1 + k % 2, number), 1)
         for k, (who, gondola, number) in enumerate(visits)
@@ -263,7 +266,7 @@ def test_nobody_walks_through_fixtures_or_each_other(seed, visits):
     plan = floor_plan(layout)
     world = World(layout, a_scenario(events, *shoppers))
     world.reset(seed)
-    before: dict[str, np.ndarray] = {}
+    before: dict[str, FloatArray] = {}
     low, high = plan.obstacles_m.min(axis=1), plan.obstacles_m.max(axis=1)
     while not world.done:
         world.step()
@@ -275,7 +278,7 @@ def test_nobody_walks_through_fixtures_or_each_other(seed, visits):
         before = dict(zip(figures.person_id, figures.position_m, strict=True))
 
 
-def test_gates_know_codes_of_groups_and_staff_but_not_of_tailgaters():
+def test_gates_know_codes_of_groups_and_staff_but_not_of_tailgaters() -> None:
     scenario = a_scenario(
         [pick(10.0, "Ben", at(1, 1, 1, 2)), pick(12.0, "Tom", at(2, 1, 1, 2))],
         ScenarioShopper("Ann", 1.0, group="family"),
@@ -296,7 +299,7 @@ def test_gates_know_codes_of_groups_and_staff_but_not_of_tailgaters():
     assert world.truth.unpaid == (("Tom", "211", 1),) == due_unpaid(scenario)
 
 
-def test_who_comes_back_makes_a_new_visit_and_one_receipt():
+def test_who_comes_back_makes_a_new_visit_and_one_receipt() -> None:
     scenario = a_scenario(
         [pick(7.0, "Ann", at(1, 1, 1, 2)), pick(35.0, "Ann", at(1, 1, 1, 2))],
         ScenarioShopper("Ann", 1.0, returns_at_s=28.0),
@@ -308,12 +311,12 @@ def test_who_comes_back_makes_a_new_visit_and_one_receipt():
     assert receipts(world) == {"Ann": {"111": 2}}
 
 
-def test_entering_takes_place_when_the_script_says():
+def test_entering_takes_place_when_the_script_says() -> None:
     world, _ = played(a_scenario([pick(9.0, "Ann", at(1, 1, 1, 2))], ScenarioShopper("Ann", 3.0)))
     assert world.truth.visits[0].entered_ns == pytest.approx(START_NS + 3e9, abs=0.5e9)
 
 
-def test_the_world_is_done_some_seconds_after_the_last_has_left():
+def test_the_world_is_done_some_seconds_after_the_last_has_left() -> None:
     world, _ = played(a_scenario([pick(9.0, "Ann", at(1, 1, 1, 2))]))
     left_ns = world.truth.visits[0].left_ns
     assert left_ns is not None
@@ -321,13 +324,13 @@ def test_the_world_is_done_some_seconds_after_the_last_has_left():
     assert world.people_inside == 0
 
 
-def test_an_empty_scenario_is_over_soon():
+def test_an_empty_scenario_is_over_soon() -> None:
     world, steps = played(Scenario("nobody", (), ()))
     assert len(steps) == FAREWELL_S * STEPS_PER_S
     assert not world.truth.visits
 
 
-def test_faults_begin_on_the_scripts_clock():
+def test_faults_begin_on_the_scripts_clock() -> None:
     faults = (Fault(4.4, FaultKind.BUMP, "1", None, 300.0), Fault(4.45, FaultKind.POWER_CUT, None, 2.0))
     scenario = a_scenario(
         [pick(4.3, "Ann", at(2, 2, 5, 6)), pick(5.0, "Ann", at(2, 2, 5, 6))], ScenarioShopper("Ann", 3.0), faults=faults
@@ -340,7 +343,7 @@ def test_faults_begin_on_the_scripts_clock():
     assert cut.end_ns - cut.start_ns == 2_000_000_000
 
 
-def test_more_than_two_hands_full_goes_into_the_bag_or_under_the_arm():
+def test_more_than_two_hands_full_goes_into_the_bag_or_under_the_arm() -> None:
     events = [pick(8.0 + 3.0 * k, "Ann", at(1, 1 + k // 3, 1 + 2 * (k % 3))) for k in range(5)]
     world = World(a_shop(), a_scenario(events))
     most = 0
@@ -362,19 +365,21 @@ def test_more_than_two_hands_full_goes_into_the_bag_or_under_the_arm():
     ],
 )
 @pytest.mark.parametrize("keeps_order", [True, False])
-def test_what_can_never_happen_is_refused_with_file_event_and_reason(events, number, reason, keeps_order):
+def test_what_can_never_happen_is_refused_with_file_event_and_reason(
+    events: list[ScenarioEvent], number: int, reason: str, keeps_order: bool
+) -> None:
     scenario = a_scenario(events, path=Path("cases/odd.json"))
     with pytest.raises(ValueError, match=rf"^cases/odd.json: event {number}: .*{reason}"):
         played(scenario, keeps_order=keeps_order)
 
 
-def test_an_event_of_somebody_who_comes_only_after_it_is_refused():
+def test_an_event_of_somebody_who_comes_only_after_it_is_refused() -> None:
     scenario = a_scenario([pick(6.0, "Ann", at())], ScenarioShopper("Ann", 9.0))
     with pytest.raises(ValueError, match=r"test: event 1: .*Ann is not in the store"):
         played(scenario)
 
 
-def test_without_a_common_order_nobody_waits_for_strangers():
+def test_without_a_common_order_nobody_waits_for_strangers() -> None:
     # Ann's event is early but she comes late; with one clock for all, Ben would wait for her.
     scenario = a_scenario(
         [pick(5.0, "Ann", at(2, 2, 5, 6)), pick(7.0, "Ben", at(1, 1, 1, 2))],
@@ -389,7 +394,7 @@ def test_without_a_common_order_nobody_waits_for_strangers():
     assert receipts(own) == receipts(shared)
 
 
-def test_without_a_common_order_a_pick_waits_for_what_another_puts_there():
+def test_without_a_common_order_a_pick_waits_for_what_another_puts_there() -> None:
     scenario = a_scenario(
         [
             pick(8.0, "Ann", at(1, 1, 1, 2)),
@@ -406,7 +411,7 @@ def test_without_a_common_order_a_pick_waits_for_what_another_puts_there():
     assert receipts(world) == {"Ann": {}, "Ben": {"111": 1}}
 
 
-def test_things_that_look_alike_and_jackets_that_come_off():
+def test_things_that_look_alike_and_jackets_that_come_off() -> None:
     scenario = a_scenario(
         [pick(9.0, "Ann", at()), pick(10.0, "Ben", at(2, 1))],
         ScenarioShopper("Ann", 1.0, outfit="red", jacket_off_at_s=9.5),
@@ -423,7 +428,7 @@ def test_things_that_look_alike_and_jackets_that_come_off():
     assert looks[-1] == (False, True)
 
 
-def test_a_layout_without_doors_gets_them():
+def test_a_layout_without_doors_gets_them() -> None:
     scenario = a_scenario([pick(9.0, "Ann", at())])
     world = World(a_shop(has_doors=False), scenario)
     while not world.done:
@@ -438,7 +443,7 @@ def nanostore_case(shared: Path, name: str) -> tuple[StoreLayout, Scenario]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_labelled_visits_end_with_the_receipts_of_their_labels(shared, name):
+def test_labelled_visits_end_with_the_receipts_of_their_labels(shared: Path, name: str) -> None:
     layout, scenario = nanostore_case(shared, name)
     world = World(layout, scenario)
     late_s = 0.0
