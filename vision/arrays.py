@@ -24,9 +24,8 @@ def check_shape(name: str, array: NDArray[Any], expected: Sequence[int | str]) -
         ValueError: The number of axes or a fixed length differs; the message gives both shapes.
     """
     if array.ndim == len(expected):
-        for have, want in zip(
-            array.shape, expected, strict=True
-        ):  # not all(...): this runs thousands of times a second
+        # A plain loop, not all(...): this runs thousands of times a second.
+        for have, want in zip(array.shape, expected, strict=True):
             if have != want and not isinstance(want, str):
                 break
         else:
