@@ -51,8 +51,8 @@ logger = logging.getLogger(__name__)
 
 SENSORS = frozenset({"scales", "joints", "cameras"})
 LONGEST_WAIT_S, LONGEST_STRETCH = 600.0, 3.0
-"""A case that lasts this many seconds longer than so many times what its script says will never end: walking and waiting
-for a place stretch a script, but nobody waits ten minutes for a shelf."""
+"""A case that lasts this many seconds longer than so many times what its script says will never end: walking and
+waiting for a place stretch a script, but nobody waits ten minutes for a shelf."""
 JOBS_A_WORKER = 24
 """A worker is replaced after so many jobs, so that nothing that a library keeps adds up; starting one costs about the
 time of a short job."""
