@@ -113,6 +113,7 @@ _LOOK_ASIDE_MAX, _LOOK_UP_MAX, _LOOK_DOWN_MAX = np.radians(65), np.radians(45), 
 _YAW_SHARES, _PITCH_SHARES, _ROLL_SHARES = np.array([[0.25, 0.6, 1.0], [0.55, 0.8, 1.0], [0.0, 0.5, 1.0]])
 _HIPS_BACK = 0.5  # share of the shoulders' way forward that hips go back, which keeps the weight over the feet
 _CROUCH_MAX = 0.33  # heights that the pelvis sinks in a squat
+_SEAT = 0.18  # heights from the floor to the hips of who squats with the thighs on the calves
 _STEP_MAX = 0.16  # heights that a foot steps forward in a long reach
 _STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Gait Analysis)
 _STILL_MPS = 0.25  # below this speed the gait fades into standing
@@ -210,7 +211,7 @@ def pose(figures: Figures) -> Skeletons:
     at_ease = _hands_at_ease(figures, pelvis, roots, ankle, lengths, swing * pace[:, None], turned[:, _CHEST])
     grip = at_ease + (target - at_ease) * reach[:, :, None]
     ends = np.concatenate([grip, ankle], 1)
-    settled = _moved_within_reach(pelvis, roots, ends, np.concatenate([arm, leg], 1))
+    settled = _moved_within_reach(pelvis, roots, ends, np.concatenate([arm, leg], 1), _SEAT * height)
     ends[:, :2] += (settled - pelvis)[:, None] * (1 - reach[:, :, None])  # hands at ease come along
     pelvis = settled
 
@@ -583,7 +584,9 @@ def _ankles(
     return np.asarray(pivot + (turned @ (ankle - pivot)[..., None])[..., 0])
 
 
-def _moved_within_reach(pelvis: FloatArray, roots: FloatArray, ends: FloatArray, limbs: FloatArray) -> FloatArray:
+def _moved_within_reach(
+    pelvis: FloatArray, roots: FloatArray, ends: FloatArray, limbs: FloatArray, lowest: FloatArray
+) -> FloatArray:
     """Move the pelvis until every limb can span from its root to its end: alternate projections onto hollow balls.
 
     Args:
@@ -591,6 +594,7 @@ def _moved_within_reach(pelvis: FloatArray, roots: FloatArray, ends: FloatArray,
         roots: Shoulders and hips from the pelvis, shape (n, 4, 3).
         ends: Where grips and ankles should be, shape (n, 4, 3).
         limbs: Lengths of the limbs, shape (n, 4).
+        lowest: Height of the pelvis in the deepest squat, shape (n,).
     """
     centres = ends - roots
     longest, shortest = _STRAIGHT * limbs, _FOLDED * limbs
@@ -607,6 +611,7 @@ def _moved_within_reach(pelvis: FloatArray, roots: FloatArray, ends: FloatArray,
             break
         share = np.where(due, excess[rows, worst] / np.maximum(distance[rows, worst], 1e-9), 0.0)
         pelvis = pelvis - share[:, None] * away[rows, worst]
+        pelvis[:, 2] = np.maximum(pelvis[:, 2], lowest)
     return pelvis
 
 
@@ -649,7 +654,10 @@ def _bending_side(direction: FloatArray, chest: FloatArray) -> FloatArray:
     arms = np.stack([seen[..., 2], 0.3 * _SIDE + 0 * seen[..., 2], -seen[..., 0] - 0.3], axis=2)
     pole = np.empty_like(direction)
     pole[:, :2] = arms @ np.swapaxes(chest, 1, 2)
-    pole[:, 2:] = np.stack([[1.0, 1.0], 0.2 * _SIDE, [0.0, 0.0]], axis=1)
+    pole[:, 2:, 0] = 1.0
+    # The flatter the way from hip to ankle, the further knees go apart, else they would go down.
+    pole[:, 2:, 1] = (0.2 + _between(2 + 2.5 * direction[:, 2:, 2], 0, 1)) * _SIDE
+    pole[:, 2:, 2] = 0.0
     pole -= np.einsum("nki,nki->nk", pole, direction)[..., None] * direction
     return _unit(pole)
 
