@@ -328,7 +328,36 @@ class Renderer:
             self._bake(view, rect)
 
     def _bake(self, view: _View, rect: Rect) -> None:
-        lens = view.lens
+        """Draw what stands still in a part of the picture, and what is seen of it in mirrors."""
+        again = np.zeros(view.depth.shape, bool)
+        if not rect.empty:
+            area = rect.rows_columns
+            view.image[area], view.depth[area], view.marks[area] = self._standing(view.lens, rect)
+            view.ids[area] = np.maximum(view.marks[area], 0)
+            again[area] = True
+        for mirror in view.mirrors:
+            shown = view.marks == mirror.thing
+            if not shown.any():
+                continue
+            rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+            around = Rect(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+            seen, mirror.depth[around.rows_columns], _ = self._standing(view.lens, around, mirror)
+            mirror.image[around.rows_columns] = _dimmed(seen)
+            view.image[shown] = mirror.image[shown]
+            again |= shown
+        if view.glass is not None:
+            again &= view.glass < view.depth
+            view.image[again] = _through_glass(view.image[again])
+
+    def _standing(
+        self, lens: Projection, rect: Rect, mirror: _Mirror | None = None
+    ) -> tuple[ImageArray, FloatArray, IntArray]:
+        """Draw what stands still in a part of a picture, or in a mirror.
+
+        Returns:
+            Of that part, the picture (h, w, 3) uint8, the rasteriser's depth (h, w) and what each pixel is of
+            ``Mesh.thing`` (h, w), 0 for nothing.
+        """
         fine = np.zeros((lens.height * FINER, lens.width * FINER, 3), np.float32)
         fine_depth = np.zeros(fine.shape[:2], np.float32)  # 0 keeps everything out
         marks = np.zeros((lens.height, lens.width, 3), np.float32)
@@ -337,49 +366,17 @@ class Renderer:
         fine_depth[fine_area] = 1.0
         depth[area] = 1.0
         for mesh in self._standing_meshes():
-            seen = lens.project(mesh.points_m)
-            faces = seen.faces_in(mesh.faces, rect)
+            if mirror is None:
+                seen, faces = lens.project(mesh.points_m), mesh.faces
+            else:
+                seen, faces = lens.project(mirror.reflected(mesh.points_m)), mirror.faces(mesh)
+            faces = seen.faces_in(faces, rect)
             if len(faces):
                 rasterise(seen.drawn, faces, painted(mesh, mesh.material), fine, fine_depth)
                 things = np.repeat(mesh.thing[:, None].astype(np.float32), 3, axis=1)
                 rasterise(seen.drawn, faces, things, marks, depth, flat=True)
-        view.image[area] = self._resolved(fine[fine_area], fine_depth[fine_area])
-        view.depth[area] = depth[area]
-        view.marks[area] = np.rint(marks[area][..., 0]).astype(np.int32) * (depth[area] < 1)
-        view.ids[area] = np.maximum(view.marks[area], 0)
-        for mirror in view.mirrors:
-            self._bake_mirror(view, mirror)
-            shown = view.marks == mirror.thing
-            view.image[shown] = mirror.image[shown]
-        if view.glass is not None:
-            again = np.zeros(depth.shape, bool)
-            again[area] = True
-            for mirror in view.mirrors:
-                again |= view.marks == mirror.thing
-            again &= view.glass < view.depth
-            view.image[again] = _through_glass(view.image[again])
-
-    def _bake_mirror(self, view: _View, mirror: _Mirror) -> None:
-        shown = view.marks == mirror.thing
-        if not shown.any():
-            return
-        rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-        rect = Rect(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        lens = view.lens
-        fine = np.zeros((lens.height * FINER, lens.width * FINER, 3), np.float32)
-        fine_depth = np.zeros(fine.shape[:2], np.float32)
-        fine_area = rect.scaled(FINER).rows_columns
-        fine_depth[fine_area] = 1.0
-        mirror.depth[:] = 0.0
-        mirror.depth[rect.rows_columns] = 1.0
-        for mesh in self._standing_meshes():
-            seen = lens.project(mirror.reflected(mesh.points_m))
-            faces = mirror.faces(mesh)
-            faces = seen.faces_in(faces, rect)
-            if len(faces):
-                rasterise(seen.drawn, faces, painted(mesh, mesh.material), fine, fine_depth)
-                rasterise_depth(seen.drawn, faces, mirror.depth)
-        mirror.image[rect.rows_columns] = _dimmed(self._resolved(fine[fine_area], fine_depth[fine_area]))
+        image = self._resolved(fine[fine_area], fine_depth[fine_area])
+        return image, depth[area], np.rint(marks[area][..., 0]).astype(np.int32) * (depth[area] < 1)
 
     def _standing_meshes(self) -> list[Mesh]:
         """All that stands still."""

@@ -420,3 +420,19 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         renderer.aim(a_camera(camera_id="cam3"))
     with pytest.raises(ValueError, match="ids"):
         visible_boxes(renderer.render("cam1", figures, skeletons, some_goods()))
+
+
+def test_goods_may_change_where_only_a_mirror_could_show_them() -> None:
+    corners = np.array([[1.0, 0.06, 1.5], [3.0, 0.06, 1.5], [3.0, 0.06, 2.4], [1.0, 0.06, 2.4]])
+    camera = a_camera((2.0, 3.0, 1.9), (2.0, 0.1, 1.9))
+    renderer = Renderer(a_shop(camera, surfaces=(Surface("mirror", corners),)), ["cam1"], 3)
+    figures, skeletons = people()
+    goods = some_goods()
+    before = renderer.render("cam1", figures, skeletons, goods)
+    position = goods.position_m.copy()
+    position[0] = [2.0, 3.4, 0.0]
+    behind = with_units(replace(goods, position_m=position), [0], Whereabouts.FLOOR)
+    renderer.render("cam1", figures, skeletons, behind)
+    gone = with_units(behind, [0], Whereabouts.GONE)
+    after = renderer.render("cam1", figures, skeletons, gone)
+    assert after.image.shape == before.image.shape
