@@ -4,7 +4,7 @@ import zlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,7 +13,7 @@ import numpy as np
 
 from store_sim.bodies import Skeletons, pose, tracked_joints
 from store_sim.figures import Figures, Goods
-from store_sim.happenings import ActiveFault
+from store_sim.happenings import ActiveFault, Happenings
 from store_sim.joints import JointSettings, JointTracker
 from store_sim.recording import RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
@@ -35,6 +35,7 @@ SENSORS = frozenset({SCALES, JOINTS, CAMERAS})
 STEPS_A_BODY = 2  # 15 Hz of a world that steps at 30 Hz
 STEPS_A_FRAME = 3  # 10 Hz, as the competition's cameras
 SCENES_KEPT = 300  # half a minute: longer than any message is late
+STEPS_AHEAD = 12  # the world is so many steps before its sensors, where no picture has to be drawn of it as it is now
 USUAL_VISIT_S = 25.0  # from the door to the first shelf and back; only a progress bar looks at it
 USUAL_SKEW_S, USUAL_DELAY_S, USUAL_FOG, USUAL_TURN_DEG = 1.0, 1.0, 0.7, 8.0  # of faults that say no amount
 
@@ -133,7 +134,7 @@ class Simulation:
         self._start_ns = self.world.now_ns
         self._now_ns = self._start_ns
         self._estimate_s = _estimated_s(scenario)
-        self._ended = False
+        self._steps, self._ended = 0, False
         self._plates: PlateSensors | None = None
         if SCALES in sensors and self._layout.plates:
             self._plates = PlateSensors(self._layout, self._rng(_SCALES_STREAM), self._settings.plates)
@@ -173,7 +174,7 @@ class Simulation:
 
     @property
     def truth(self) -> Truth:
-        """What really happened up to now."""
+        """What really happened up to now, or a few steps of the world further."""
         return self.world.truth
 
     @property
@@ -239,36 +240,52 @@ class Simulation:
         return {name: camera for name, camera in known.items() if not cameras or name in cameras}
 
     def _play(self) -> Iterator[Tick]:
-        world, steps = self.world, 0
-        while not world.done:
-            happenings = world.step()
-            steps += 1
-            now_ns = self._now_ns = world.now_ns
-            if happenings.faults or self._faults:
-                self._suffer(happenings.faults, now_ns)
-            dark = any(hit.kind is FaultKind.POWER_CUT for hit in self._faults)
-            if self._plates is not None:
-                self._plates.feel(happenings, world.figures, now_ns)
-                blocks = self._plates.messages(now_ns)
-                if not dark:
-                    for block in blocks:
-                        self._send(block, _gondola_stream(block.plate_id[0]), now_ns)
-            looks = self._tracker is not None and steps % STEPS_A_BODY == 0
-            films = bool(self._cameras) and steps % STEPS_A_FRAME == 0
-            if (looks or films) and not dark:
-                figures = world.figures
-                skeletons = pose(figures)
-                if looks and self._tracker is not None:
-                    bodies = self._tracker.see(figures, tracked_joints(skeletons), now_ns)
-                    self._send(bodies, JOINTS, now_ns)
-                if films:
-                    self._film(steps // STEPS_A_FRAME - 1, figures, skeletons, now_ns)
-            tick = self._post.tick(now_ns, () if dark else happenings.gates)
-            if tick is not None and not dark:
-                yield tick
+        ahead = 1 if self._pixels is not None else STEPS_AHEAD
+        while not self.world.done:
+            moments = [self._stepped()]
+            while len(moments) < ahead and not self.world.done:
+                moments.append(self._stepped())
+            # Posing many bodies at once takes hardly longer than posing one.
+            figures = [moment.figures for moment in moments if moment.figures is not None]
+            skeletons = _split(pose(_joined(figures)), figures) if figures else iter(())
+            for moment in moments:
+                tick = self._told(moment, None if moment.figures is None else next(skeletons))
+                if tick is not None:
+                    yield tick
         while (tick := self._post.rest(self._now_ns)) is not None:
             yield tick
         self._ended = True
+
+    def _stepped(self) -> "_Moment":
+        """Let the world go on, and load cells feel it."""
+        happenings, figures = self.world.step(), self.world.figures
+        self._steps += 1
+        now_ns = self.world.now_ns
+        blocks: tuple[ScaleSamples, ...] = ()
+        if self._plates is not None:
+            self._plates.feel(happenings, figures, now_ns)
+            blocks = tuple(self._plates.messages(now_ns))
+        looks = self._tracker is not None and self._steps % STEPS_A_BODY == 0
+        films = bool(self._cameras) and self._steps % STEPS_A_FRAME == 0
+        return _Moment(self._steps, now_ns, happenings, blocks, figures if looks or films else None)
+
+    def _told(self, moment: "_Moment", skeletons: Skeletons | None) -> Tick | None:
+        """Send what the sensors say of a moment, and give what has arrived by then."""
+        now_ns = self._now_ns = moment.now_ns
+        if moment.happenings.faults or self._faults:
+            self._suffer(moment.happenings.faults, now_ns)
+        if any(hit.kind is FaultKind.POWER_CUT for hit in self._faults):
+            self._post.tick(now_ns, ())  # what arrives now is lost
+            return None
+        for block in moment.blocks:
+            self._send(block, _gondola_stream(block.plate_id[0]), now_ns)
+        if moment.figures is not None and skeletons is not None:
+            if self._tracker is not None and moment.step % STEPS_A_BODY == 0:
+                bodies = self._tracker.see(moment.figures, tracked_joints(skeletons), now_ns)
+                self._send(bodies, JOINTS, now_ns)
+            if self._cameras and moment.step % STEPS_A_FRAME == 0:
+                self._film(moment.step // STEPS_A_FRAME - 1, moment.figures, skeletons, now_ns)
+        return self._post.tick(now_ns, moment.happenings.gates)
 
     def _suffer(self, begun: Sequence[ActiveFault], now_ns: int) -> None:
         """Let faults begin and end."""
@@ -316,6 +333,17 @@ class Simulation:
     def _fault(self, kind: FaultKind, stream: str) -> "_Hit | None":
         """The fault of a kind that hits a stream now, or None."""
         return next((hit for hit in self._faults if hit.kind is kind and stream in hit.streams), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A step of the world, before its bodies are posed; figures only where a sensor looks at them."""
+
+    step: int
+    now_ns: int
+    happenings: Happenings
+    blocks: tuple[ScaleSamples, ...]
+    figures: Figures | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,6 +541,22 @@ def turned(camera: Camera, angle_rad: float) -> Camera:
     cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
     turn[0, 0], turn[0, 2], turn[2, 0], turn[2, 2] = cosine, -sine, sine, cosine
     return replace(camera, cam_from_world=np.asarray(turn @ camera.cam_from_world))
+
+
+def _joined(parts: Sequence[Figures]) -> Figures:
+    """Everybody of several instants, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(Figures)[1:]]
+    return Figures(tuple(name for part in parts for name in part.person_id), *arrays)
+
+
+def _split(skeletons: Skeletons, parts: Sequence[Figures]) -> Iterator[Skeletons]:
+    """The skeletons of each instant of :func:`_joined`."""
+    first = 0
+    for part in parts:
+        yield skeletons[first : first + len(part)]
+        first += len(part)
 
 
 def _shifted(message: _Message, shift_ns: int) -> _Message:
