@@ -36,6 +36,15 @@ class Rect:
         """It as an index into pictures, shape (h, w, ...)."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def overlap(self, other: "Rect") -> "Rect":
+        """Return what lies in both."""
+        return Rect(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
     def scaled(self, times: int) -> "Rect":
         """Return the same part of a picture that is so many times finer."""
         return Rect(self.left * times, self.top * times, self.right * times, self.bottom * times)

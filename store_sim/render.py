@@ -7,7 +7,7 @@ through the camera's own projection, distortion and all, before they are drawn, 
 large faces are cut into small ones so that a lens can bend them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -50,6 +50,7 @@ FINER = 2  # what stands still is drawn so much finer and shrunk: smooth edges a
 OUTSIDE_BGR = (212, 206, 200)  # a bright day where the world ends
 GLASS_SHEEN = 0.1  # light that a pane sends back at steep angles: 8 % for two surfaces, and dust
 MIRROR_LOSS = 0.12  # light that a shop's mirror does not send back
+BOUND_MARGIN_PX = 12  # a line through a strong lens bows less than this between points of a fifth of it
 KEYPOINT_DEPTH_M = 0.17  # joints lie inside of bodies, at most half a stout trunk's depth
 
 
@@ -142,6 +143,25 @@ class VisibleBoxes:
         return len(self.kind)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """A mesh and points of a grid through the box around it, shape (k, 3), float32, by which it is soon left out."""
+
+    mesh: Mesh
+    around_m: FloatArray
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> "_Bounded":
+        if not len(mesh.points_m):
+            return cls(mesh, mesh.points_m)
+        low, high = mesh.points_m.min(axis=0), mesh.points_m.max(axis=0)
+        return cls(mesh, (low + _GRID * (high - low)).astype(np.float32))
+
+
+# Under a strong lens a box's edges bow: points along them are needed, not its corners alone.
+_GRID = np.stack(np.meshgrid(*[np.linspace(0, 1, 5)] * 3), axis=-1).reshape(-1, 3)
+
+
 @dataclass(slots=True)
 class _Mirror:
     """A mirror as one camera sees it.
@@ -209,24 +229,26 @@ class Renderer:
         self._paint = paints(self._textures, np.random.default_rng([seed, 1]))
         self._gondolas = gondolas_of(layout)
         self._room = room_of(layout, self._gondolas)
-        self._still: list[Mesh] = list(room_meshes(layout, self._gondolas, self._room, self._paint))
+        still = list(room_meshes(layout, self._gondolas, self._room, self._paint))
         for index, gondola in enumerate(self._gondolas):
             mesh = gondola_mesh(gondola, self._gondolas, self._room, self._paint, 1 + index)
-            self._still.append(mesh)
+            still.append(mesh)
         self._glass: list[Mesh] = []
         self._mirrors: list[tuple[int, FloatArray]] = []
         for surface in layout.surfaces:
             flat = surface_mesh(surface, self._paint, self._room)
             if surface.kind in ("glass", "door"):
                 self._glass.append(flat)
-                self._still.append(frame_mesh(surface, self._room, self._paint))
+                still.append(frame_mesh(surface, self._room, self._paint))
             elif surface.kind == "mirror":
                 mark = -2 - len(self._mirrors)
                 self._mirrors.append((mark, surface.corners_m))
-                self._still.append(flat.marked(thing=mark))
-                self._still.append(frame_mesh(surface, self._room, self._paint))
+                still.append(flat.marked(thing=mark))
+                still.append(frame_mesh(surface, self._room, self._paint))
             else:
-                self._still.append(flat)
+                still.append(flat)
+        self._still = [_Bounded.of(mesh) for mesh in still]
+        self._cells: dict[int, _Bounded] = {}
         self._merchandise = Merchandise(layout, self._gondolas, self._textures)
         self._trolley = trolley_mesh(self._paint)
         self._wardrobe = Wardrobe(self._textures)
@@ -365,7 +387,7 @@ class Renderer:
         area, fine_area = rect.rows_columns, rect.scaled(FINER).rows_columns
         fine_depth[fine_area] = 1.0
         depth[area] = 1.0
-        for mesh in self._standing_meshes():
+        for mesh in self._standing_meshes(lens, rect, mirror):
             if mirror is None:
                 seen, faces = lens.project(mesh.points_m), mesh.faces
             else:
@@ -378,10 +400,19 @@ class Renderer:
         image = self._resolved(fine[fine_area], fine_depth[fine_area])
         return image, depth[area], np.rint(marks[area][..., 0]).astype(np.int32) * (depth[area] < 1)
 
-    def _standing_meshes(self) -> list[Mesh]:
-        """All that stands still."""
+    def _standing_meshes(self, lens: Projection, rect: Rect, mirror: _Mirror | None) -> Iterator[Mesh]:
+        """What stands still and may be seen in a part of the picture."""
         cells = self._merchandise.cells
-        return [*self._still, *(cells[number] for number in sorted(cells))]
+        for number in cells:
+            if number not in self._cells or self._cells[number].mesh is not cells[number]:
+                self._cells[number] = _Bounded.of(cells[number])
+        # Always in the same order: where two surfaces lie in one place the first is seen.
+        for bounded in (*self._still, *(self._cells[number] for number in sorted(cells))):
+            if not len(bounded.mesh):
+                continue
+            around = bounded.around_m if mirror is None else mirror.reflected(bounded.around_m)
+            if not lens.rect_of(around, margin_px=BOUND_MARGIN_PX).overlap(rect).empty:
+                yield bounded.mesh
 
     def _resolved(self, values: FloatArray, depth: FloatArray) -> ImageArray:
         """Turn rasterised places in textures into a picture, and shrink it."""
