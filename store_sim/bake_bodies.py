@@ -187,7 +187,7 @@ def bake(source: Source) -> dict[str, Any]:
     eyes = np.zeros(len(middle), bool)
     eyes[source.faces[source.eye]] = True
     part = _parts(_Mesh(source.points, source.weights, source.faces), joints, landmarks, eyes)
-    keep, faces, part = _decimated(middle, source.faces, part, source.weights, BODY_POINTS)
+    keep, faces, part = decimated(middle, source.faces, part, source.weights, BODY_POINTS)
     body = _hemmed(_Mesh(source.points[:, keep], source.weights[keep], faces), part)
     pieces = _dressed(body, part, source.joints, source.landmarks)
     return _packed(pieces, source)
@@ -262,7 +262,7 @@ def _even(points: FloatArray, joint: dict[str, FloatArray]) -> FloatArray:
     return np.asarray((points - shift) / standing)
 
 
-def _decimated(
+def decimated(
     points: FloatArray, faces: IntArray, part: IntArray, weights: FloatArray, count: int
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Collapse edges into one of their ends, cheapest first, until so many points are left.
@@ -270,6 +270,13 @@ def _decimated(
     Quadric error metric (Garland & Heckbert, 1997) without moving points, so that one choice of points serves every
     build. Errors on face and hands count more: there people and cameras look. Open edges and the borders between
     parts are held by planes across the surface.
+
+    Args:
+        points: Shape (v, 3).
+        faces: Shape (f, 3).
+        part: What each face is, shape (f,).
+        weights: How much each point moves with each bone, shape (v, 19); says where face and hands are.
+        count: Points to leave, or more if fewer would tear or fold the surface.
 
     Returns:
         The points kept, the faces between them, shape (f, 3), and the part of each.

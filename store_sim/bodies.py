@@ -18,6 +18,7 @@ from store_sim.figures import Figures
 from vision.arrays import FloatArray, IntArray, check_shape
 from vision.frames import JOINT_NAMES
 
+# Joints, each named for itself; its row of rotations is the bone that begins there.
 SKELETON = (
     "pelvis",
     "spine",
@@ -39,6 +40,7 @@ SKELETON = (
     "left_ankle",
     "right_ankle",
 )
+# Bodies that people may have: ``Figures.build`` counts in this order.
 BUILDS = (
     "man-middle",
     "man-slim",
@@ -84,9 +86,8 @@ LANDMARKS = (
 )
 _LANDMARK_NAMES = tuple(name for name, _ in LANDMARKS)
 _LANDMARK_BONES = np.array([SKELETON.index(bone) for _, bone in LANDMARKS])
-_PELVIS, _SPINE, _CHEST, _NECK, _HEAD = range(5)
-_CLAVICLES, _SHOULDERS, _HIPS = slice(5, 7), slice(7, 9), slice(9, 11)
-_ELBOWS, _KNEES, _WRISTS, _ANKLES = slice(11, 13), slice(13, 15), slice(15, 17), slice(17, 19)
+_PELVIS, _CHEST = SKELETON.index("pelvis"), SKELETON.index("chest")
+_SHOULDERS, _HIPS, _WRISTS, _ANKLES = slice(7, 9), slice(9, 11), slice(15, 17), slice(17, 19)
 _ROOTS, _BENDS, _ENDS = slice(7, 11), slice(11, 15), slice(15, 19)  # of the four limbs
 _GRIPS, _BALLS, _HEELS = slice(0, 2), slice(8, 10), slice(10, 12)
 _SIDE = np.array([1.0, -1.0])  # left, right along y
