@@ -325,6 +325,7 @@ def play_job(job: EvaluationJob) -> CaseScore:
         truth,
         playback,
         staged.layout,
+        staged.scenario.events,
     )
     remarks = (
         ()

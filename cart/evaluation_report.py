@@ -17,6 +17,7 @@ from cart.evaluate import Evaluation, Summary
 from cart.money import format_amount
 from cart.scoring import BOUND, CALIBRATION_BINS, CalibrationBin, CaseScore, WrongLine
 from store_sim.scale_fit import ComparedCurve, PlateComparison
+from store_sim.scenarios import Action
 from vision.arrays import FloatArray
 from vision.shelf import Handling
 
@@ -30,6 +31,13 @@ CURVE_PX = (560, 220)
 CURVE_POINTS = 400
 BAR_ROW_PX, BAR_LABEL_PX, BAR_PX, BAR_VALUE_PX = 30, 250, 420, 110
 STORY_PX, STORY_EDGE_PX, STORY_LANE_PX = 1040, 16, 40
+
+ASIDE_WORDS = {
+    Action.HAND_OVER: "handed over",
+    Action.DROP: "left behind",
+    Action.CONSUME: "ate or drank",
+    Action.CONCEAL: "put into a bag or pocket",
+}
 
 LESS, MINUS, TIMES = "\u2264", "\u2212", "\u00d7"
 
@@ -566,6 +574,7 @@ class _Story:
     lanes: tuple[_StoryLane, ...]
     text: str
     deeds: tuple[tuple[str, str, str], ...]
+    asides: tuple[str, ...]
     beliefs: tuple["_Told", ...]
 
 
@@ -722,6 +731,12 @@ def _story(line: WrongLine) -> _Story:
         text=f"{line.product}, {line.payer}: {_count(len(line.deeds), 'deed')} in truth, "
         f"{_count(len(line.beliefs), 'interaction')} believed; the lists below say the same",
         deeds=deeds,
+        asides=tuple(
+            f"{aside.shopper} {ASIDE_WORDS[aside.action]} {aside.quantity}"
+            + (f" to {aside.other}" if aside.other else "")
+            + f", at {aside.t_s:.1f} s of the script"
+            for aside in line.asides
+        ),
         beliefs=beliefs,
     )
 

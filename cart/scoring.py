@@ -15,6 +15,7 @@ from scipy.stats import beta
 
 from cart.pipeline import InteractionSeen, VisitClosed, place_name, plate_numbers
 from cart.replay import public_status
+from store_sim.scenarios import Action, ScenarioEvent
 from store_sim.truth import TrueInteraction, TrueReceipt, TrueVisit, Truth
 from vision.layout import StoreLayout
 from vision.shelf import Handling
@@ -27,6 +28,7 @@ NEAR_S = 4.0
 """What happened or was believed so near to a wrong line, at the same gondola, is told with it: an interaction's longest
 span."""
 CALIBRATION_BINS = 15
+_ASIDE = frozenset({Action.HAND_OVER, Action.DROP, Action.CONSUME, Action.CONCEAL})
 BOUND = 0.95
 
 
@@ -154,6 +156,25 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """What was done with a product away from the shelves, as the script says; ``t_s`` is on the script's own clock.
+
+    Attributes:
+        t_s: When, seconds on the script's clock, which runs behind the store's once people are late.
+        shopper: Who.
+        action: What: dropped, handed over, eaten, put into a bag.
+        quantity: Units.
+        other: To whom it was handed; None for anything else.
+    """
+
+    t_s: float
+    shopper: str
+    action: Action
+    quantity: int
+    other: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Belief:
     """What the store believed happened at a shelf, for people; seconds from the start."""
 
@@ -183,6 +204,7 @@ class WrongLine:
         reasons: Why the store wanted a person to look.
         stays_s: When the payer's people were really inside, seconds from the start.
         visits_s: When the store believed so.
+        asides: What the payer's people did with it away from the shelves.
     """
 
     payer: str
@@ -196,6 +218,7 @@ class WrongLine:
     reasons: tuple[str, ...]
     stays_s: tuple[tuple[float, float], ...]
     visits_s: tuple[tuple[float, float], ...]
+    asides: tuple[Aside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +449,7 @@ def score_case(
     truth: Truth,
     playback: Playback,
     layout: StoreLayout,
+    events: Sequence[ScenarioEvent] = (),
 ) -> CaseScore:
     """Hold what the store believed against the truth.
 
@@ -437,6 +461,7 @@ def score_case(
         truth: What happened.
         playback: What the store made of it.
         layout: The store that day, for names and prices.
+        events: The script, for what people did away from the shelves.
     """
     due = {receipt.payer: {line.sku: line.quantity for line in receipt.lines} for receipt in receipts}
     accounts = [visit for visit in playback.visits if visit.has_account]
@@ -461,7 +486,7 @@ def score_case(
             under_minor += 0 if all_reviewed else (owed - right) * price
             sureness += _sureness(visits, sku, right, charged)
             if charged != owed:
-                wrong_lines.append(_wrong_line(payer, sku, charged, owed, visits, truth, playback, layout))
+                wrong_lines.append(_wrong_line(payer, sku, charged, owed, visits, truth, playback, layout, events))
     matched = _matched(truth, playback.interactions)
     return CaseScore(
         name=name,
@@ -588,6 +613,7 @@ def _wrong_line(
     truth: Truth,
     playback: Playback,
     layout: StoreLayout,
+    events: Sequence[ScenarioEvent],
 ) -> WrongLine:
     names = {product.sku: product.name for product in layout.products}
 
@@ -613,6 +639,7 @@ def _wrong_line(
         if (who == payer and deed.sku == sku) or any(near(deed, belief) for belief in beliefs)
     ]
     stays = _stays(visit for visit in truth.visits if visit.payer == payer)
+    people = {visit.shopper for visit in truth.visits if visit.payer == payer}
     return WrongLine(
         payer=payer,
         sku=sku,
@@ -652,6 +679,11 @@ def _wrong_line(
             for stay in stays
         ),
         visits_s=tuple((seconds(visit.entered_ns), seconds(visit.left_ns)) for visit in visits),
+        asides=tuple(
+            Aside(event.t_s, event.shopper, event.action, event.quantity, event.other)
+            for event in events
+            if event.barcode == sku and event.action in _ASIDE and people & {event.shopper, event.other}
+        ),
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from cart import evaluation_report
 from cart.evaluate import Evaluation, FailedCase
 from cart.evaluation_report import ReportContext, render_evaluation_report, write_evaluation_report
-from cart.scoring import CaseScore, SureUnits
+from cart.scoring import Aside, CaseScore, SureUnits
 from store_sim.scale_fit import ComparedCurve, ComparedStatistic, PlateComparison
+from store_sim.scenarios import Action
 from tests.cart.test_report import HOSTILE, Page
 from tests.cart.test_scoring import owes, put_back, saw, scored, took, visit
 
@@ -115,6 +116,13 @@ def test_too_many_wrong_lines_are_counted_but_not_told() -> None:
     page = page_of(*cases)
     assert "3 more lines are left out" in page.text
     assert page.tags.count("details") == evaluation_report.WRONG_LINES_SHOWN
+
+
+def test_what_happened_away_from_the_shelves_is_told() -> None:
+    case = a_case()
+    aside = Aside(20.0, "A", Action.HAND_OVER, 1, "B")
+    told = replace(case, wrong_lines=tuple(replace(line, asides=(aside,)) for line in case.wrong_lines))
+    assert "A handed over 1 to B, at 20.0 s of the script" in page_of(told).text
 
 
 def test_not_quite_right_is_never_written_as_all_right() -> None:

@@ -21,6 +21,7 @@ from cart.scoring import (
     score_case,
     upper_bound,
 )
+from store_sim.scenarios import Action, ScenarioEvent
 from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
 from vision.layout import ProductRecord, StoreLayout
 from vision.shelf import Handling
@@ -210,6 +211,22 @@ def test_a_wrong_line_tells_what_happened_and_what_was_believed() -> None:
     assert [belief.t_s for belief in line.beliefs] == pytest.approx([10.2, 11.2])
     assert line.beliefs[0].candidates == (("A", "Spring water", 1, 0.95),)
     assert line.stays_s == ((1.0, 30.0),)
+
+
+def test_a_wrong_line_tells_what_was_done_away_from_the_shelves() -> None:
+    events = (
+        ScenarioEvent(12, "A", Action.DROP, WATER),
+        ScenarioEvent(13, "B", Action.HAND_OVER, WATER, other="A"),
+        ScenarioEvent(14, "B", Action.CONSUME, WATER),
+        ScenarioEvent(15, "A", Action.DROP, SODA),
+    )
+    truth = Truth((took("A", 10),), (stay("A", "A"), stay("B", "B")), (owes("A"), owes("B")))
+    playback = Playback(START, at(40), (visit("A", water=1), visit("B", status="empty")), ())
+    (line,) = score_case("a case", "", 0, truth.receipts, truth, playback, SHOP, events).wrong_lines
+    assert [(aside.t_s, aside.shopper, aside.action) for aside in line.asides] == [
+        (12, "A", Action.DROP),
+        (13, "B", Action.HAND_OVER),
+    ]
 
 
 def test_a_unit_is_as_right_as_its_line() -> None:
