@@ -7,11 +7,12 @@ import numpy as np
 
 from store_sim.crowd import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
 from store_sim.figures import Figures, Goods, Whereabouts
-from store_sim.happenings import ActiveFault, Happenings, Knock, PlateLoad, PlatePress
+from store_sim.happenings import ActiveFault, Happenings, Knock
 from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, fronts, placed, way_length_m, with_doors
 from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, payers
 from store_sim.shoppers import CONTACTS, MEETINGS, QUICK_RAISE_S, RAISE_S, Errand, Person, Phase, State, one_grip
 from store_sim.stock import FOREIGN_SKU, NOBODY, Stock
+from store_sim.touches import LEANS_BEFORE_PUTTING, Touches
 from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
 from vision.arrays import FloatArray
 from vision.frames import GateEvent
@@ -115,8 +116,7 @@ class World:
         self._interactions: list[TrueInteraction] = []
         self._visits: list[TrueVisit] = []
         self._used: list[int] = []
-        self._loads: list[PlateLoad] = []
-        self._presses: list[PlatePress] = []
+        self._touches = Touches(self._rng)
         self._knocks: list[Knock] = []
         self._gates: list[GateEvent] = []
         self._told = 0
@@ -192,7 +192,8 @@ class World:
             ValueError: An event can never happen; the message names the file, the event's number and the reason.
         """
         self._tick += 1
-        self._loads, self._presses, self._knocks, self._gates = [], [], [], []
+        self._touches.begin(self.now_ns)
+        self._knocks, self._gates = [], []
         self._run_clocks()
         faults = self._begun_faults()
         self._let_in()
@@ -209,8 +210,8 @@ class World:
         self._brush()
         told, self._told = self._told, len(self._interactions)
         return Happenings(
-            tuple(self._loads),
-            tuple(self._presses),
+            tuple(self._touches.loads),
+            tuple(self._touches.presses),
             tuple(self._knocks),
             tuple(self._interactions[told:]),
             tuple(self._gates),
@@ -966,14 +967,14 @@ class World:
             for k, (event, units) in enumerate(zip(errand.events, person.rows, strict=True)):
                 hand = person.hands[min(k, len(person.hands) - 1)]
                 lost = self.stock.take(units, person.row, hand)
-                self._weigh(lost, -1.0)
+                self._touches.weigh(lost, -1.0)
                 self._note(person, Handling.PICK, event.place, lost, event.barcode, event.quantity)
         elif action is Action.TAKE_FOREIGN:
             unit = person.rows[0][0]
             place = self.stock.place_of(unit)
             lost = self.stock.take([unit], person.row, person.hands[0])
             self._foreign = [entry for entry in self._foreign if entry[0] != unit]
-            self._weigh(lost, -1.0)
+            self._touches.weigh(lost, -1.0)
             self._note(person, Handling.PICK, place, lost, None, 1)
         elif action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN):
             self._set_down(person, errand)
@@ -1011,13 +1012,8 @@ class World:
         event = errand.first
         units = person.rows[0]
         gained = self.stock.put(units, person.slots[0], event.place)
-        mass_g = float(self.stock.mass_g[units].sum())
-        self._weigh(gained, 1.0)
-        rng = self._rng
-        for plate_id, grams in gained.items():
-            # Set down, not lowered by a crane; then the hand lets go.
-            self._press(plate_id, 0.0, rng.uniform(0.08, 0.16), grams * rng.uniform(0.1, 0.45))
-            self._press(plate_id, 0.1, rng.uniform(0.15, 0.35), grams / mass_g * rng.lognormal(3.1, 0.5))
+        self._touches.weigh(gained)
+        self._touches.set_down(gained)
         sku = None if event.action is Action.PLACE_FOREIGN else event.barcode
         self._note(person, Handling.PUT_BACK, event.place, gained, sku, len(units))
         if event.action is Action.PLACE_FOREIGN:
@@ -1028,38 +1024,20 @@ class World:
                 person.end_s = self.now_s + RESTOCK_PAUSE_S
 
     def _touch(self, person: Person, errand: Errand) -> None:
-        event, rng = errand.first, self._rng
-        seconds = event.seconds or 1.0
-        plates = self._plates_under(person, event)
-        at_s = 0.0
-        while at_s < seconds and plates:
-            length_s = float(min(rng.uniform(0.25, 0.9), max(0.2, seconds - at_s)))
-            force_g = rng.lognormal(3.7, 0.6) if rng.random() < 0.65 else -rng.uniform(20, 90)
-            for plate_id, share in plates:
-                self._press(plate_id, at_s, length_s, float(force_g) * share)
-            at_s += length_s + rng.uniform(0.05, 0.4)
-        if person.rows and person.rows[0]:
-            self._weigh(self.stock.nudge(person.rows[0][0], float(rng.uniform(-0.02, 0.02))), 1.0)
+        seconds = errand.first.seconds or 1.0
+        units = person.rows[0]
+        mass_g = float(self.stock.mass_g[units[0]]) if units else 0.0
+        self._touches.handle(self._plates_under(person, errand.first), mass_g, seconds)
+        if units:
+            self._touches.weigh(self.stock.nudge(units[0], float(self._rng.uniform(-0.02, 0.02))))
         person.end_s = self.now_s + max(seconds, FREE_AGAIN_S)
         person.withdraw_s = self.now_s + max(seconds - 0.1, RELEASE_S)
 
     def _hold(self, person: Person, errand: Errand) -> None:
-        event, rng = errand.first, self._rng
-        seconds = event.seconds or 1.0
-        lifted: dict[str, float] = {}
+        seconds = errand.first.seconds or 1.0
         person.slots = [[self.stock.slot_of(unit) for unit in person.rows[0]]]
-        for unit in person.rows[0]:
-            for plate_id, share in self.stock.shares(unit):
-                lifted[plate_id] = lifted.get(plate_id, 0.0) + share * float(self.stock.mass_g[unit])
-        # Now clear of the plate, now leaning on it.
-        at_s = 0.0
-        while at_s < seconds:
-            length_s = float(min(rng.uniform(0.8, 3.0), seconds - at_s)) if seconds - at_s > 0.3 else seconds - at_s
-            part = float(rng.uniform(0.85, 1.0) if rng.random() < 0.6 else rng.uniform(0.2, 0.8))
-            for plate_id, grams in lifted.items():
-                self._press(plate_id, at_s, length_s, -grams * part)
-            at_s += length_s
-        self.stock.take(person.rows[0], person.row, person.hands[0], takes=False)
+        lifted = self.stock.take(person.rows[0], person.row, person.hands[0], takes=False)
+        self._touches.hover(lifted, seconds)
         person.end_s = self.now_s + seconds + FREE_AGAIN_S
         person.withdraw_s = self.now_s + seconds + RELEASE_S
         person.ready_s = self.now_s + seconds
@@ -1087,11 +1065,7 @@ class World:
         crowd, row = self._crowd, person.row
         action = errand.first.action
         if action is Action.HOLD and person.slots and self.now_s >= person.ready_s - 1e-9:
-            self.stock.put(person.rows[0], person.slots[0])
-            for unit in person.rows[0]:
-                for plate_id, share in self.stock.shares(unit):
-                    grams = share * float(self.stock.mass_g[unit]) * self._rng.uniform(0.1, 0.35)
-                    self._press(plate_id, 0.0, float(self._rng.uniform(0.08, 0.16)), grams)
+            self._touches.set_down(self.stock.put(person.rows[0], person.slots[0]))
             person.slots = []
             self._show_hands(row)
         if action is Action.SWAP_PLACE:
@@ -1149,15 +1123,6 @@ class World:
         hands = self.stock.hand[held]
         self._crowd.carries[row] = [(hands == LEFT).any(), (hands == RIGHT).any()]
 
-    def _weigh(self, change_g: dict[str, float], sign: float) -> None:
-        rise_s = float(self._rng.uniform(0.06, 0.2))  # goods tip and slide before they have left
-        middle_ns = self.now_ns + round(rise_s / 2 * 1e9)
-        self._loads += [PlateLoad(plate_id, middle_ns, sign * grams, rise_s) for plate_id, grams in change_g.items()]
-
-    def _press(self, plate_id: str, after_s: float, length_s: float, grams: float) -> None:
-        start_ns = self.now_ns + round(after_s * 1e9)
-        self._presses.append(PlatePress(plate_id, start_ns, start_ns + round(length_s * 1e9), float(grams)))
-
     def _plates_under(self, person: Person, event: ScenarioEvent) -> list[tuple[str, float]]:
         if person.rows and person.rows[0] and event.action is not Action.PUT_BACK:
             shares = self.stock.shares(person.rows[0][0])
@@ -1168,21 +1133,16 @@ class World:
         return [(event.place.plate_ids[len(event.place.plate_ids) // 2], 1.0)]
 
     def _press_before(self, person: Person, errand: Errand) -> None:
-        """A hand that arrives leans on the shelf and shifts the goods before anything is taken."""
-        rng, event = self._rng, errand.first
+        """Let a hand that has arrived lean on the shelf."""
+        event = errand.first
         if event.action in (Action.PUT_BACK, Action.RESTOCK, Action.PLACE_FOREIGN):
-            if rng.random() > 0.4:
+            if self._rng.random() > LEANS_BEFORE_PUTTING:
                 return
             slot = person.slots[0][0]
             plates = self.stock.plates_at(slot, person.rows[0][0])
         else:
             plates = self._plates_under(person, event)
-        # Median 30 g, now and then 200 g: the real visit recorded in the same store shows swings up to 228 g.
-        force_g = float(rng.lognormal(3.4, 0.75))
-        length_s = float(rng.uniform(0.2, 0.45))
-        after_s = float(rng.uniform(0.0, 0.12))
-        for plate_id, share in plates:
-            self._press(plate_id, after_s, length_s, force_g * share)
+        self._touches.lean(plates)
 
     def _note(
         self,
