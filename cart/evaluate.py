@@ -57,7 +57,7 @@ JOBS_A_WORKER = 24
 """A worker is replaced after so many jobs, so that nothing that a library keeps adds up; starting one costs about the
 time of a short job."""
 UNNAMED_CLASS = "no class"
-SHOP_SIZES = (8, "small"), (24, "middle"), (60, "large")
+SHOP_SIZES = (8, "small"), (24, "medium"), (60, "large")
 """Most gondolas of a random shop, and what reports call it: kiosk, convenience store, supermarket."""
 _ORACLE_STREAM = 7  # keeps the oracle's mistakes apart from the simulation's own random streams
 

@@ -15,12 +15,13 @@ import numpy as np
 from cart.drawing import page_template, percent, round_step, thinned
 from cart.evaluate import Evaluation, Summary
 from cart.money import format_amount
-from cart.scoring import BOUND, CALIBRATION_BINS, CalibrationBin, CaseScore, WrongLine
+from cart.scoring import BOUND, CALIBRATION_BINS, Belief, CalibrationBin, CaseScore, WrongLine
 from store_sim.scale_fit import ComparedCurve, PlateComparison
 from store_sim.scenarios import Action
 from vision.arrays import FloatArray
 from vision.shelf import Handling
 
+CANDIDATES_SHOWN = 4
 WRONG_LINES_SHOWN = 250
 """A page with more of them opens slowly and is read by nobody; the JSON file has them all."""
 
@@ -29,7 +30,8 @@ PLOT_PX = (560, 300)
 PLOT_EDGES_PX = (64, 14, 26, 46)  # left, top, right, bottom
 CURVE_PX = (560, 220)
 CURVE_POINTS = 400
-BAR_ROW_PX, BAR_LABEL_PX, BAR_PX, BAR_VALUE_PX = 30, 250, 420, 110
+BAR_ROW_PX, BAR_LABEL_PX, BAR_PX, BAR_VALUE_PX = 30, 320, 420, 110
+BAR_LABEL_LETTERS = 44
 STORY_PX, STORY_EDGE_PX, STORY_LANE_PX = 1040, 16, 40
 
 ASIDE_WORDS = {
@@ -262,7 +264,7 @@ def _class_bars(classes: Sequence[tuple[str, Summary]]) -> _ClassBars:
         BAR_LABEL_PX,
         tuple(
             _ClassBar(
-                _shortened(name, 34),
+                _shortened(name, BAR_LABEL_LETTERS),
                 BAR_ROW_PX * place + 6,
                 round(BAR_PX * summary.mean_f1, 1),
                 round(BAR_LABEL_PX + BAR_PX * summary.f1, 1),
@@ -678,10 +680,7 @@ def _story(line: WrongLine) -> _Story:
             f"{'taken' if belief.kind is Handling.PICK else 'put back'}: {belief.quantity} {TIMES} "
             f"{belief.product or 'an unknown product'}, {belief.place}"
             + ("" if belief.delta_g is None else f", {belief.delta_g:+.0f} g".replace("-", MINUS)),
-            tuple(
-                f"{percent(probability)} {shopper}, {quantity} {TIMES} {product or 'an unknown product'}"
-                for shopper, product, quantity, probability in belief.candidates
-            ),
+            _candidates(belief),
             f"in the cart of {belief.recorded_for}" if belief.recorded_for else "in nobody\u2019s cart",
         )
         for belief in line.beliefs
@@ -739,6 +738,18 @@ def _story(line: WrongLine) -> _Story:
         ),
         beliefs=beliefs,
     )
+
+
+def _candidates(belief: Belief) -> tuple[str, ...]:
+    """The most probable explanations of a belief, for people, and how much the others come to."""
+    told = [
+        f"{percent(probability)} {shopper}, {quantity} {TIMES} {product or 'an unknown product'}"
+        for shopper, product, quantity, probability in belief.candidates[:CANDIDATES_SHOWN]
+    ]
+    others = belief.candidates[CANDIDATES_SHOWN:]
+    if others:
+        told.append(f"{percent(sum(each[3] for each in others))} {_count(len(others), 'other explanation')}")
+    return tuple(told)
 
 
 def _share(value: float) -> str:

@@ -125,6 +125,16 @@ def test_what_happened_away_from_the_shelves_is_told() -> None:
     assert "A handed over 1 to B, at 20.0 s of the script" in page_of(told).text
 
 
+def test_improbable_explanations_are_only_counted() -> None:
+    case = a_case()
+    beliefs = (replace(case.wrong_lines[0].beliefs[0], candidates=tuple(("A", f"tea {k}", 1, 0.1) for k in range(7))),)
+    told = replace(case, wrong_lines=(replace(case.wrong_lines[0], beliefs=beliefs),))
+    text = page_of(told).text
+    assert "tea 3" in text
+    assert "tea 4" not in text
+    assert "30 % 3 other explanations" in text
+
+
 def test_not_quite_right_is_never_written_as_all_right() -> None:
     nearly = replace(a_right_case(), tp=9999, fn=1)
     assert "> 99.9 %" in page_of(nearly).text
