@@ -20,7 +20,7 @@ from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
 from store_sim.truth import TrueVisit, Truth
 from store_sim.world import World
-from vision.arrays import ImageArray
+from vision.arrays import FloatArray, ImageArray
 from vision.cameras import Camera
 from vision.frames import Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
 from vision.layout import StoreLayout, layout_to_yaml
@@ -247,9 +247,9 @@ class Simulation:
                 moments.append(self._stepped())
             # Posing many bodies at once takes hardly longer than posing one.
             figures = [moment.figures for moment in moments if moment.figures is not None]
-            skeletons = _split(pose(_joined(figures)), figures) if figures else iter(())
+            bodies = iter(_posed(figures))
             for moment in moments:
-                tick = self._told(moment, None if moment.figures is None else next(skeletons))
+                tick = self._told(moment, None if moment.figures is None else next(bodies))
                 if tick is not None:
                     yield tick
         while (tick := self._post.rest(self._now_ns)) is not None:
@@ -269,7 +269,7 @@ class Simulation:
         films = bool(self._cameras) and self._steps % STEPS_A_FRAME == 0
         return _Moment(self._steps, now_ns, happenings, blocks, figures if looks or films else None)
 
-    def _told(self, moment: "_Moment", skeletons: Skeletons | None) -> Tick | None:
+    def _told(self, moment: "_Moment", posed: "_Posed | None") -> Tick | None:
         """Send what the sensors say of a moment, and give what has arrived by then."""
         now_ns = self._now_ns = moment.now_ns
         if moment.happenings.faults or self._faults:
@@ -279,12 +279,12 @@ class Simulation:
             return None
         for block in moment.blocks:
             self._send(block, _gondola_stream(block.plate_id[0]), now_ns)
-        if moment.figures is not None and skeletons is not None:
+        if moment.figures is not None and posed is not None:
             if self._tracker is not None and moment.step % STEPS_A_BODY == 0:
-                bodies = self._tracker.see(moment.figures, tracked_joints(skeletons), now_ns)
+                bodies = self._tracker.see(moment.figures, posed.tracked_m, now_ns)
                 self._send(bodies, JOINTS, now_ns)
             if self._cameras and moment.step % STEPS_A_FRAME == 0:
-                self._film(moment.step // STEPS_A_FRAME - 1, moment.figures, skeletons, now_ns)
+                self._film(moment.step // STEPS_A_FRAME - 1, moment.figures, posed.skeletons, now_ns)
         return self._post.tick(now_ns, moment.happenings.gates)
 
     def _suffer(self, begun: Sequence[ActiveFault], now_ns: int) -> None:
@@ -344,6 +344,14 @@ class _Moment:
     happenings: Happenings
     blocks: tuple[ScaleSamples, ...]
     figures: Figures | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Posed:
+    """The bodies of one instant, and the joints of them that the outside tracker follows."""
+
+    skeletons: Skeletons
+    tracked_m: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +417,8 @@ class _Post:
 
     def tick(self, now_ns: int, gates: tuple[GateEvent, ...]) -> Tick | None:
         """What arrives now; a tick holds one set of bodies and one frame of each camera, more wait for the next one."""
+        if not self.waiting:
+            return Tick(now_ns, gates=gates) if gates else None
         scales: list[ScaleSamples] = []
         bodies: TrackedBodies | None = None
         frames: dict[str, Frame] = {}
@@ -543,20 +553,21 @@ def turned(camera: Camera, angle_rad: float) -> Camera:
     return replace(camera, cam_from_world=np.asarray(turn @ camera.cam_from_world))
 
 
-def _joined(parts: Sequence[Figures]) -> Figures:
-    """Everybody of several instants, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    arrays = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(Figures)[1:]]
-    return Figures(tuple(name for part in parts for name in part.person_id), *arrays)
-
-
-def _split(skeletons: Skeletons, parts: Sequence[Figures]) -> Iterator[Skeletons]:
-    """The skeletons of each instant of :func:`_joined`."""
-    first = 0
-    for part in parts:
-        yield skeletons[first : first + len(part)]
-        first += len(part)
+def _posed(instants: Sequence[Figures]) -> list[_Posed]:
+    """Pose everybody of several instants together."""
+    if not instants:
+        return []
+    everybody = instants[0]
+    if len(instants) > 1:
+        arrays = [np.concatenate([getattr(part, column.name) for part in instants]) for column in fields(Figures)[1:]]
+        everybody = Figures(tuple(name for part in instants for name in part.person_id), *arrays)
+    skeletons = pose(everybody)
+    tracked_m = tracked_joints(skeletons)
+    ends = np.cumsum([len(part) for part in instants]).tolist()
+    return [
+        _Posed(skeletons[end - len(part) : end], tracked_m[end - len(part) : end])
+        for part, end in zip(instants, ends, strict=True)
+    ]
 
 
 def _shifted(message: _Message, shift_ns: int) -> _Message:

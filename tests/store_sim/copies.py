@@ -1,7 +1,7 @@
 """Plays scenarios and says what came of it in one word, here or in a process of its own.
 
-Run as a program it answers every line of JSON on its standard input, ``{"path", "site", "seed", "most_ticks"}``, with
-the digest of :func:`played` on a line of its standard output.
+Run as a program it answers every line of JSON on its standard input, ``{"path", "site", "seed"}``, with what
+:func:`played` gives as a line of JSON on its standard output.
 """
 
 import hashlib
@@ -22,12 +22,13 @@ from tests.conftest import PROJECT
 from vision.frames import Tick
 
 SENSORS = frozenset({"scales", "joints"})
+BEGINNING = 40  # ticks: what differs, differs in the first two seconds
 
 
-def digest(ticks: Iterable[Tick]) -> str:
-    """Boil every number and name of some ticks down to a word."""
-    word = hashlib.blake2b(digest_size=16)
-    for tick in ticks:
+def digest(ticks: Iterable[Tick]) -> tuple[str, str]:
+    """Boil every number and name of some ticks down to two words: one of the first ``BEGINNING`` ticks, one of all."""
+    word, beginning = hashlib.blake2b(digest_size=16), ""
+    for number, tick in enumerate(ticks, start=1):
         word.update(repr((tick.timestamp_ns, tick.gates)).encode())
         for block in tick.scales:
             word.update(repr((block.plate_id, block.rate_hz)).encode())
@@ -40,15 +41,17 @@ def digest(ticks: Iterable[Tick]) -> str:
         for frame in tick.frames:
             word.update(repr((frame.camera_id, frame.frame_idx, frame.timestamp_ns, frame.image.shape)).encode())
             word.update(np.ascontiguousarray(frame.image).tobytes())
-    return word.hexdigest()
+        if number == BEGINNING:
+            beginning = word.hexdigest()
+    return beginning, word.hexdigest()
 
 
-def played(path: Path, site: Path | None, seed: int, most_ticks: int | None = None) -> str:
-    """Play a scenario file with scales and joints, to its end or for some ticks."""
+def played(path: Path, site: Path | None, seed: int, most_ticks: int | None = None) -> tuple[str, str, str]:
+    """Play a scenario file with scales and joints, to its end or for some ticks; give its digest and its receipts."""
     scenario = read_scenario(path)
     simulation = Simulation(day_layout(site_of(scenario, site), scenario), scenario, seed, sensors=SENSORS)
-    word = digest(islice(simulation, most_ticks))
-    return f"{word} {simulation.true_receipts}"
+    beginning, whole = digest(islice(simulation, most_ticks))
+    return beginning, whole, repr(simulation.true_receipts)
 
 
 class OtherProcess:
@@ -60,14 +63,14 @@ class OtherProcess:
     def ask(self, path: Path, site: Path | None, seed: int) -> None:
         """Let it begin to play."""
         assert self._running.stdin is not None
-        request = {"path": str(path), "site": None if site is None else str(site), "seed": seed, "most_ticks": None}
+        request = {"path": str(path), "site": None if site is None else str(site), "seed": seed}
         self._running.stdin.write(json.dumps(request) + "\n")
         self._running.stdin.flush()
 
-    def answer(self) -> str:
+    def answer(self) -> tuple[str, ...]:
         """Wait for what came of it."""
         assert self._running.stdout is not None
-        return self._running.stdout.readline().rstrip("\n")
+        return tuple(json.loads(self._running.stdout.readline()))
 
 
 @contextmanager
@@ -92,8 +95,8 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         site = None if request["site"] is None else Path(request["site"])
-        word = played(Path(request["path"]), site, request["seed"], request["most_ticks"])
-        sys.stdout.write(word + "\n")
+        words = played(Path(request["path"]), site, request["seed"])
+        sys.stdout.write(json.dumps(words) + "\n")
         sys.stdout.flush()
 
 
