@@ -375,7 +375,7 @@ def _text(entry: Mapping[str, object], key: str, *, default: str | None = None) 
 
 
 def _optional_text(entry: Mapping[str, object], key: str) -> str | None:
-    return None if entry.get(key) is None else _text(entry, key)
+    return None if entry.get(key) in (None, "") else _text(entry, key)
 
 
 def _number(entry: Mapping[str, object], key: str, *, least: float = 0.0, most: float = math.inf) -> float:
@@ -421,7 +421,7 @@ def _count(entry: Mapping[str, object], key: str, *, least: int, most: int | Non
 
 
 def _flag(entry: Mapping[str, object], key: str, *, default: bool) -> bool:
-    value = entry.get(key, default)
+    value = default if entry.get(key) is None else entry[key]
     if not isinstance(value, bool):
         raise ValueError(f"{key}: expected true or false, got {value!r:.60}")
     return value
@@ -445,7 +445,7 @@ def _read_shopper(entry: dict[str, object]) -> ScenarioShopper:
         group=_optional_text(entry, "group"),
         leaves_at_s=_unless_absent(entry, "leaves_at_s", _seconds),
         checks_in=_flag(entry, "checks_in", default=True),
-        role=_word({"role": Role.SHOPPER} | entry, "role", Role),
+        role=Role.SHOPPER if entry.get("role") is None else _word(entry, "role", Role),
         returns_at_s=_unless_absent(entry, "returns_at_s", _seconds),
         outfit=_optional_text(entry, "outfit"),
         height_m=_unless_absent(entry, "height_m", _height),

@@ -163,6 +163,14 @@ def test_keys_that_the_format_does_not_have_are_ignored(tmp_path: Path) -> None:
     assert tolerated == expected
 
 
+def test_what_is_null_is_absent(tmp_path: Path) -> None:
+    optional = ("group", "leaves_at_s", "returns_at_s", "checks_in", "role", "outfit", "height_m", "carries")
+    shopper = {"id": "A", "enters_at_s": 0} | dict.fromkeys(optional)
+    content: dict[str, object] = {"format": "tillfree-scenario/1", "shoppers": [shopper], "events": []}
+    content |= dict.fromkeys(("class", "site", "source", "products", "stock_overrides", "faults", "receipts", "notes"))
+    assert read_scenario(written(tmp_path, content)).shoppers == (ScenarioShopper("A", 0.0),)
+
+
 def test_the_least_a_file_may_have(tmp_path: Path) -> None:
     least = {"format": "tillfree-scenario/1", "shoppers": [{"id": "A", "enters_at_s": 0}], "events": []}
     scenario = read_scenario(written(tmp_path, least))
