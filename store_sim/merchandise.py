@@ -36,8 +36,6 @@ class Merchandise:
 
     Attributes:
         cells: What stands in each gondola, by its place in the given order, and on the floor, one number beyond them.
-        moved_m: Where goods have moved, one entry a change: corners around them, shape (n, 3), world metres; no rows
-            when all may have changed.
     """
 
     def __init__(self, layout: StoreLayout, gondolas: tuple[Gondola, ...], textures: Textures) -> None:
@@ -54,17 +52,20 @@ class Merchandise:
         self._seen: tuple[int, IntArray] | None = None
         self._last: _Standing | None = None
         self.cells: dict[int, Mesh] = {}
-        self.moved_m: list[FloatArray] = []
 
-    def look(self, goods: Goods, first_thing: int) -> None:
+    def look(self, goods: Goods, first_thing: int) -> FloatArray | None:
         """Take note of what has moved since the last look.
 
         Args:
             goods: All goods.
             first_thing: What the first row of goods is as a ``Mesh.thing``.
+
+        Returns:
+            Corners around where goods were and are that have moved, shape (n, 3), world metres; no rows when all may
+            have; None when nothing has.
         """
         if self._seen is not None and self._seen[0] == goods.version and self._seen[1] is goods.whereabouts:
-            return
+            return None
         self._seen = goods.version, goods.whereabouts
         last = self._last
         if last is not None and (last.skus != goods.skus or not np.array_equal(last.sku_index, goods.sku_index)):
@@ -81,7 +82,7 @@ class Merchandise:
             changed = np.flatnonzero(differs)
             cell = last.cell.copy()
             if not len(changed):
-                return
+                return None
         cells_before = np.unique(cell[changed])
         cell[changed] = _NOWHERE
         now = changed[stands[changed]]
@@ -91,14 +92,12 @@ class Merchandise:
                 self.cells[int(number)] = self._cell_mesh(
                     goods, np.flatnonzero(cell == number), int(number), first_thing
                 )
-        if last is None:
-            self.moved_m.append(np.zeros((0, 3)))
-        else:
-            before = changed[last.stands[changed]]
-            around = [self._around(goods, row, last.position_m[row]) for row in before]
-            around += [self._around(goods, row, position[row]) for row in now]
-            self.moved_m.append(np.concatenate(around))
         self._last = _Standing(goods.skus, goods.sku_index.copy(), stands, position, yaw, cell)
+        if last is None:
+            return np.zeros((0, 3))
+        around = [self._around(goods, row, last.position_m[row]) for row in changed[last.stands[changed]]]
+        around += [self._around(goods, row, position[row]) for row in now]
+        return np.concatenate(around)
 
     def _cells_of(self, points_m: FloatArray, on_floor: BoolArray) -> IntArray:
         """The gondola nearest to each of the points, shape (n, 3), or the floor."""

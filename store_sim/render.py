@@ -50,6 +50,7 @@ FINER = 2  # what stands still is drawn so much finer and shrunk: smooth edges a
 OUTSIDE_BGR = (212, 206, 200)  # a bright day where the world ends
 GLASS_SHEEN = 0.1  # light that a pane sends back at steep angles: 8 % for two surfaces, and dust
 MIRROR_LOSS = 0.12  # light that a shop's mirror does not send back
+MOST_STALE = 64  # changes that a camera that nobody asks remembers one by one
 BOUND_MARGIN_PX = 12  # a line through a strong lens bows less than this between points of a fifth of it
 KEYPOINT_DEPTH_M = 0.17  # joints lie inside of bodies, at most half a stout trunk's depth
 
@@ -192,7 +193,18 @@ class _Mirror:
 
 @dataclass(slots=True)
 class _View:
-    """What one camera sees of all that stands still."""
+    """What one camera sees of all that stands still.
+
+    Attributes:
+        lens: Its projection.
+        image: Shape (h, w, 3), uint8.
+        depth: The rasteriser's, shape (h, w), float32.
+        marks: ``Mesh.thing`` of each pixel, below 0 for mirrors, shape (h, w).
+        ids: The same with 0 for mirrors.
+        glass: The rasteriser's depth of the nearest pane, shape (h, w), float32; None without glass.
+        mirrors: What is seen in each.
+        stale_m: Corners, each shape (n, 3), around what has moved since; no rows when nothing is right.
+    """
 
     lens: Projection
     image: ImageArray
@@ -201,7 +213,7 @@ class _View:
     ids: IntArray
     glass: FloatArray | None = None
     mirrors: list[_Mirror] = field(default_factory=list)
-    version: int = -1
+    stale_m: list[FloatArray] = field(default_factory=lambda: [np.zeros((0, 3))])
 
 
 class Renderer:
@@ -282,7 +294,7 @@ class Renderer:
         if len(figures) != len(skeletons):
             raise ValueError(f"render: expected a skeleton for each of {len(figures)} figures, got {len(skeletons)}")
         view = self._view(camera_id)
-        self._merchandise.look(goods, 1 + len(self._gondolas))
+        self._note(self._merchandise.look(goods, 1 + len(self._gondolas)))
         self._refresh(view)
         image, depth = view.image.copy(), view.depth.copy()
         ids = view.ids.copy() if with_ids else None
@@ -337,15 +349,24 @@ class Renderer:
             view.glass = pane
         return view
 
+    def _note(self, moved_m: FloatArray | None) -> None:
+        """Let every camera know where goods have moved."""
+        if moved_m is None:
+            return
+        for view in self._views.values():
+            if len(view.stale_m) == MOST_STALE or not len(moved_m):
+                view.stale_m = [np.zeros((0, 3))]
+            elif all(len(corners) for corners in view.stale_m):
+                view.stale_m.append(moved_m)
+
     def _refresh(self, view: _View) -> None:
         """Draw what stands still, as far as it has changed since this camera looked last."""
-        moved_m = self._merchandise.moved_m[max(view.version, 0) :]
-        if view.version >= 0 and not moved_m:
+        if not view.stale_m:
             return
         rect = Rect(0, 0, view.lens.width, view.lens.height)
-        if view.version >= 0 and all(len(corners) for corners in moved_m):
-            rect = view.lens.rect_of(np.concatenate(moved_m))
-        view.version = len(self._merchandise.moved_m)
+        if all(len(corners) for corners in view.stale_m):
+            rect = view.lens.rect_of(np.concatenate(view.stale_m))
+        view.stale_m = []
         if not rect.empty or view.mirrors:
             self._bake(view, rect)
 
@@ -523,7 +544,7 @@ class Renderer:
     ) -> None:
         """Draw people twice as fine and blend their edges with what is behind."""
         lens = view.lens
-        fine = np.zeros((lens.height * FINER, lens.width * FINER, 3), np.float32)
+        fine = np.empty((lens.height * FINER, lens.width * FINER, 3), np.float32)
         still = np.zeros(fine.shape[:2], np.float32)
         area, fine_area = rect.rows_columns, rect.scaled(FINER).rows_columns
         still[fine_area] = np.repeat(np.repeat(view.depth[area], FINER, 0), FINER, 1)

@@ -235,7 +235,7 @@ def paints(textures: Textures, rng: np.random.Generator) -> Paints:
         wall=textures.add(_wall(rng)),
         ceiling=textures.add(_tiles(rng, 128, 2, np.array([218, 222, 224]), 2, 0.8)),
         lamp=textures.plain((255, 255, 255)),
-        outside=textures.add(_grain(rng, np.full((128, 128, 3), 176.0), 9)),
+        outside=textures.add(_tiles(rng, 256, 4, np.array([150.0, 152, 152]), 3, 0.8)),
         metal=textures.add(_grain(rng, np.full((64, 64, 3), float(tone)), 4)),
         back=textures.add(_perforated(rng, tone)),
         rail=textures.add(_rail(rng)),
@@ -350,7 +350,7 @@ def room_meshes(layout: StoreLayout, gondolas: Sequence[Gondola], room: Room, pa
     # A little lower than the floor, which lies on it.
     corner = low - around + outer[1] - [0, 0, 0.02]
     ground = panel(corner, outer[0], -outer[1], texture_m=1.6).marked(material=paint.outside)
-    yield replace(ground, light=np.full_like(ground.light, 1.2))
+    yield replace(ground, light=np.full_like(ground.light, 1.35))
 
     lines = _door_lines(layout)
     # Corner, way to the right and normal of each wall as seen from inside.

@@ -5,7 +5,7 @@ import numpy as np
 from store_sim.bodies import coco_keypoints
 from store_sim.meshes import Textures
 from store_sim.people import KEPT_DRESSES, Wardrobe
-from tests.store_sim.test_render import people
+from tests.store_sim.pictured import people
 
 
 def test_everybody_has_a_body_around_their_joints() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 
 from store_sim.meshes import panel
 from store_sim.raster import Projection, Rect, metres, painted, rasterise, rasterise_depth
-from tests.store_sim.test_render import BARREL, a_camera
+from tests.store_sim.pictured import BARREL, a_camera
 from vision.arrays import FloatArray
 
 WHOLE = Rect(0, 0, 320, 180)

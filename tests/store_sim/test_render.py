@@ -8,106 +8,15 @@ import numpy as np
 import pytest
 
 from store_sim.autocheckout import read_site
-from store_sim.bodies import Skeletons, coco_keypoints, grips, pose
-from store_sim.figures import Figures, Goods, Whereabouts
+from store_sim.bodies import coco_keypoints, grips
+from store_sim.figures import Goods, Whereabouts
 from store_sim.meshes import panel
 from store_sim.raster import Projection, Rect, metres, painted, rasterise
 from store_sim.render import Picture, Renderer, Thing, keypoints_seen, visible_boxes
+from tests.store_sim.pictured import BARREL, a_camera, a_shop, people, some_goods, with_units
 from vision.arrays import FloatArray, IntArray
 from vision.cameras import Camera
-from vision.layout import Bin, Box, ProductRecord, StoreLayout, Surface
-
-WATER = ProductRecord("2000000000015", "Grey Heron Spring Water 0.5 l", 523, 89, "EUR")
-CRISPS = ProductRecord("2000000000022", "Salted Crisps 150 g", 158, 199, "EUR")
-BARREL = np.array([-0.47, 0.2, 0.001, -0.001, 0.0])  # as bent as the NanoStore's cameras
-
-
-def a_camera(
-    position_m: tuple[float, float, float] = (2.0, 3.4, 2.5),
-    aim_m: tuple[float, float, float] = (2.0, 0.8, 0.8),
-    *,
-    camera_id: str = "cam1",
-    distortion: FloatArray = BARREL,
-    resolution_wh: tuple[int, int] = (320, 180),
-) -> Camera:
-    origin = np.array(position_m)
-    forward = np.array(aim_m) - origin
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    cam_from_world = np.eye(4)
-    cam_from_world[:3, :3] = [right, np.cross(forward, right), forward]
-    cam_from_world[:3, 3] = -cam_from_world[:3, :3] @ origin
-    width, height = resolution_wh
-    intrinsics = np.array([[0.8 * width, 0, 0.49 * width], [0, 0.79 * width, 0.53 * height], [0, 0, 1.0]])
-    return Camera(camera_id, intrinsics, distortion, cam_from_world, resolution_wh)
-
-
-def a_shop(*cameras: Camera, surfaces: tuple[Surface, ...] = ()) -> StoreLayout:
-    """A gondola of two shelves along y = 0.5 in the middle of a room, seen from the north."""
-    bins = []
-    for shelf, height in enumerate((0.3, 0.9), start=1):
-        for number, product in enumerate((WATER, CRISPS), start=1):
-            # Facing north: along the shelf is west.
-            world_from_box = np.diag([-1.0, -1.0, 1.0, 1.0])
-            world_from_box[:3, 3] = [3.0 - (number - 1), 0.5, height]
-            box = Box(world_from_box, np.array([1.0, 0.4, 0.5]))
-            bins.append(Bin(f"1/{shelf}/{number}", sku=product.sku, gondola_id=1, shelf_id=shelf, box=box))
-    return StoreLayout(
-        "a shop",
-        cameras=cameras or (a_camera(),),
-        bins=tuple(bins),
-        products=(WATER, CRISPS),
-        walkable_m=np.array([[0.0, -0.9], [4.0, -0.9], [4.0, 3.5], [0.0, 3.5]]),
-        surfaces=surfaces,
-    )
-
-
-def some_goods() -> Goods:
-    places = [(x, y, z) for z in (0.3, 0.9) for x in np.arange(1.1, 2.95, 0.15) for y in (0.45, 0.3)]
-    n = len(places)
-    return Goods(
-        version=1,
-        skus=(WATER.sku, CRISPS.sku),
-        sku_index=np.array([int(x < 2.0) for x, _, _ in places]),
-        mass_g=np.full(n, 300.0),
-        whereabouts=np.full(n, int(Whereabouts.SHELF)),
-        position_m=np.array(places),
-        yaw_rad=np.full(n, np.pi / 2),
-        holder=np.full(n, -1),
-        hand=np.zeros(n, np.int64),
-        holders=("ada", "ben"),
-    )
-
-
-def with_units(goods: Goods, rows: list[int], whereabouts: Whereabouts, *, holder: int = -1, hand: int = 1) -> Goods:
-    where, holders, hands = goods.whereabouts.copy(), goods.holder.copy(), goods.hand.copy()
-    where[rows], holders[rows], hands[rows] = int(whereabouts), holder, hand
-    return replace(goods, version=goods.version + 1, whereabouts=where, holder=holders, hand=hands)
-
-
-def people(*places: tuple[float, float], grip_m: tuple[float, float, float] | None = None) -> tuple[Figures, Skeletons]:
-    n = len(places)
-    grips_m = np.full((n, 2, 3), np.nan)
-    reach = np.zeros((n, 2))
-    if grip_m is not None:
-        grips_m[0, 1], reach[0, 1] = grip_m, 1.0
-    figures = Figures(
-        ("ada", "ben", "cleo")[:n],
-        build=np.arange(n),
-        outfit=np.arange(n) * 3 + 1,
-        height_m=np.full(n, 1.75),
-        position_m=np.array(places, float).reshape(n, 2),
-        heading_rad=np.full(n, -np.pi / 2),
-        speed_mps=np.zeros(n),
-        stride=np.zeros(n),
-        grip_m=grips_m,
-        reach=reach,
-        carries=np.zeros((n, 2), bool),
-        bag=np.zeros(n, bool),
-        trolley=np.zeros(n, bool),
-    )
-    return figures, pose(figures)
+from vision.layout import StoreLayout, Surface
 
 
 def drawn(layout: StoreLayout, *places: tuple[float, float], goods: Goods | None = None) -> Picture:
@@ -436,3 +345,17 @@ def test_goods_may_change_where_only_a_mirror_could_show_them() -> None:
     gone = with_units(behind, [0], Whereabouts.GONE)
     after = renderer.render("cam1", figures, skeletons, gone)
     assert after.image.shape == before.image.shape
+
+
+def test_a_camera_that_nobody_asked_for_long_is_right_all_the_same() -> None:
+    layout = a_shop(a_camera(), a_camera((1.0, 3.2, 2.4), (2.2, 0.6, 0.6), camera_id="cam2"))
+    renderer = Renderer(layout, ["cam1", "cam2"], 3)
+    figures, skeletons = people()
+    goods = some_goods()
+    renderer.render("cam2", figures, skeletons, goods)
+    for change in range(70):
+        whereabouts = Whereabouts.GONE if change % 2 == 0 else Whereabouts.SHELF
+        goods = with_units(goods, [change % 7 * 3], whereabouts)
+        renderer.render("cam1", figures, skeletons, goods)
+    late = renderer.render("cam2", figures, skeletons, goods)
+    assert np.array_equal(late.image, Renderer(layout, ["cam2"], 3).render("cam2", figures, skeletons, goods).image)

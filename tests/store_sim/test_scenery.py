@@ -16,7 +16,7 @@ from store_sim.scenery import (
     surface_mesh,
     trolley_mesh,
 )
-from tests.store_sim.test_render import CRISPS, WATER, a_camera, a_shop
+from tests.store_sim.pictured import CRISPS, WATER, a_camera, a_shop
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface
 
 
