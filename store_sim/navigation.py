@@ -21,6 +21,13 @@ RASTER_M = 0.04
 MOST_CELLS = 1_500_000  # a hall of 50 m by 48 m; a larger one gets a coarser raster
 ROUTE_CELLS = 6000  # shortest ways over this many cells take 3 ms, and are kept by where they lead
 
+STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)
+"""From a shelf's front to the middle of a body that reaches into it, the best first."""
+ASIDE_M = (0.0, 0.2, -0.2, 0.38, -0.38, 0.55, -0.55)
+"""And along the shelf from where the hand goes."""
+FARTHEST_M = 1.0
+"""From the middle of the body to the hand, bowed forward; further in nobody gets."""
+
 _GAP_M = 0.5  # nobody lives in a notch narrower than this: it is filled when the floor is derived from the fixtures
 
 
@@ -392,3 +399,29 @@ def _farthest_door(layout: StoreLayout) -> FloatArray:
     if best is None:
         raise ValueError(f"layout {layout.name}: there is no room for a door of {DOOR_M} m in the border of the floor")
     return best[1]
+
+
+def places_before(
+    plan: FloorPlan, target_m: FloatArray, inward: FloatArray, depth_m: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Where one can stand to reach something on a shelf.
+
+    Args:
+        plan: The floor.
+        target_m: What the hand goes to, shape (2,), metres.
+        inward: The way into the shelf, a unit vector, shape (2,).
+        depth_m: How deep in the shelf it is.
+
+    Returns:
+        Places, shape (n, 2), metres, with how far each lies to the right of the target as one faces the shelf, shape
+        (n,), and how awkward it is, shape (n,), about metres that one would walk to avoid it. None at all where there
+        is no room; where nothing near enough is free, the farther ones that are.
+    """
+    along = np.array([inward[1], -inward[0]])
+    aside, before = (np.array(grid).ravel() for grid in np.meshgrid(ASIDE_M, STANDING_M))
+    spots = target_m - inward * depth_m + aside[:, None] * along - before[:, None] * inward
+    free = plan.clearances_m(spots) >= BODY_RADIUS_M + 0.01
+    fits = free & (np.linalg.norm(spots - target_m, axis=1) <= FARTHEST_M)
+    kept = fits if fits.any() else free & (before > 0.7)
+    farther = np.maximum(before - STANDING_M[0], 0)
+    return spots[kept], aside[kept], (np.abs(aside) + 1.5 * farther)[kept]

@@ -5,15 +5,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from store_sim.chronicle import Chronicle
 from store_sim.crowd import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
 from store_sim.figures import Figures, Goods, Whereabouts
 from store_sim.happenings import ActiveFault, Happenings, Knock
-from store_sim.navigation import BODY_RADIUS_M, Door, Router, floor_plan, fronts, placed, way_length_m, with_doors
-from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, payers
+from store_sim.navigation import (
+    BODY_RADIUS_M,
+    FARTHEST_M,
+    Door,
+    Router,
+    floor_plan,
+    fronts,
+    placed,
+    places_before,
+    way_length_m,
+    with_doors,
+)
+from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent
 from store_sim.shoppers import CONTACTS, MEETINGS, QUICK_RAISE_S, RAISE_S, Errand, Person, Phase, State, one_grip
-from store_sim.stock import FOREIGN_SKU, NOBODY, Stock
+from store_sim.stock import NOBODY, Stock
 from store_sim.touches import LEANS_BEFORE_PUTTING, Touches
-from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
+from store_sim.truth import Truth
 from vision.arrays import FloatArray
 from vision.frames import GateEvent
 from vision.layout import StoreLayout
@@ -34,12 +46,9 @@ OUTSIDE_M = 1.0  # how far before the door people come into being
 INSIDE_M = 0.6  # and how far inside they are free to go where they like
 BEYOND_M = 1.2  # how far outside they are gone
 SIDESTEP_MPS = 0.2  # in a doorway, besides walking through it
-STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)  # from a shelf's front to the middle of a body, the best first
-ASIDE_M = (0.0, 0.2, -0.2, 0.38, -0.38, 0.55, -0.55)  # and along the shelf from where the hand goes
 BROWSING_M = 0.8  # from the front when one only looks
 ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders (0.46 m, 95th percentile of women)
 NEAR_M = 0.12  # who is so near to their place has arrived
-FARTHEST_M = 1.0  # from the middle of the body to the hand, bowed forward; further in nobody gets
 ARM_M = 0.78  # and what is so near needs no step
 HURRY_S = 2.0
 EARLY_S = 2.5  # people stand before a shelf for so long before they take something
@@ -84,7 +93,6 @@ class World:
         self._keeps_order = keeps_order
         self._plan = floor_plan(self.layout)
         self._router = Router(self._plan)
-        self._payers = payers(scenario)
         self._rows = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
         self._browsing = self._places_to_look_from()
         middles, _ = fronts(self.layout)
@@ -97,6 +105,7 @@ class World:
         """Begin the day anew; equal seeds give equal days."""
         self._rng = np.random.default_rng(seed)
         self.stock = Stock(self.layout, self._scenario, self._rng)
+        self._chronicle = Chronicle(self._scenario, self.stock)
         self._crowd = Crowd(self._scenario.shoppers, self._plan, self._rng)
         self._tick = 0
         self._script_s = np.zeros(len(self._scenario.shoppers))
@@ -113,13 +122,9 @@ class World:
         self._jackets = [s.jacket_off_at_s for s in self._scenario.shoppers]
         self._reserved: set[int] = set()
         self._foreign: list[tuple[int, int]] = []  # unit and who put it there
-        self._interactions: list[TrueInteraction] = []
-        self._visits: list[TrueVisit] = []
-        self._used: list[int] = []
         self._touches = Touches(self._rng)
         self._knocks: list[Knock] = []
         self._gates: list[GateEvent] = []
-        self._told = 0
 
     @property
     def now_ns(self) -> int:
@@ -154,33 +159,12 @@ class World:
     @property
     def people_inside(self) -> int:
         """How many have crossed the entrance and not yet the exit."""
-        return sum(visit.left_ns is None for visit in self._visits)
+        return self._chronicle.people_inside
 
     @property
     def truth(self) -> Truth:
         """What has happened up to now; receipts charge what has left the store or was used up in it by now."""
-        owed: dict[str, dict[str, int]] = {shopper: {} for shopper, payer in self._payers.items() if payer == shopper}
-        unpaid: dict[tuple[int, str], int] = {}
-        for unit in self._used:
-            sku = self.stock.skus[int(self.stock.sku_index[unit])]
-            taker = int(self.stock.taker[unit])
-            if taker == NOBODY or sku == FOREIGN_SKU:
-                continue
-            shopper = self._scenario.shoppers[taker]
-            payer = self._payers[shopper.shopper_id]
-            if payer is not None:
-                owed[payer][sku] = owed[payer].get(sku, 0) + 1
-            elif shopper.role is not Role.STAFF:
-                unpaid[taker, sku] = unpaid.get((taker, sku), 0) + 1
-        return Truth(
-            tuple(self._interactions),
-            tuple(self._visits),
-            tuple(
-                TrueReceipt(payer, tuple(TrueLine(sku, lines[sku]) for sku in sorted(lines)))
-                for payer, lines in owed.items()
-            ),
-            tuple((self._crowd.ids[row], sku, count) for (row, sku), count in sorted(unpaid.items())),
-        )
+        return self._chronicle.truth()
 
     def step(self) -> Happenings:
         """Let 1/30 s pass.
@@ -208,12 +192,11 @@ class World:
         self._crowd.move(STEP_S)
         self._cross_lines()
         self._brush()
-        told, self._told = self._told, len(self._interactions)
         return Happenings(
             tuple(self._touches.loads),
             tuple(self._touches.presses),
             tuple(self._knocks),
-            tuple(self._interactions[told:]),
+            self._chronicle.news(),
             tuple(self._gates),
             faults,
         )
@@ -238,7 +221,7 @@ class World:
             visits = [(shopper.enters_at_s, [e for e in errands if back is None or e.t_s < back])]
             if back is not None:
                 visits.append((back, [e for e in errands if e.t_s >= back]))
-            people.append(Person(row, shopper, self._payers[shopper.shopper_id], visits))
+            people.append(Person(row, shopper, self._chronicle.payer(shopper.shopper_id), visits))
         for errand in everything:
             if errand.first.other is not None:
                 people[self._rows[errand.first.other]].wanted.append(errand)
@@ -472,15 +455,13 @@ class World:
         if person.shopper.role is Role.STAFF:
             code = f"staff:{person.shopper.shopper_id}"
         self._gates.append(GateEvent(self.now_ns, "entrance", "passed-in", code))
-        person.visit = len(self._visits)
-        self._visits.append(TrueVisit(person.shopper.shopper_id, person.payer, self.now_ns, None))
+        person.visit = self._chronicle.come_in(person.shopper.shopper_id, self.now_ns)
 
     def _go_out(self, person: Person) -> None:
         self._gates.append(GateEvent(self.now_ns, "exit", "passed-out", None))
-        visit = self._visits[person.visit]
-        self._visits[person.visit] = TrueVisit(visit.shopper, visit.payer, visit.entered_ns, self.now_ns)
+        self._chronicle.go_out(person.visit, self.now_ns)
         carried = np.flatnonzero(self.stock.holder == person.row).tolist()
-        self._used += carried
+        self._chronicle.use(carried)
         self.stock.gone(carried)
         self._crowd.carries[person.row] = False
 
@@ -664,37 +645,28 @@ class World:
     def _spot(self, person: Person, target_m: FloatArray, inward: FloatArray, depth_m: float) -> FloatArray | None:
         """Where to stand to reach a point on a shelf: near it, clear of fixtures, not where somebody works."""
         crowd, row = self._crowd, person.row
-        along = np.array([inward[1], -inward[0]])  # to the right of who faces the shelf
-        front = target_m[:2] - inward * depth_m
-        aside, before = (np.array(grid).ravel() for grid in np.meshgrid(ASIDE_M, STANDING_M))
-        spots = front + aside[:, None] * along - before[:, None] * inward
-        clear = self._plan.clearances_m(spots) >= BODY_RADIUS_M + 0.01
-        reach = np.linalg.norm(spots - target_m[:2], axis=1)
-        clear &= reach <= FARTHEST_M
-        if not clear.any():
-            clear = (self._plan.clearances_m(spots) >= BODY_RADIUS_M + 0.01) & (before > 0.7)
-            if not clear.any():
-                person.obstacle = "there is no room to stand before it"
-                return None
-        cost = np.abs(aside) + 1.5 * (before - STANDING_M[0]) * (before > STANDING_M[0])
+        spots, aside, cost = places_before(self._plan, target_m[:2], inward, depth_m)
+        if not len(spots):
+            person.obstacle = "there is no room to stand before it"
+            return None
         cost += 0.1 * np.linalg.norm(spots - crowd.position_m[row], axis=1)
         if person.across != NOBODY and crowd.present[person.across]:
             # Over their space: beyond them, as seen from where the hand goes.
-            side = float((crowd.position_m[person.across] - front) @ along)
+            along = np.array([inward[1], -inward[0]])
+            side = float((crowd.position_m[person.across] - target_m[:2]) @ along)
             beyond = side + math.copysign(ROOM_M, side if abs(side) > 0.05 else 1.0)
             cost += 3.0 * np.abs(aside - np.clip(beyond, -0.55, 0.55))
         others = np.array([p.row for p in self._active if p.row not in (row, person.across)], np.int64)
         if len(others):
             goes_first = crowd.rank[others] < crowd.rank[row]
             weight = np.where(crowd.anchored[others] | goes_first, 6.0, 0.5)
-            there = np.where(
-                (goes_first & crowd.walking[others])[:, None], crowd.goals_m(others), crowd.position_m[others]
-            )
+            goes_on = goes_first & crowd.walking[others]
+            there = np.where(goes_on[:, None], crowd.goals_m(others), crowd.position_m[others])
             for places in (crowd.position_m[others], there):
                 gap = np.sqrt(((spots[:, None] - places) ** 2).sum(axis=2))
                 cost += (weight * np.maximum(ROOM_M - gap, 0)).sum(axis=1)
         person.focus_m = target_m[:2]
-        return np.asarray(spots[int(np.argmin(np.where(clear, cost, np.inf)))])
+        return np.asarray(spots[int(np.argmin(cost))])
 
     def _walk_there(self, person: Person, errand: Errand) -> None:
         crowd, row = self._crowd, person.row
@@ -991,7 +963,7 @@ class World:
         elif action is Action.DROP:
             self.stock.drop(person.rows[0], self._floor_near(person), float(self._rng.uniform(-np.pi, np.pi)))
         elif action is Action.CONSUME:
-            self._used += person.rows[0]
+            self._chronicle.use(person.rows[0])
             self.stock.gone(person.rows[0])
             person.end_s = self.now_s + 0.8
             person.withdraw_s = self.now_s + 0.5
@@ -1154,12 +1126,8 @@ class World:
         quantity: int,
     ) -> None:
         if place is not None:
-            plates = tuple(sorted(change_g, key=lambda plate_id: (-change_g[plate_id], plate_id)))
-            self._interactions.append(
-                TrueInteraction(
-                    person.shopper.shopper_id, kind, self.now_ns, place.gondola, place.shelf, plates, sku, quantity
-                )
-            )
+            shopper_id = person.shopper.shopper_id
+            self._chronicle.note(shopper_id, kind, self.now_ns, place, change_g, sku, quantity)
 
     def _brush(self) -> None:
         """Now and then somebody who passes close by knocks against a shelf."""
