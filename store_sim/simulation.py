@@ -310,7 +310,7 @@ class Simulation:
                 image: ImageArray | None = _blank(camera.resolution_wh)
             else:
                 fogged = self._fault(FaultKind.CAMERA_FOGGED, name)
-                fog = 0.0 if fogged is None else fogged.amount(USUAL_FOG)
+                fog = 0.0 if fogged is None else min(max(fogged.amount(USUAL_FOG), 0.0), 1.0)
                 image = self._pixels.taken(camera, figures, skeletons, self.world.goods, now_ns, fog)
             if image is not None:
                 self._send(Frame(name, frame_idx, now_ns + self._clock_error_ns[name], image), name, now_ns)

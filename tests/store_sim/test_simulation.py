@@ -1,6 +1,7 @@
 """A scenario played as its sensors tell it: which ticks there are, and what faults make of them."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,29 @@ def test_cameras_without_pixels_give_blank_frames_of_the_right_size_at_10_hz() -
     assert {frame.image.shape for frame in left} == {(54, 96, 3)}
     assert [frame.frame_idx for frame in left] == list(range(len(left)))
     assert set(np.diff([frame.timestamp_ns for frame in left])) <= {SECOND // 10, SECOND // 10 + 1, SECOND // 10 - 1}
+
+
+def film(*cameras: str, seconds: float = 2.0) -> list[Frame]:
+    """The first frames of the right camera, drawn; what is too much fog is only haze."""
+    fault = Fault(1.0, FaultKind.CAMERA_FOGGED, "right", None, 7.0)
+    moved = Fault(0.5, FaultKind.CAMERA_MOVED, "right", None, 20.0)
+    simulation = Simulation(
+        make_store(), make_scenario(moved, fault), 1, sensors=frozenset({"cameras"}), cameras=cameras
+    )
+    return frames(list(islice(simulation, round(10 * seconds))), "right")
+
+
+def test_cameras_draw_what_they_see_and_another_camera_does_not_change_it() -> None:
+    alone, together = film("right"), film("right", "left")
+    assert len(alone) > 15
+    for one, other in zip(alone, together, strict=True):
+        assert (one.frame_idx, one.timestamp_ns) == (other.frame_idx, other.timestamp_ns)
+        np.testing.assert_array_equal(one.image, other.image)
+    contrast = {frame.frame_idx: float(frame.image.std()) for frame in alone}
+    assert contrast[2] > 10
+    assert contrast[15] < contrast[2] / 2  # what is left is mostly noise
+    before, after = (next(f.image for f in alone if f.frame_idx == k).astype(float) for k in (2, 8))
+    assert np.abs(before - after).mean() > 5
 
 
 def test_it_remembers_the_truth_behind_its_last_frames_only() -> None:
