@@ -4,30 +4,40 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from filterpy.kalman import KalmanFilter
 
-from cart.catalog import Catalogue
 from cart.checkout import Checkout
 from cart.payments import FakeGateway
 from cart.pipeline import StorePipeline, catalogue_of
-from cart.replay import Replay
 from cart.repository import Database
-from store_sim.shop import demo_shop
+from store_sim.bodies import pose
+from store_sim.coverage import choose_cameras
+from store_sim.demo_shop import demo_simulation
+from store_sim.lens import CameraEffects, LensSettings
+from store_sim.random_shop import random_layout
+from store_sim.random_visits import random_scenario
+from store_sim.recording import RecordingWriter
+from store_sim.render import Renderer
+from store_sim.scenarios import day_layout
+from store_sim.simulation import JOINTS, SCALES, Simulation
 from tracking import kalman
 from tracking.kalman import BoxNoise
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
-from vision.arrays import FloatArray
+from vision.arrays import FloatArray, ImageArray
 from vision.detections import Detections
 from vision.detector import load_detector
-from vision.frames import Frame, ScaleSamples
-from vision.layout import Box, Plate
+from vision.frames import Frame, ScaleSamples, Tick
+from vision.layout import Box, Plate, StoreLayout
 
 NANOSECONDS = 1_000_000_000
 FRAME_WH = (640, 360)
+CROWDED_S = 31.0  # second of the demo at which two people stand at one shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +60,14 @@ def measure(seconds: float, weights: Sequence[Path] = ()) -> Iterator[Measuremen
         seconds: About how long each measurement is repeated; the median of its rounds counts.
         weights: Model files to measure too.
     """
-    yield _whole_store(seconds)
+    yield _demo(seconds)
+    yield from _busy_store()
+    yield from _pictures(seconds)
     yield _scales(seconds)
-    for count in (10, 200):
-        yield _box_filter(count, seconds)
-    for count in (10, 50):
-        yield _one_camera(count, seconds)
+    for tracks in (10, 200):
+        yield _box_filter(tracks, seconds)
+    for people in (10, 50):
+        yield _one_camera(people, seconds)
     for path in weights:
         yield _model(path, seconds)
 
@@ -85,22 +97,109 @@ def _alone(what: str, value: float, unit: str, shown: str) -> Measurement:
     return Measurement(what, shown, "", "", value, unit)
 
 
-def _whole_store(seconds: float) -> Measurement:
-    media_s = 0.0
-    times: list[float] = []
-    deadline_s = time.perf_counter() + seconds
-    while not times or time.perf_counter() < deadline_s:
-        layout, source, _ = demo_shop(1)  # simulating is not what is measured, so it stays outside the clock
-        with Database.in_memory() as database:
-            catalogue: Catalogue = catalogue_of(layout.products, "EUR")
-            replay = Replay(source, StorePipeline(layout, Checkout(database, catalogue, FakeGateway())))
-            began_s = time.process_time()
-            for _ in replay.steps():
-                pass
-            times.append(time.process_time() - began_s)
-            media_s = replay.media_s
-    speed = media_s / float(np.median(times))
+def _store_of(layout: StoreLayout) -> StorePipeline:
+    checkout = Checkout(Database.in_memory(), catalogue_of(layout.products, "EUR"), FakeGateway())
+    return StorePipeline(layout, checkout, has_gates=True)
+
+
+def _demo(seconds: float) -> Measurement:
+    simulation = demo_simulation(1)
+    ticks = tuple(simulation)  # simulating is not what is measured here
+
+    def work() -> None:
+        store = _store_of(simulation.layout)
+        for tick in ticks:
+            store.step(tick)
+        store.finish()
+
+    speed = simulation.duration_s / _median_s(work, seconds)
     return _alone("demo shop, scales and joints to receipts", speed, "times real time", f"{speed:.0f} x real time")
+
+
+BUSY_GONDOLAS, BUSY_SHOPPERS, BUSY_S = 11, 10, 180.0
+"""Of the random shop that is measured: 600 plates and a few, and people in it all the time."""
+
+
+def _busy_store() -> Iterator[Measurement]:
+    """Simulate and replay a store of 600 plates while ten people are in it."""
+    shop, day = (np.random.default_rng(each) for each in np.random.SeedSequence(5).spawn(2))
+    layout = random_layout(shop, gondolas=BUSY_GONDOLAS, cameras=False)
+    # Some always walk in or out: so that ten are inside, more have to come.
+    scenario = random_scenario(layout, day, seconds=3 * BUSY_S, shoppers_at_once=1.4 * BUSY_SHOPPERS)
+    layout = day_layout(layout, scenario)
+    simulation = Simulation(layout, scenario, 0, sensors=frozenset({SCALES, JOINTS}), keeps_order=False)
+    store = _store_of(layout)
+    ticks = iter(simulation)
+    spent = {"simulate": 0.0, "replay": 0.0}
+    people: list[int] = []
+    first_ns = last_ns = 0
+    while not first_ns or last_ns - first_ns < BUSY_S * NANOSECONDS:
+        began_s = time.process_time()
+        tick = next(ticks, None)
+        simulated_s = time.process_time()
+        if tick is None:
+            break
+        store.step(tick)
+        replayed_s = time.process_time()
+        inside = 0 if tick.bodies is None else len(tick.bodies.target_id)
+        if not first_ns and inside >= BUSY_SHOPPERS:
+            first_ns = tick.timestamp_ns
+        if first_ns:
+            last_ns = tick.timestamp_ns
+            spent["simulate"] += simulated_s - began_s
+            spent["replay"] += replayed_s - simulated_s
+            people += [] if tick.bodies is None else [inside]
+    length_s = (last_ns - first_ns) / NANOSECONDS
+    what = f"{np.mean(people):.1f} shoppers, {len(layout.plates)} plates"
+    for part, cpu_s in (*spent.items(), ("simulate and replay", sum(spent.values()))):
+        speed = length_s / cpu_s
+        yield _alone(f"{what}: {part}", speed, "times real time", f"{speed:.0f} x real time")
+
+
+def _pictures(seconds: float) -> Iterator[Measurement]:
+    """A frame of the demo's shop with people in it: drawing, ids, the lens, and H.264, each on its own."""
+    simulation = demo_simulation(1)
+    for tick in simulation:
+        if tick.timestamp_ns - simulation.start_ns > CROWDED_S * NANOSECONDS:
+            break
+    figures, goods = simulation.world.figures, simulation.world.goods
+    skeletons = pose(figures)
+    camera_ids = choose_cameras(simulation.layout, 1)
+    renderer = Renderer(simulation.layout, camera_ids, 1)
+    shown = f"{len(figures)} people, 640x360"
+
+    def draw() -> None:
+        renderer.render(camera_ids[0], figures, skeletons, goods)
+
+    def draw_with_ids() -> None:
+        renderer.render(camera_ids[0], figures, skeletons, goods, with_ids=True)
+
+    began_s = time.process_time()
+    draw_with_ids()
+    first_ms = (time.process_time() - began_s) * 1000
+    for what, work in (("rendered frame", draw), ("rendered frame with its id pass", draw_with_ids)):
+        taken_ms = _median_s(work, seconds) * 1000
+        yield _alone(f"{what}, {shown}", taken_ms, "CPU ms a frame", f"{taken_ms:.1f} CPU ms")
+    yield _alone("what stands still, drawn once a camera (twice as fine)", first_ms, "CPU ms", f"{first_ms:.0f} CPU ms")
+    image = renderer.render(camera_ids[0], figures, skeletons, goods).image
+    lens = CameraEffects(LensSettings(), np.random.default_rng(1))
+    now = count(0, NANOSECONDS // 10)
+    taken_ms = _median_s(lambda: _looked_through(lens, image, next(now)), seconds) * 1000
+    yield _alone("a lens's faults, 640x360", taken_ms, "CPU ms a frame", f"{taken_ms:.1f} CPU ms")
+    with TemporaryDirectory() as folder, RecordingWriter(Path(folder) / "r") as writer:
+        number = count()
+
+        def encode() -> None:
+            idx = next(number)
+            frame = Frame("camera", idx, idx * NANOSECONDS // 10, image)
+            writer.write(Tick(frame.timestamp_ns, (frame,)))
+
+        taken_ms = _median_s(encode, seconds) * 1000
+    yield _alone("H.264 of a recording, 640x360", taken_ms, "CPU ms a frame", f"{taken_ms:.1f} CPU ms")
+
+
+def _looked_through(lens: CameraEffects, image: ImageArray, now_ns: int) -> None:
+    lens.apply(image, now_ns)
 
 
 def _scales(seconds: float) -> Measurement:

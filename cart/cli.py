@@ -40,9 +40,12 @@ from cart.repository import Database
 from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
 from models import weights as model_files
 from store_sim.autocheckout import read_site
+from store_sim.coverage import choose_cameras
+from store_sim.demo_shop import demo_layout, demo_simulation
 from store_sim.recording import RecordingSource
 from store_sim.replay import find_site, open_recording
-from store_sim.shop import ShopTruth, demo_shop
+from store_sim.simulation import SENSORS
+from store_sim.truth import Truth
 from vision.calibration import Calibration, calibrate_pairs, draw_calibration, read_point_pairs, write_calibration
 from vision.detector import DetectorBank, ObjectDetector, load_detector
 from vision.frames import Source
@@ -62,6 +65,7 @@ app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 
 LIVE_WAIT_S = 15.0
+DEMO_CAMERAS = 2  # enough to see every shelf of the demo; they film what the report shows
 
 
 @app.callback()
@@ -139,19 +143,20 @@ def demo(
 ) -> None:
     """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
     with one_line_errors():
-        layout, source, truth = demo_shop(seed)
-        running = Replay(source, _pipeline(layout, None, has_gates=source.has_gates))
-        _play(running, source, layout, None)
+        out.mkdir(parents=True, exist_ok=True)  # rather now than after the visits
+        simulation = demo_simulation(seed, SENSORS, choose_cameras(demo_layout(), DEMO_CAMERAS))
+        layout = simulation.layout.for_pictures(simulation.resolutions_wh)
+        running = Replay(simulation, _pipeline(layout, None, has_gates=simulation.has_gates), keep_pictures=True)
+        _play(running, simulation, layout, None)
         OUT.print()
         for closed in running.closed:
             OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
             for flag in closed.outcome.flags:
                 OUT.print(f"  {flag.reason}", markup=False)
             OUT.print()
-        remarks = _against_truth(running, truth)
+        remarks = _against_truth(running, simulation.truth)
         for remark in remarks:
             OUT.print(remark, markup=False)
-        out.mkdir(parents=True, exist_ok=True)
         running.document().write(out / "demo.json")
         page = write_report(running.report("Demo shop", remarks), out / "report")
         OUT.print(f"Report: {page}", markup=False)
@@ -430,12 +435,12 @@ def _interaction_line(seen: InteractionSeen, running: Replay, layout: StoreLayou
     return f"{running.seconds(interaction.time_ns):7.1f} s  {verb} {interaction.quantity} x {what} at {place}: {who}"
 
 
-def _against_truth(running: Replay, truth: ShopTruth) -> tuple[str, ...]:
+def _against_truth(running: Replay, truth: Truth) -> tuple[str, ...]:
     """How a simulated shop's receipts compare with what people carried out."""
     right, wrong, reviewed = 0, 0, 0
     by_shopper = {closed.shopper: closed for closed in running.closed}
     for receipt in truth.receipts:
-        closed = by_shopper.get(receipt.shopper)
+        closed = by_shopper.get(receipt.payer)
         if closed is None:
             wrong += 1
             continue

@@ -6,12 +6,15 @@ and Dan use one shelf at the same time; Eve takes something that has no price, s
 visit; Fay only touches.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from store_sim.random_range import gtin_check_digit
 from store_sim.random_shop import looking_at
+from store_sim.scenarios import day_layout, read_scenario, site_of
+from store_sim.simulation import JOINTS, SCALES, Simulation
 from vision.arrays import FloatArray
 from vision.cameras import Camera
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface, SurfaceKind, upright_box
@@ -66,6 +69,20 @@ _RANGE: tuple[tuple[str, float, int | None], ...] = (
     ("Salted Almonds", 216, 429),
     ("Ginger Snaps", 189, 239),
 )
+
+
+def demo_simulation(
+    seed: int, sensors: frozenset[str] = frozenset({SCALES, JOINTS}), cameras: Sequence[str] = ()
+) -> Simulation:
+    """Open the shop of the demo on its day, as its two files describe it.
+
+    Args:
+        seed: Another seed, other people, paces and noise.
+        sensors: Which sensors it has.
+        cameras: Which cameras film; empty for all.
+    """
+    scenario = read_scenario(DEMO_SCENARIO)
+    return Simulation(day_layout(site_of(scenario), scenario), scenario, seed, sensors=sensors, cameras=cameras)
 
 
 def demo_layout() -> StoreLayout:

@@ -12,7 +12,7 @@ from cart.checkout import Checkout
 from cart.payments import FakeGateway
 from cart.pipeline import PipelineSettings, StorePipeline, catalogue_of
 from cart.repository import Database
-from store_sim.shop import ShopSource, demo_shop
+from store_sim.demo_shop import demo_layout
 from tests.vision.test_detector import write_model, yolo_answer
 from vision.arrays import FloatArray
 from vision.detections import Detections
@@ -23,7 +23,7 @@ from vision.layout import StoreLayout
 START_NS = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 SCALE_HZ, BODY_HZ, BLOCK = 60, 15, 12
-LAYOUT: StoreLayout = demo_shop(1)[0]
+LAYOUT: StoreLayout = demo_layout()
 SKUS = tuple(a_bin.sku or "" for a_bin in LAYOUT.bins)
 MASSES_G = {product.sku: product.mass_g for product in LAYOUT.products}
 PRICES = {product.sku: product.unit_price_minor for product in LAYOUT.products}
@@ -53,7 +53,7 @@ def play(
     scales: bool = True,
     layout: StoreLayout = LAYOUT,
     seed: int = 3,
-) -> ShopSource:
+) -> list[Tick]:
     """Everybody stands in the middle of the shop from the start to the end, but for their touches and absences."""
     rng = np.random.default_rng(seed)
     names = list(dict.fromkeys([t.shopper for t in touches])) if shoppers is None else list(shoppers)
@@ -73,7 +73,7 @@ def play(
         due = tuple(b for b in blocks if b.timestamp_ns[-1] <= now_ns)
         blocks = blocks[len(due) :]
         ticks.append(Tick(now_ns, scales=due, bodies=bodies))
-    return ShopSource(ticks)
+    return ticks
 
 
 def make_pipeline(

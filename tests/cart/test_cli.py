@@ -24,7 +24,8 @@ from cart.cli import main
 from models import weights as model_files
 from store_sim.autocheckout import read_site
 from store_sim.recording import LAYOUT_FILE, RecordingWriter
-from store_sim.shop import demo_shop
+from store_sim.demo_shop import demo_simulation
+from store_sim.simulation import Simulation
 from tests.cart.shopfloor import (
     SITE_PRODUCTS,
     Touch,
@@ -502,6 +503,14 @@ def test_without_a_command_there_is_help(tillfree: Tillfree) -> None:
 # The demo
 
 
+def played(seed: int) -> Simulation:
+    """The demo's morning as it really was."""
+    simulation = demo_simulation(seed)
+    for _ in simulation:
+        pass
+    return simulation
+
+
 @pytest.fixture(scope="module")
 def morning(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The demo as it is installed, run once."""
@@ -514,30 +523,31 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_charges_what_was_carried_out(morning: tuple[Path, str]) -> None:
     folder, out = morning
-    _, _, truth = demo_shop(1)
+    simulation = played(1)
+    right, prices = simulation.true_receipts, {p.sku: p.unit_price_minor for p in simulation.layout.products}
     found = {receipt["shopper"]: receipt for receipt in document(folder / "demo.json")["receipts"]}
-    assert set(found) == {receipt.shopper for receipt in truth.receipts}
-    for receipt in truth.receipts:
-        got = found[receipt.shopper]
-        expected = "needs_review" if receipt.needs_review else "charged" if receipt.lines else "empty"
-        assert got["status"] == expected
-        assert {line["barcode"]: line["quantity"] for line in got["lines"]} == {
-            line.sku: line.quantity for line in receipt.lines
-        }
-        assert got["total_minor"] == receipt.total_minor
-        assert receipt.shopper in out
+    assert set(found) == set(right)
+    for payer, lines in right.items():
+        got = found[payer]
+        due = [(prices[sku], quantity) for sku, quantity in lines.items()]
+        is_priced = all(price is not None for price, _ in due)
+        assert got["status"] == ("needs_review" if not is_priced else "charged" if lines else "empty")
+        assert {line["barcode"]: line["quantity"] for line in got["lines"]} == lines
+        assert got["total_minor"] == (sum((price or 0) * quantity for price, quantity in due) if is_priced else None)
+        assert payer in out
     assert "5 of 6 visits ended with exactly what was carried out, 1 went to review, 0 were charged wrongly." in out
 
 
 def test_the_demo_shows_what_a_shop_meets(morning: tuple[Path, str]) -> None:
     folder, out = morning
     found = document(folder / "demo.json")
-    _, source, truth = demo_shop(1)
+    simulation = played(1)
+    truth = simulation.truth
     assert len(found["interactions"]) == len(truth.interactions)
     for got, true in zip(found["interactions"], truth.interactions, strict=True):
         assert (got["kind"], got["barcode"], got["quantity"]) == (true.kind.value, true.sku, true.quantity)
-        assert got["bin"] == true.bin_id
-        true_s = (true.time_ns - source.start_ns) / 1e9
+        assert (got["gondola"], got["shelf"]) == (true.gondola_id, true.shelf_id)
+        true_s = (true.time_ns - simulation.start_ns) / 1e9
         assert got["start_s"] - 0.5 <= true_s <= got["end_s"] + 0.5
         assert got["t_s"] == pytest.approx(true_s, abs=0.5)
         assert got["candidates"][0]["shopper"] == true.shopper

@@ -3,6 +3,10 @@
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +58,18 @@ class Impossible:
         if self.is_fatal:
             os._exit(3)
         raise ValueError(f"{self.name}:\nno plate 3/4/11")
+
+
+@dataclass(frozen=True)
+class Sleepy:
+    """A case that takes longer than anybody waits."""
+
+    name: str
+    class_name: str = "sleepy"
+
+    def staged(self) -> StagedCase:
+        time.sleep(600)
+        raise ValueError("never")
 
 
 def test_a_summary_has_mean_and_pooled_scores() -> None:
@@ -151,6 +167,33 @@ def test_a_process_that_dies_takes_only_its_own_case_with_it(monkeypatch: pytest
     assert failed[1].error == "the process that played it ended with 3"
     assert all("no plate" in case.error for k, case in enumerate(failed) if k != 1)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_workers_and_says_nothing_more() -> None:
+    script = (
+        "from tests.cart.test_evaluate import JOINTS, Sleepy\n"
+        "from cart.evaluate import EvaluationJob, evaluate\n"
+        "if __name__ == '__main__':\n"
+        "    print('ready', flush=True)\n"
+        "    evaluate([EvaluationJob(Sleepy('a'), k, JOINTS) for k in range(4)], 2)\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # the workers are importing now: the moment at which they are the easiest to upset
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert errors.count("Traceback") == 1  # the one of the first process, for the command to turn into a word
 
 
 def test_no_process_at_all_is_refused() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cart.pipeline import HandSeen, InteractionSeen, StorePipeline, VisitClosed, VisitOpened
 from cart.replay import Replay, ReplayDocument
-from store_sim.shop import demo_shop
+from store_sim.demo_shop import demo_simulation
 from tests.cart.shopfloor import LAYOUT, SECOND, START_NS, Oracle, Touch, make_pipeline, play, units_g
 from tests.json_document import Entry, check_document, read_document
 from tracking.types import Candidate, Interaction
@@ -92,9 +92,8 @@ def test_a_document_says_everything_that_happened(tmp_path: Path) -> None:
 
 
 def test_times_count_from_the_earliest_timestamp_of_any_stream() -> None:
-    _, source, _ = demo_shop(1)
-    ticks = list(source)
-    running = Replay(demo_shop(1)[1], make_pipeline(demo_shop(1)[0]))
+    ticks = list(demo_simulation(1))
+    running = Replay(Ticks(ticks), make_pipeline(has_gates=True))
     for _ in running.steps():
         pass
     first_ns = min([ticks[0].timestamp_ns, *(int(s.timestamp_ns[0]) for s in ticks[0].scales)])
@@ -105,8 +104,8 @@ def test_times_count_from_the_earliest_timestamp_of_any_stream() -> None:
 def test_two_replays_of_one_recording_are_equal() -> None:
     documents = []
     for _ in range(2):
-        layout, source, _ = demo_shop(4)
-        running = Replay(source, make_pipeline(layout))
+        simulation = demo_simulation(4)
+        running = Replay(simulation, make_pipeline(simulation.layout, has_gates=True))
         for _ in running.steps():
             pass
         documents.append(running.document())
