@@ -1,5 +1,6 @@
 """All goods of a shop as meshes: what stands on shelves and the floor, by gondola, and what people hold."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import cv2
@@ -9,13 +10,14 @@ from store_sim.bodies import Skeletons, grips
 from store_sim.figures import Figures, Goods, Whereabouts
 from store_sim.goods import labels_of, look_of
 from store_sim.meshes import Mesh, Textures, joined
-from store_sim.scenery import Gondola, pack_mesh
+from store_sim.scenery import BASKET_HEIGHT_M, Gondola, handle_m, pack_mesh
 from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.layout import ProductRecord, StoreLayout
 
 LABEL_PX = 64  # a pack a metre before a ceiling camera is some 60 px high
 _STANDING = (Whereabouts.SHELF, Whereabouts.FLOOR)
 _NOWHERE = -1
+_BASKET_M = np.array([[x, y] for x in (0.7, 0.56, 0.42, 0.28) for y in (-0.13, 0.0, 0.13)])  # from the handle
 _UNIT_CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
 
 
@@ -166,6 +168,25 @@ class Merchandise:
                 meshes.append(
                     pack.repeated(place[None], np.array([heading]), np.ones(1), np.array([first_thing + unit]))
                 )
+        return joined(meshes)
+
+    def carted(self, figures: Figures, goods: Goods, first_thing: int) -> Mesh:
+        """Units that people with a trolley have put away, in rows in it; what others have is in bags, unseen."""
+        rows = {person: row for row, person in enumerate(figures.person_id) if figures.trolley[row]}
+        laid: Counter[int] = Counter()
+        meshes = []
+        for unit in np.flatnonzero(goods.whereabouts == Whereabouts.BAG).tolist() if rows else ():
+            row = rows.get(goods.holders[goods.holder[unit]])
+            if row is None:
+                continue
+            layer, place = divmod(laid[row], len(_BASKET_M))
+            laid[row] += 1
+            heading = figures.heading_rad[row]
+            turn = np.array([[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]])
+            level = handle_m(figures.position_m[row], heading, figures.height_m[row]) + turn @ _BASKET_M[place]
+            position = np.array([[*level, BASKET_HEIGHT_M + 0.12 * layer]])
+            pack = self.pack(goods.skus[goods.sku_index[unit]])
+            meshes.append(pack.repeated(position, np.array([heading]), np.ones(1), np.array([first_thing + unit])))
         return joined(meshes)
 
 

@@ -36,6 +36,7 @@ from store_sim.scenery import (
     frame_mesh,
     gondola_mesh,
     gondolas_of,
+    handle_m,
     paints,
     room_meshes,
     room_of,
@@ -120,7 +121,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class VisibleBoxes:
-    """The smallest boxes around what can be seen of people and of products in hands.
+    """The smallest boxes around what can be seen of people and of products in hands and trolleys.
 
     Attributes:
         kind: ``Thing.PERSON`` or ``Thing.UNIT``, shape (n,).
@@ -304,6 +305,7 @@ class Renderer:
                 self._people(figures, skeletons, first + len(goods.sku_index)),
                 self._trolleys(figures, first + len(goods.sku_index)),
                 self._merchandise.held(figures, skeletons, goods, first),
+                self._merchandise.carted(figures, goods, first),
             ]
         )
         self._cast_shadows(view, figures, skeletons, image)
@@ -455,11 +457,10 @@ class Renderer:
         rows = np.flatnonzero(figures.trolley)
         if not len(rows):
             return joined([])
-        # Hands rest on the bar half an arm before the body.
-        ahead = 0.24 * figures.height_m[rows, None]
         heading = figures.heading_rad[rows]
-        forward = np.stack([np.cos(heading), np.sin(heading)], axis=1)
-        position = np.column_stack([figures.position_m[rows] + ahead * forward, np.zeros(len(rows))])
+        position = np.zeros((len(rows), 3))
+        for place, row in zip(position, rows, strict=True):
+            place[:2] = handle_m(figures.position_m[row], figures.heading_rad[row], figures.height_m[row])
         return self._trolley.repeated(position, heading, np.ones(len(rows)), first + rows)
 
     def _cast_shadows(self, view: _View, figures: Figures, skeletons: Skeletons, image: ImageArray) -> None:
@@ -586,7 +587,7 @@ class Renderer:
 
 
 def visible_boxes(picture: Picture) -> VisibleBoxes:
-    """Find the exact boxes of the people and held units that can be seen, by their ids.
+    """Find the exact boxes of the people and carried units that can be seen, by their ids.
 
     Raises:
         ValueError: The picture was drawn without ids.

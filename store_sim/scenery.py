@@ -21,6 +21,7 @@ BOARD_M = 0.025  # shelf boards of common gondolas are 2 to 3 cm thick, their pr
 RAIL_M = 0.038
 LAMP_GRID_M = 2.4  # 60 cm lamp panels in every fourth ceiling tile
 EXPOSURE = 1.15  # cameras expose for people and goods, and let floors and lamps burn out
+BASKET_HEIGHT_M = 0.56  # bottom of a common trolley's basket
 AMBIENT = 0.62  # share of light that comes from walls and ceiling rather than straight from lamps
 
 
@@ -537,6 +538,11 @@ def _shaded(mesh: Mesh) -> Mesh:
     return replace(mesh, light=light.astype(np.float32))
 
 
+def handle_m(position_m: FloatArray, heading_rad: float, height_m: float) -> FloatArray:
+    """Where on the floor the handle of a trolley is that somebody pushes, shape (2,): a forearm before the body."""
+    return np.asarray(position_m + 0.24 * height_m * np.array([np.cos(heading_rad), np.sin(heading_rad)]))
+
+
 def trolley_mesh(paint: Paints) -> Mesh:
     """A shopping trolley, its handle at the origin above the floor, going along x; sizes of a common 100 l one."""
     bars: list[Mesh] = []
@@ -544,21 +550,22 @@ def trolley_mesh(paint: Paints) -> Mesh:
     def bar(start: Sequence[float], end: Sequence[float], half_m: float = 0.006) -> None:
         bars.append(_bar(np.array(start, float), np.array(end, float), half_m))
 
+    floor, rim = BASKET_HEIGHT_M - 0.01, 0.88
     for y in (-0.26, 0.26):
-        bar([0.0, y, 1.0], [0.06, y, 0.55], 0.012)
-        bar([0.06, y, 0.55], [0.1, y, 0.12], 0.012)
+        bar([0.0, y, 1.0], [0.06, y, floor], 0.012)
+        bar([0.06, y, floor], [0.1, y, 0.12], 0.012)
         bar([0.1, y * 0.9, 0.12], [0.85, y * 0.75, 0.12], 0.012)
-        for height in (0.55, 0.65, 0.75, 0.85):
+        for height in (floor, 0.65, 0.75, 0.85):
             bar([0.08, y, height], [0.85, y * 0.8, height])
         for x in np.linspace(0.08, 0.85, 9):
             inner = y * (1 - 0.2 * (x - 0.08) / 0.77)
-            bar([x, inner, 0.55], [x, inner, 0.88])
+            bar([x, inner, floor], [x, inner, rim])
         for x in (0.14, 0.8):
             bars.append(block([x - 0.05, y * 0.85 - 0.02, 0], [x + 0.05, y * 0.85 + 0.02, 0.1]))
     bar([0.0, -0.26, 1.0], [0.0, 0.26, 1.0], 0.015)
     for x in np.linspace(0.08, 0.85, 9):
-        bar([x, -0.25, 0.55], [x, 0.25, 0.55])
+        bar([x, -0.25, floor], [x, 0.25, floor])
     for y in np.linspace(-0.21, 0.21, 8):
-        bar([0.08, y, 0.55], [0.85, y * 0.8, 0.55])
-        bar([0.85, y * 0.8, 0.55], [0.85, y * 0.8, 0.88])
+        bar([0.08, y, floor], [0.85, y * 0.8, floor])
+        bar([0.85, y * 0.8, floor], [0.85, y * 0.8, rim])
     return _shaded(joined(bars).marked(material=paint.steel))

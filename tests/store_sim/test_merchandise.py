@@ -73,3 +73,17 @@ def test_what_somebody_outside_holds_is_not_drawn() -> None:
 
 def test_products_that_no_catalogue_has_are_drawn_too() -> None:
     assert len(merchandise().pack("foreign")) > 4
+
+
+def test_what_is_put_away_lies_in_a_trolley_and_is_unseen_in_a_bag() -> None:
+    shelves = merchandise()
+    figures, _ = people((2.0, 1.2), (3.0, 1.4))
+    goods = with_units(some_goods(), [0, 1, 2], Whereabouts.BAG, holder=0)
+    assert len(shelves.carted(figures, goods, 1)) == 0
+    pushing = replace(figures, trolley=np.array([True, False]))
+    carted = shelves.carted(pushing, goods, 1)
+    assert set(carted.thing.tolist()) == {1, 2, 3}
+    # Facing south, the basket is half a metre to a metre in front.
+    assert carted.points_m[:, 1].max() < figures.position_m[0, 1] - 0.4
+    assert carted.points_m[:, 2].min() > 0.5
+    assert np.abs(carted.points_m[:, 0] - 2.0).max() < 0.3

@@ -73,7 +73,7 @@ def test_true_points_are_drawn_on_their_pixels() -> None:
 
 
 def test_true_points_are_drawn_on_their_pixels_for_the_nano_stores_cameras(shared: Path) -> None:
-    points = np.random.default_rng(0).uniform([-0.3, -1.4, 0], [4.8, 0.4, 2], (400, 3))
+    points = np.random.default_rng(0).uniform([-0.3, -1.4, 0], [4.8, 0.4, 2], (150, 3))
     for camera in read_site(shared / "nanostore" / "site").cameras:
         check_errors(marker_error_px(camera, points))
 
