@@ -88,10 +88,10 @@ MOVES_WITH = (
 WITHIN = ("mouth_cavity", "tongue", "eye_back.L", "eye_back.R", "eye_cavity.L", "eye_cavity.R")  # never seen
 GRIP = 0.054  # from wrist to the middle of the hand, heights (Drillis & Contini, 1966)
 LEGS_STRAIGHT = 0.998
-# How far cloth stands off the skin, heights: 1 cm on a shirt, more where trouser legs hang free.
+# How far cloth stands off the skin, heights: 1 cm on a shirt, more on shoes and where trouser legs hang free.
 CLOTHES_ROOM = (
     *(("torso", 0.006), ("front", 0.006), ("sleeve", 0.006), ("forearm", 0.004)),
-    *(("hips", 0.005), ("trousers", 0.005), ("shin", 0.009), ("shoes", 0.005)),
+    *(("hips", 0.005), ("fly", 0.005), ("trousers", 0.005), ("shin", 0.009), ("shoes", 0.010)),
 )
 
 
@@ -186,9 +186,11 @@ def bake(source: Source) -> dict[str, Any]:
     landmarks = source.landmarks[:-1].mean(0)
     eyes = np.zeros(len(middle), bool)
     eyes[source.faces[source.eye]] = True
-    part = _parts(_Mesh(source.points, source.weights, source.faces), joints, landmarks, eyes)
-    keep, faces, part = decimated(middle, source.faces, part, source.weights, BODY_POINTS)
-    body = _hemmed(_Mesh(source.points[:, keep], source.weights[keep], faces), part)
+    bare = _Mesh(source.points, source.weights, source.faces)
+    part = _parts(bare, joints, landmarks, eyes)
+    shod = _shod(bare, part)
+    keep, faces, part = decimated(shod.points[:-1].mean(0), source.faces, part, source.weights, BODY_POINTS)
+    body = _hemmed(_Mesh(shod.points[:, keep], source.weights[keep], faces), part)
     pieces = _dressed(body, part, source.joints, source.landmarks)
     return _packed(pieces, source)
 
@@ -392,7 +394,9 @@ def _parts(body: _Mesh, joints: FloatArray, landmarks: FloatArray, eyes: BoolArr
     part[(named == "elbow") & (hem_share > 0.93)] = PARTS.index("skin")
     legs = np.isin(named, ["pelvis", "spine", "hip", "knee"]) & ~torso
     part[legs] = PARTS.index("trousers")
-    part[legs & (z > at["pelvis"][2] + 0.004)] = PARTS.index("hips")  # as far as a jacket goes
+    jacketed = legs & (z > at["pelvis"][2] + 0.004)
+    part[jacketed] = PARTS.index("hips")
+    part[jacketed & (np.abs(y) < 0.014) & (x > at["pelvis"][0])] = PARTS.index("fly")
     limbs = np.isin(named, ["hip", "knee"])
     part[limbs & (z < at["left_knee"][2] - 0.006)] = PARTS.index("shin")
     part[(named == "ankle") | ((named == "knee") & (z < at["left_ankle"][2] + 0.004))] = PARTS.index("shoes")
@@ -410,6 +414,30 @@ def _parts(body: _Mesh, joints: FloatArray, landmarks: FloatArray, eyes: BoolArr
     return np.asarray(part)
 
 
+def _shod(body: _Mesh, part: IntArray) -> _Mesh:
+    """Smooth the toes away, which shoes do not show."""
+    edges = np.concatenate([body.faces[:, [0, 1]], body.faces[:, [1, 2]], body.faces[:, [2, 0]]])
+    edges = np.unique(np.sort(np.concatenate([edges, edges[:, ::-1]]), axis=1), axis=0)
+    degree = np.bincount(edges.ravel(), minlength=len(body.weights))
+    shoes = np.setdiff1d(body.faces[part == PARTS.index("shoes")], body.faces[part != PARTS.index("shoes")])
+    points = body.points.copy()
+    edges = edges[np.isin(edges, shoes).any(1)]
+    for _ in range(200):  # a toe is some ten triangles long, and smoothing goes as the root of the rounds
+        for build in points:
+            total = np.zeros_like(build)
+            np.add.at(total, edges[:, 0], build[edges[:, 1]])
+            np.add.at(total, edges[:, 1], build[edges[:, 0]])
+            build[shoes] = total[shoes] / degree[shoes, None]
+    # Smoothing shrinks: stretch each foot to the size it had.
+    for left in (False, True):
+        foot = shoes[(body.points[0, shoes, 1] > 0) == left]
+        for axis in range(3):
+            due, have = body.points[:, foot, axis], points[:, foot, axis]
+            share = (have - have.min(1, keepdims=True)) / np.ptp(have, axis=1, keepdims=True)
+            points[:, foot, axis] = due.min(1, keepdims=True) + share * np.ptp(due, axis=1, keepdims=True)
+    return replace(body, points=points)
+
+
 def _hemmed(body: _Mesh, part: IntArray) -> _Mesh:
     """Straighten the borders of clothes that lie across the body: waist, hem of a jacket, edges of its front."""
 
@@ -417,10 +445,14 @@ def _hemmed(body: _Mesh, part: IntArray) -> _Mesh:
         return np.intersect1d(body.faces[part == PARTS.index(one)], body.faces[part == PARTS.index(other)])
 
     points = body.points.copy()
-    for one, other in (("torso", "hips"), ("hips", "trousers"), ("trousers", "shin")):
-        border = between(one, other)
+    for above, below in (
+        (("torso", "front"), ("hips", "fly")),
+        (("hips", "fly"), ("trousers",)),
+        (("trousers",), ("shin",)),
+    ):
+        border = np.unique(np.concatenate([between(one, other) for one in above for other in below]))
         points[:, border, 2] = points[:, border, 2].mean(1, keepdims=True)
-    edge = np.setdiff1d(between("front", "torso"), between("torso", "skin"))
+    edge = np.setdiff1d(np.union1d(between("front", "torso"), between("fly", "hips")), between("torso", "skin"))
     edge = edge[np.abs(points[0, edge, 1]) > 0.006]
     points[:, edge, 1] = 0.014 * np.sign(points[:, edge, 1])
     return replace(body, points=points)

@@ -65,8 +65,8 @@ ASSET = Path(__file__).parent / "assets" / "bodies.npz"
 POINT_SCALE = 25_000  # steps a body height, so that points fit 16 bits: 0.07 mm
 PIECES = ("body", "hair", "long-hair", "jacket", "skirt", "shoulder-bag", "backpack")
 PARTS = (
-    *("skin", "jaw", "eyes", "hair", "torso", "front", "sleeve", "forearm", "hips", "trousers", "shin", "shoes"),
-    *("jacket", "skirt", "bag"),
+    *("skin", "jaw", "eyes", "hair", "torso", "front", "sleeve", "forearm", "hips", "fly", "trousers", "shin"),
+    *("shoes", "jacket", "skirt", "bag"),
 )
 
 # Points that move with a bone without being a joint, and that bone.

@@ -10,7 +10,7 @@ from vision.arrays import FloatArray, ImageArray, IntArray, check_shape
 TILE_TEXELS = 32
 TILES_A_ROW = 4  # parts lie in a square of 4 x 4 tiles
 TEXTURE_TEXELS = TILE_TEXELS * TILES_A_ROW
-CONTINUED = {"front": "torso", "hips": "trousers"}  # parts that go on in the tile of their neighbour
+CONTINUED = {"front": "torso", "hips": "trousers", "fly": "trousers"}  # parts that go on in the tile of their neighbour
 _MARGIN = 1.5 / TILE_TEXELS  # a point at a part's edge still reads its own tile
 
 # Colours as (red, green, blue) for reading; textures hold them the other way round.
@@ -111,7 +111,7 @@ def dress(meshes: BodyMeshes, build: int, outfit: int, *, bag: bool = False) -> 
     first = meshes.faces[:, 0]
     chosen = np.isin(meshes.piece[first], [PIECES.index(name) for name in sorted(worn)])
     if wears_skirt:
-        chosen &= ~np.isin(meshes.part[first], [PARTS.index("hips"), PARTS.index("trousers")])
+        chosen &= ~np.isin(meshes.part[first], [PARTS.index(name) for name in ("hips", "fly", "trousers")])
 
     bearded = kind.startswith("man") and chance["beard"] < 0.3
     colour = dict.fromkeys(PARTS, skin)
@@ -120,7 +120,7 @@ def dress(meshes: BodyMeshes, build: int, outfit: int, *, bag: bool = False) -> 
     colour["jaw"] = 0.35 * skin + 0.65 * hair if bearded else skin
     colour["torso"] = colour["front"] = colour["sleeve"] = shirt
     colour["forearm"] = skin if chance["short"] < 0.45 else shirt
-    colour["hips"] = colour["trousers"] = legs
+    colour["hips"] = colour["fly"] = colour["trousers"] = legs
     colour["shin"] = skin if wears_skirt or chance["shorts"] < 0.12 else legs
     colour["shoes"], colour["jacket"], colour["skirt"], colour["bag"] = shoes, coat, skirt, bag_colour
     return Dress(meshes.faces[chosen], _painted(colour, second, pattern, rng))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from store_sim.bodies import BUILDS, CHILD, PARTS, PIECES, BodyMeshes
-from store_sim.outfits import TILES_A_ROW, dress, texture_uv
+from store_sim.outfits import CONTINUED, TILES_A_ROW, dress, texture_uv
 from vision.arrays import ImageArray
 
 MAN, WOMAN = BUILDS.index("man-middle"), BUILDS.index("woman-middle")
@@ -70,7 +70,7 @@ def test_every_point_has_a_place_in_its_own_tile(meshes: BodyMeshes) -> None:
     assert place.max() < 1
     column, row = np.floor(place * TILES_A_ROW).astype(int).T
     own = row * TILES_A_ROW + column
-    continued = {PARTS.index("front"): PARTS.index("torso"), PARTS.index("hips"): PARTS.index("trousers")}
+    continued = {PARTS.index(name): PARTS.index(on) for name, on in CONTINUED.items()}
     assert np.array_equal(own, [continued.get(int(part), int(part)) for part in meshes.part])
 
 
