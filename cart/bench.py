@@ -122,10 +122,9 @@ BUSY_GONDOLAS, BUSY_SHOPPERS, BUSY_S = 11, 10, 180.0
 
 def _busy_store() -> Iterator[Measurement]:
     """Simulate and replay a store of 600 plates while ten people are in it."""
-    shop, day = (np.random.default_rng(each) for each in np.random.SeedSequence(5).spawn(2))
-    layout = random_layout(shop, gondolas=BUSY_GONDOLAS, cameras=False)
-    # Some always walk in or out: so that ten are inside, more have to come.
-    scenario = random_scenario(layout, day, seconds=3 * BUSY_S, shoppers_at_once=1.4 * BUSY_SHOPPERS)
+    rng = np.random.default_rng(5)
+    layout = random_layout(rng, gondolas=BUSY_GONDOLAS, cameras=False)
+    scenario = random_scenario(layout, rng, seconds=3 * BUSY_S, shoppers_at_once=BUSY_SHOPPERS)
     layout = day_layout(layout, scenario)
     simulation = Simulation(layout, scenario, 0, sensors=frozenset({SCALES, JOINTS}), keeps_order=False)
     store = _store_of(layout)
