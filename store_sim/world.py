@@ -47,10 +47,10 @@ INSIDE_M = 0.6  # and how far inside they are free to go where they like
 BEYOND_M = 1.2  # how far outside they are gone
 SIDESTEP_MPS = 0.2  # in a doorway, besides walking through it
 BROWSING_M = 0.8  # from the front when one only looks
-ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders (0.46 m, 95th percentile of women)
+ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders, median of adults
 NEAR_M = 0.12  # who is so near to their place has arrived
 ARM_M = 0.78  # and what is so near needs no step
-HURRY_S = 2.0
+HURRY_S = 2.0  # with less time than this before an event one does without steps and tidiness
 EARLY_S = 2.5  # people stand before a shelf for so long before they take something
 DWELL_S, QUICK_DWELL_S = (0.35, 0.85), 0.12  # hand on the goods before they leave
 RELEASE_S = 0.15  # and on them or in the bin afterwards
@@ -60,8 +60,9 @@ STOW_S = 0.9  # into the bag, or out of it
 TOGETHER_S = 8.0  # who acts at the same moment as others waits for them so long at most
 HANDING_M = 0.85  # between two who pass something on
 UNITS_A_GRIP = 4  # of a restocker, both hands full
-RESTOCK_PAUSE_S = 0.9
-BRUSH_PER_S, BRUSH_M = 0.012, 0.24  # somebody who walks so near to a shelf knocks against it this often
+RESTOCK_PAUSE_S = 0.9  # between two grips into the carton
+BRUSH_TICKS = 10  # three times a second is often enough to look
+BRUSH_PER_S, BRUSH_M = 0.05, 0.24  # somebody who walks so near to a shelf knocks against it every 20 s
 
 
 class World:
@@ -1132,13 +1133,13 @@ class World:
     def _brush(self) -> None:
         """Now and then somebody who passes close by knocks against a shelf."""
         crowd = self._crowd
-        if self._tick % 10 or not len(self._fronts_m) or not crowd.walking.any():
+        if self._tick % BRUSH_TICKS or not len(self._fronts_m) or not crowd.walking.any():
             return
         rows = np.flatnonzero(crowd.present & crowd.walking & ~crowd.between & (crowd.speed_mps > 0.5))
         if not len(rows):
             return
         near = self._plan.clearances_m(crowd.position_m[rows]) < BRUSH_M
-        hits = near & (self._rng.random(len(rows)) < BRUSH_PER_S * 10)
+        hits = near & (self._rng.random(len(rows)) < BRUSH_PER_S * BRUSH_TICKS * STEP_S)
         for row in rows[hits].tolist():
             nearest = int(np.argmin(np.linalg.norm(self._fronts_m - crowd.position_m[row], axis=1)))
             if np.linalg.norm(self._fronts_m[nearest] - crowd.position_m[row]) < 0.6:
