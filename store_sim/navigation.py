@@ -320,11 +320,19 @@ def _clearances(walkable: FloatArray, obstacles: FloatArray) -> tuple[FloatArray
     _fill(free, walkable, low, cell_m, 1)
     for outline in obstacles:
         _fill(free, outline, low, cell_m, 0)
-    outside = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    inside = cv2.distanceTransform(1 - free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    outside, inside = (_distances(mask) for mask in (free, 1 - free))
     # Distances run between middles of cells; the border lies half a cell before the first middle beyond it.
     signed = np.where(free > 0, outside - 0.5, 0.5 - inside) * cell_m
     return low, cell_m, signed.astype(np.float32)
+
+
+def _distances(mask: IntArray) -> FloatArray:
+    """Distance of every cell of a mask, shape (h, w), to the nearest cell that is 0, cells.
+
+    OpenCV's last digits depend on how many threads it may use; squared, distances between cells are whole numbers.
+    """
+    distances = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
+    return np.asarray(np.sqrt(np.rint(distances**2)))
 
 
 def _fill(raster: FloatArray | IntArray, outline: FloatArray, low: FloatArray, cell_m: float, value: int) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +42,19 @@ def test_clearance_is_the_distance_to_the_nearest_fixture_or_wall() -> None:
     plan = floor_plan(a_room(WALL))
     points = np.array([[3.0, 2.0], [3.0, 3.0], [0.3, 5.0], [-0.5, 3.0], [3.0, 5.0]])
     assert plan.clearances_m(points) == pytest.approx([0.8, -0.2, 0.3, -0.5, 1.0], abs=0.06)
+
+
+def test_clearance_is_the_same_however_many_threads_measure_it() -> None:
+    room = a_room(WALL, a_box(2.0, 4.0, 0.7, 0.4, 0.5), size_m=30.0)
+    threads = cv2.getNumThreads()
+    try:
+        plans = []
+        for count in (1, 2):
+            cv2.setNumThreads(count)
+            plans.append(floor_plan(room))
+    finally:
+        cv2.setNumThreads(threads)
+    np.testing.assert_array_equal(plans[0].clearance_m, plans[1].clearance_m)
 
 
 def test_a_turned_fixture_covers_what_it_stands_on_and_no_more() -> None:
