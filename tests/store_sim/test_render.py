@@ -19,6 +19,9 @@ from vision.cameras import Camera
 from vision.layout import StoreLayout, Surface
 
 
+ALL_BUT_SOLES = 0.98  # a pixel of a shoe may dip into the floor
+
+
 def drawn(layout: StoreLayout, *places: tuple[float, float], goods: Goods | None = None) -> Picture:
     renderer = Renderer(layout, [layout.cameras[0].camera_id], 3)
     figures, skeletons = people(*places)
@@ -123,14 +126,14 @@ def test_boxes_are_the_smallest_around_what_is_seen() -> None:
         assert shown[box[3] - 1].any()
         assert shown[:, box[0]].any()
         assert shown[:, box[2] - 1].any()
-    assert boxes.share.tolist() == [1.0, 1.0]
+    assert boxes.share.min() > ALL_BUT_SOLES
 
 
 def test_a_gondola_hides_who_stands_behind_it() -> None:
     layout = a_shop()
     before, behind, half = (drawn(layout, place) for place in ((2.0, 1.2), (2.0, -0.35), (3.3, -0.35)))
     assert (ids_of(before, Thing.PERSON) == 0).sum() > 500
-    assert visible_boxes(before).share.tolist() == [1.0]
+    assert visible_boxes(before).share.min() > ALL_BUT_SOLES
     hidden = visible_boxes(behind)
     assert len(hidden) == 1
     assert hidden.share[0] < 0.7
@@ -141,7 +144,7 @@ def test_a_gondola_hides_who_stands_behind_it() -> None:
 def test_people_hide_each_other() -> None:
     picture = drawn(a_shop(), (2.0, 1.0), (2.0, 1.5))
     boxes = visible_boxes(picture)
-    assert boxes.share[boxes.row == 1] == 1.0
+    assert boxes.share[boxes.row == 1] > ALL_BUT_SOLES
     assert boxes.share[boxes.row == 0] < 0.7
 
 
