@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -697,7 +698,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         connection, far = context.Pipe()
         process = context.Process(target=_work, args=(far,), daemon=True)
-        with _single_threaded():
+        with _single_threaded(), _deaf_to_ctrl_c():
             process.start()
         far.close()
         return cls(process, connection)
@@ -750,9 +751,19 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C, from their first moment: this one hears it, and ends them."""
+    resource_tracker.ensure_running()  # starting it in there would end the deafness
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: "Connection[Any, Any]") -> None:
     """The life of a worker: play what comes until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the others
     cv2.setNumThreads(1)
     while True:
         try:
