@@ -18,7 +18,6 @@ from vision.arrays import FloatArray, IntArray
 from vision.cameras import Camera
 from vision.layout import StoreLayout, Surface
 
-
 ALL_BUT_SOLES = 0.98  # a pixel of a shoe may dip into the floor
 
 
