@@ -55,6 +55,7 @@ CAMERAS_FOLDER = "cameras"
 PLATES_FOLDER = "plates"
 
 NANO = 1_000_000_000
+LONGEST_SILENCE_S = 3600  # a beginning further before the first tick than this is a damaged one
 # Large enough for few files, small enough that a power cut loses seconds.
 CHUNK_BYTES = 4 << 20
 CHUNK_BLOCKS = 4096
@@ -93,6 +94,7 @@ class RecordingWriter:
         versions: Name and version of whatever made the recording.
         crf: Constant rate factor of H.264; 0 loses nothing, 18 looks the same, 51 is worst.
         has_gates: Whether the store has gates, also if none ever says a word.
+        start_ns: When it began, store clock, if that was before the first tick.
 
     Raises:
         OSError: The folder cannot be written.
@@ -109,12 +111,13 @@ class RecordingWriter:
         versions: Mapping[str, str] | None = None,
         crf: int = 20,
         has_gates: bool = False,
+        start_ns: int | None = None,
     ) -> None:
         if (folder / MANIFEST_FILE).exists():
             raise ValueError(f"{folder}: expected a new folder, it already holds a recording")
         if not 0 <= crf <= 51:
             raise ValueError(f"crf: expected 0 to 51, got {crf}")
-        self._folder, self._crf = folder, crf
+        self._folder, self._crf, self._start_ns = folder, crf, start_ns
         self._manifest = _Manifest(format=FORMAT, store=store, seed=seed, versions=dict(versions or {}))
         self._cameras: dict[str, _CameraWriter] = {}
         self._plates = _PlateWriter(folder / PLATES_FOLDER)
@@ -154,7 +157,8 @@ class RecordingWriter:
                 f"expected ticks in the order of time, got one {self._last_ns - tick.timestamp_ns} ns earlier"
             )
         if self._tick_count == 0:
-            self._manifest.start_ns = tick.timestamp_ns
+            earliest_ns = tick.timestamp_ns if self._start_ns is None else self._start_ns
+            self._manifest.start_ns = min(earliest_ns, tick.timestamp_ns)
         for frame in tick.frames:
             self._camera(frame).write(self._tick_count, frame)
         for samples in tick.scales:
@@ -359,12 +363,13 @@ class RecordingSource:
 
     @property
     def start_ns(self) -> int:
-        """Time of the first tick, store clock."""
-        return int(self._ticks_ns[0])
+        """When the recording began, store clock: not after its first tick."""
+        first_ns, said_ns = int(self._ticks_ns[0]), self._manifest.start_ns
+        return said_ns if 0 <= first_ns - said_ns <= LONGEST_SILENCE_S * NANO else first_ns
 
     @property
     def duration_s(self) -> float:
-        """From the first to the last tick, seconds."""
+        """From the beginning to the last tick, seconds."""
         return (int(self._ticks_ns[-1]) - self.start_ns) / NANO
 
     @property

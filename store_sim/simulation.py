@@ -19,7 +19,7 @@ from store_sim.recording import RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
 from store_sim.truth import TrueVisit, Truth
-from store_sim.world import World
+from store_sim.world import STEPS_PER_S, World
 from vision.arrays import FloatArray, ImageArray
 from vision.cameras import Camera
 from vision.frames import Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the renderer is optional and slow to import
 NANOSECONDS = 1_000_000_000
 SCALES, JOINTS, CAMERAS = "scales", "joints", "cameras"
 SENSORS = frozenset({SCALES, JOINTS, CAMERAS})
+STEP_NS = round(NANOSECONDS / STEPS_PER_S)
 STEPS_A_BODY = 2  # 15 Hz of a world that steps at 30 Hz
 STEPS_A_FRAME = 3  # 10 Hz, as the competition's cameras
 SCENES_KEPT = 300  # half a minute: longer than any message is late
@@ -252,8 +253,11 @@ class Simulation:
                 tick = self._told(moment, None if moment.figures is None else next(bodies))
                 if tick is not None:
                     yield tick
-        while (tick := self._post.rest(self._now_ns)) is not None:
-            yield tick
+        while self._post.waiting:  # what is late at the end arrives all the same
+            self._now_ns = max(self._now_ns + STEP_NS, self._post.next_due_ns)
+            tick = self._post.tick(self._now_ns, ())
+            if tick is not None:
+                yield tick
         self._ended = True
 
     def _stepped(self) -> "_Moment":
@@ -410,6 +414,11 @@ class _Post:
     waiting: deque[tuple[int, str, _Message]] = field(default_factory=deque)
     last_due_ns: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def next_due_ns(self) -> int:
+        """When the next one of those waiting is due."""
+        return min(due_ns for due_ns, _, _ in self.waiting)
+
     def put(self, stream: str, due_ns: int, message: _Message) -> None:
         due_ns = max(due_ns, self.last_due_ns.get(stream, due_ns))
         self.last_due_ns[stream] = due_ns
@@ -438,10 +447,6 @@ class _Post:
         if not (scales or frames or gates) and bodies is None:
             return None
         return Tick(now_ns, tuple(frames.values()), tuple(scales), bodies, gates)
-
-    def rest(self, now_ns: int) -> Tick | None:
-        """What is still on its way when everything has ended, tick by tick; None when there is nothing more."""
-        return self.tick(max([now_ns, *(due_ns for due_ns, _, _ in self.waiting)]), ())
 
 
 def record(
@@ -474,6 +479,7 @@ def record(
         versions={"tillfree": version("tillfree"), "numpy": version("numpy")},
         crf=crf,
         has_gates=simulation.has_gates,
+        start_ns=simulation.start_ns,
     ) as writer:
         for tick in simulation:
             writer.write(tick)

@@ -266,6 +266,16 @@ def test_doubled_messages_come_twice() -> None:
     assert 0.15 < len(bodies) / len(set(bodies)) - 1 < 0.45
 
 
+def test_what_is_late_at_the_end_arrives_all_the_same_and_time_goes_on() -> None:
+    usual = play()
+    ticks = play(Fault(0.0, FaultKind.MESSAGES_LATE, None, None, 3.0), Fault(0.0, FaultKind.MESSAGES_DOUBLED))
+    assert (np.diff([tick.timestamp_ns for tick in ticks]) > 0).all()
+    sent, came = (sum(len(tick.scales) for tick in some) for some in (usual, ticks))
+    assert came == 2 * sent
+    sent, came = (sum(tick.bodies is not None for tick in some) for some in (usual, ticks))
+    assert came == 2 * sent
+
+
 def test_a_power_cut_silences_everything_while_the_world_goes_on() -> None:
     simulation = Simulation(make_store(), make_scenario(Fault(5.0, FaultKind.POWER_CUT, None, 3.0)), 1, sensors=SENSORS)
     ticks = list(simulation)
@@ -287,6 +297,7 @@ def test_a_recording_replays_the_same_ticks(tmp_path: Path) -> None:
     assert source.seed == 3
     assert source.store == "corner"
     assert source.has_gates
+    assert source.start_ns == again.start_ns
     for live, replayed in zip(again, source, strict=True):
         assert_same(replayed, live)
     assert told == sorted(told)
