@@ -1,4 +1,4 @@
-"""Scores what a store believed against what really happened, as ``tillfree-scenario/1`` says. Pure functions.
+"""Pure functions that score what a store believed against what really happened, as ``tillfree-scenario/1`` says.
 
 An item is (payer, barcode), counted per unit: TP are units on a receipt and in the truth, FP are charged but not true,
 FN are true but not charged. Every cart counts as the machine had it, sent to review or not. What somebody without an

@@ -19,7 +19,7 @@ SEES_EVERY_STAGE = frozenset(
     f"cart.{name}"
     for name in (
         *("pipeline", "replay", "report", "film", "bench", "cli"),
-        *("drawing", "scoring", "evaluate", "evaluation_report"),
+        *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
     )
 )
 

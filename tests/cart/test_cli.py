@@ -23,8 +23,8 @@ import yaml
 from cart.cli import main
 from models import weights as model_files
 from store_sim.autocheckout import read_site
-from store_sim.recording import LAYOUT_FILE, RecordingWriter
 from store_sim.demo_shop import demo_simulation
+from store_sim.recording import LAYOUT_FILE, RecordingWriter
 from store_sim.simulation import Simulation
 from tests.cart.shopfloor import (
     SITE_PRODUCTS,
