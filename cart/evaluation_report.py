@@ -5,7 +5,7 @@ import hashlib
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,9 @@ from cart.evaluate import Evaluation, Summary
 from cart.money import format_amount
 from cart.scoring import BOUND, CALIBRATION_BINS, Belief, CalibrationBin, CaseScore, WrongLine
 from store_sim.scale_fit import ComparedCurve, PlateComparison
+from store_sim.scales import PlateSettings
 from store_sim.scenarios import Action
+from store_sim.simulation import SCALES
 from vision.arrays import FloatArray
 from vision.shelf import Handling
 
@@ -122,6 +124,10 @@ def render_evaluation_report(
         failures=failures,
         hidden=hidden,
         plates=plates,
+        plate_names=[] if plates is None else [words for _, words in _plate_names(plates)],
+        if plates is None
+        else (_called("real", plates.real_name), _called("simulated", plates.simulated_name)),
+        plate_settings=_plate_settings() if SCALES in context.sensors else [],
         curves=[] if plates is None else [_compared(curve, plates) for curve in plates.curves],
         statistics=[] if plates is None else _statistics(plates),
         script=script,
@@ -525,13 +531,31 @@ def _compared(curve: ComparedCurve, plates: PlateComparison) -> _Plot:
         x_label="from the deed",
         y_label="",
         lines=(_Line(axes.points(*real), "real"), _Line(axes.points(*simulated), "simulated")),
-        legend=(("real", f"real: {plates.real_name}"), ("simulated", f"simulated: {plates.simulated_name}")),
+        legend=(
+            ("real", _called("real", plates.real_name)),
+            ("simulated", _called("simulated", plates.simulated_name)),
+        ),
     )
+
+
+def _plate_settings() -> list[tuple[str, str]]:
+    """How the simulated plates behave: every setting and its value."""
+    usual = PlateSettings()
+    return [(one.name, f"{getattr(usual, one.name):g}".replace("-", MINUS)) for one in fields(usual)]
+
+
+def _plate_names(plates: PlateComparison) -> tuple[tuple[str, str], ...]:
+    """Kind and words of both recordings: ``real: BENCHMARK-1``, without saying one thing twice."""
+    named = (("real", plates.real_name), ("simulated", plates.simulated_name))
+    return tuple((kind, kind if name.casefold() == kind else f"{kind}: {name}") for kind, name in named)
 
 
 def _statistics(plates: PlateComparison) -> list[tuple[str, str, str, str]]:
     def written(value: float, unit: str) -> str:
-        return "none seen" if not math.isfinite(value) else f"{value:.3g} {unit}".strip().replace("-", MINUS)
+        if not math.isfinite(value):
+            return "none seen"
+        number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return f"{number} {unit}".strip().replace("-", MINUS)
 
     rows = []
     for row in plates.statistics:

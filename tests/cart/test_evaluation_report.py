@@ -64,7 +64,7 @@ def test_a_page_says_scores_failures_and_sensors() -> None:
         "A put back 1 \u00d7 Spring water",
         "95 % A, 1 \u00d7 Spring water",
         "1 of 3 units charged without review",
-        "Simulated to real",
+        "simulated to real",
         "1.18",
         "none seen",
         "2026-11-22",
@@ -115,7 +115,7 @@ def test_too_many_wrong_lines_are_counted_but_not_told() -> None:
     cases = tuple(a_case(f"case {k}") for k in range(evaluation_report.WRONG_LINES_SHOWN + 3))
     page = page_of(*cases)
     assert "3 more lines are left out" in page.text
-    assert page.tags.count("details") == evaluation_report.WRONG_LINES_SHOWN
+    assert page.tags.count("details") == evaluation_report.WRONG_LINES_SHOWN + 1  # and the plates' settings
 
 
 def test_what_happened_away_from_the_shelves_is_told() -> None:
@@ -147,6 +147,14 @@ def test_a_reliability_plot_and_a_histogram_are_drawn() -> None:
     page = page_of(case)
     assert page.tags.count("circle") == 15
     assert "Histogram of 4 receipts: median 3.0 s, longest 14.0 s" in page.values("svg", "aria-label")
+
+
+def test_without_a_real_recording_the_plates_are_only_described() -> None:
+    text = Page(render_evaluation_report(Evaluation((a_case(),)), CONTEXT)).text
+    assert "Evaluated with --real-scales" in text
+    assert "saturation_g 20000" in text
+    unweighed = replace(CONTEXT, sensors="cameras")
+    assert "saturation_g" not in Page(render_evaluation_report(Evaluation((a_case(),)), unweighed)).text
 
 
 def test_the_page_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
