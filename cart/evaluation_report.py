@@ -125,8 +125,6 @@ def render_evaluation_report(
         hidden=hidden,
         plates=plates,
         plate_names=[] if plates is None else [words for _, words in _plate_names(plates)],
-        if plates is None
-        else (_called("real", plates.real_name), _called("simulated", plates.simulated_name)),
         plate_settings=_plate_settings() if SCALES in context.sensors else [],
         curves=[] if plates is None else [_compared(curve, plates) for curve in plates.curves],
         statistics=[] if plates is None else _statistics(plates),
