@@ -18,7 +18,7 @@ from rich.progress import DownloadColumn
 from rich.table import Table
 
 from cart.checkout import Checkout
-from cart.cli_simulator import evaluate_cases, simulate
+from cart.cli_simulator import dataset, evaluate_cases, simulate
 from cart.config import Settings
 from cart.film import Film
 from cart.money import format_amount
@@ -63,6 +63,7 @@ models_app = typer.Typer(help="Neural-network weights that tillfree knows by nam
 app.add_typer(models_app, name="models")
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
+app.command()(dataset)
 
 LIVE_WAIT_S = 15.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo; they film what the report shows

@@ -1,5 +1,6 @@
 """The commands around the simulated store: ``simulate``, ``evaluate`` and ``dataset``."""
 
+import os
 import shlex
 import sys
 import time
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import typer
 from rich.table import Table
 
@@ -30,6 +32,8 @@ from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progre
 from models import weights as model_files
 from store_sim.autocheckout import read_site
 from store_sim.coverage import choose_cameras, named_cameras
+from store_sim.dataset_making import annotated_frames, make_dataset
+from store_sim.datasets import AnnotatedFrame, write_mot
 from store_sim.random_days import RandomDay
 from store_sim.replay import open_recording
 from store_sim.scale_fit import (
@@ -46,6 +50,7 @@ from store_sim.simulation import CAMERAS, JOINTS, SCALES, Simulation, record
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4
+SEQUENCE_HZ = 10.0  # of the store's cameras
 
 
 ScenarioArgument = Annotated[
@@ -129,6 +134,71 @@ def simulate(
             markup=False,
         )
         OUT.print(f"Recording: {out} (tillfree replay {out})", markup=False)
+
+
+def dataset(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
+    scenario: ScenarioArgument = None,
+    images: Annotated[int, typer.Option(min=2, metavar="N", help="Pictures, of random shops.")] = 1000,
+    site: SiteOption = None,
+    cameras: CamerasOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other shops and people.")] = 0,
+    validation: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of the shops whose pictures are for validation only.")
+    ] = 0.2,
+    processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Shops at a time; usually one a core.")
+    ] = None,
+) -> None:
+    """Make training pictures of random shops (COCO, YOLO), or one MOTChallenge sequence a camera of a scenario."""
+    with one_line_errors():
+        if scenario is not None:
+            _write_sequences(scenario, site, cameras, seed, out)
+            return
+        if cameras is not None or site is not None:
+            raise UsageError("--cameras and --site: only with a scenario; random shops have their own")
+        with progress_bar() as progress:
+            task = progress.add_task("rendering", total=images)
+
+            def told(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            made = make_dataset(
+                out,
+                images,
+                seed,
+                val_share=validation,
+                processes=processes or len(os.sched_getaffinity(0)),
+                progress=told,
+            )
+        for split, pictures in made.pictures.items():
+            OUT.print(f"{split}: {counted(pictures, 'picture')} of {counted(made.shops[split], 'shop')}", markup=False)
+        held = counted(made.products, "product")
+        OUT.print(f"{counted(made.people, 'person in view')}, {held} in hands: {out}", markup=False)
+
+
+def _write_sequences(path: Path, site: Path | None, wanted: str | None, seed: int, out: Path) -> None:
+    """Write what each camera sees of a scenario as a MOTChallenge sequence."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: expected a new or an empty folder, there is something")
+    scenario = read_scenario(path)
+    store = day_layout(site_of(scenario, site), scenario)
+    check_scenario(scenario, store)
+    camera_ids = cameras_of(store, wanted)
+    frames: dict[str, list[AnnotatedFrame]] = {camera_id: [] for camera_id in camera_ids}
+    for camera_id in camera_ids:
+        (out / camera_id / "img1").mkdir(parents=True)
+    with progress_bar() as progress:
+        task = progress.add_task(f"rendering {scenario.name}", total=None)
+        for camera_id, frame, image in annotated_frames(store, scenario, seed, camera_ids):
+            file = out / camera_id / frame.image_path
+            if not cv2.imwrite(str(file), image):
+                raise OSError(f"{file}: cannot be written")
+            frames[camera_id].append(frame)
+            progress.update(task, advance=1)
+    for camera_id, own in frames.items():
+        write_mot(out / camera_id, own, SEQUENCE_HZ)
+        OUT.print(f"{camera_id}: {counted(len(own), 'picture')}: {out / camera_id}", markup=False)
 
 
 def cameras_of(layout: StoreLayout, wanted: str | None) -> tuple[str, ...]:
