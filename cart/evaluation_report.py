@@ -529,10 +529,7 @@ def _compared(curve: ComparedCurve, plates: PlateComparison) -> _Plot:
         x_label="from the deed",
         y_label="",
         lines=(_Line(axes.points(*real), "real"), _Line(axes.points(*simulated), "simulated")),
-        legend=(
-            ("real", _called("real", plates.real_name)),
-            ("simulated", _called("simulated", plates.simulated_name)),
-        ),
+        legend=_plate_names(plates),
     )
 
 
@@ -563,7 +560,7 @@ def _statistics(plates: PlateComparison) -> list[tuple[str, str, str, str]]:
                 row.name,
                 written(row.real, row.unit),
                 written(row.simulated, row.unit),
-                f"{row.simulated / row.real:.2f}" if both else "",
+                f"{row.simulated / row.real:.2f}".replace("-", MINUS) if both else "",
             )
         )
     return rows
