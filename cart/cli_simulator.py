@@ -174,7 +174,7 @@ def dataset(
         for split, pictures in made.pictures.items():
             OUT.print(f"{split}: {counted(pictures, 'picture')} of {counted(made.shops[split], 'shop')}", markup=False)
         held = counted(made.products, "product")
-        OUT.print(f"{counted(made.people, 'person in view')}, {held} in hands: {out}", markup=False)
+        OUT.print(f"{made.people} people in view, {held} in hands: {out}", markup=False)
 
 
 def _write_sequences(path: Path, site: Path | None, wanted: str | None, seed: int, out: Path) -> None:

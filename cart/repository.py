@@ -272,7 +272,7 @@ class Repository:
         rows = self._sql.scalars(
             select(ReviewFlagRow)
             .where(ReviewFlagRow.session_id == session_id)
-            .order_by(ReviewFlagRow.raised_at, ReviewFlagRow.flag_id)
+            .order_by(ReviewFlagRow.raised_at, ReviewFlagRow.reason)  # ids differ from run to run
         )
         return tuple(ReviewFlag(row.session_id, row.reason, row.cause_id, row.raised_at) for row in rows)
 
