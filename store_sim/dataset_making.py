@@ -179,7 +179,8 @@ class _Job:
 
 def _jobs(out: Path, images: int, seed: int, val_share: float) -> list[_Job]:
     """Split the pictures evenly over shops, and the shops over training and validation."""
-    shops = max(2, round(images / PICTURES_A_SHOP))
+    # Few pictures still come from as many shops as it takes to keep that share of them for validation.
+    shops = max(round(images / PICTURES_A_SHOP), min(images, max(2, round(1 / min(val_share, 1 - val_share)))))
     in_val = min(max(1, round(shops * val_share)), shops - 1)
     numbers = np.random.SeedSequence(seed).generate_state(shops, np.uint64)
     jobs = []

@@ -100,8 +100,8 @@ class ComparedCurve:
 
     Attributes:
         title: What is seen, for people.
-        plate_id: The real plate, ``gondola/shelf/plate``; the simulated one stands at the same place, or, where the title
-            names a plate by how lively it is, has the same rank among all.
+        plate_id: The real plate, ``gondola/shelf/plate``; the simulated one stands at the same place, or, where the
+            title names a plate by how lively it is, has the same rank among all.
         real_s: Time of the real readings, shape (a,), seconds from the deed.
         real_g: Real readings, shape (a,), grams from the level before the deed.
         simulated_s: Time of the simulated readings, shape (b,), seconds from the deed.

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from store_sim.dataset_making import annotated_frames, make_dataset
+from store_sim.dataset_making import _jobs, annotated_frames, make_dataset
 from store_sim.datasets import PERSON, read_coco, read_mot, read_yolo, write_mot
 from store_sim.random_days import RandomDay
 
@@ -21,7 +21,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_data_set_is_split_by_shop_and_reads_back(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    made = make_dataset(tmp_path / "set", 6, seed=1, progress=lambda done, of: told.append((done, of)))
+    made = make_dataset(tmp_path / "set", 6, seed=1, val_share=0.5, progress=lambda done, of: told.append((done, of)))
     assert made.pictures == {"train": 3, "val": 3}
     assert made.shops == {"train": 1, "val": 1}
     assert told[-1] == (6, 6)
@@ -44,9 +44,9 @@ def test_a_data_set_is_split_by_shop_and_reads_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_equal_seeds_make_equal_files_in_one_process_or_two(tmp_path: Path) -> None:
-    make_dataset(tmp_path / "one", 4, seed=5)
-    make_dataset(tmp_path / "two", 4, seed=5, processes=2)
-    make_dataset(tmp_path / "other", 4, seed=6)
+    make_dataset(tmp_path / "one", 4, seed=5, val_share=0.5)
+    make_dataset(tmp_path / "two", 4, seed=5, val_share=0.5, processes=2)
+    make_dataset(tmp_path / "other", 4, seed=6, val_share=0.5)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     assert digests(tmp_path / "one") != digests(tmp_path / "other")
 
@@ -67,6 +67,19 @@ def test_a_played_day_becomes_a_tracking_sequence(tmp_path: Path) -> None:
     assert sum(len(frame) for frame in again.frames) > 0
     tracks = [set(frame.track_id.tolist()) for frame in again.frames if len(frame)]
     assert len(set.union(*tracks)) < sum(map(len, tracks))
+
+
+@pytest.mark.parametrize(
+    ("images", "val_share", "shops", "in_val"),
+    [(2, 0.2, 2, 1), (10, 0.2, 5, 1), (1000, 0.2, 25, 5), (400, 0.01, 100, 1), (10, 0.9, 10, 9), (3, 0.99, 3, 2)],
+)
+def test_shops_are_split_as_asked(tmp_path: Path, images: int, val_share: float, shops: int, in_val: int) -> None:
+    jobs = _jobs(tmp_path, images, 0, val_share)
+    assert len(jobs) == shops
+    assert sum(job.split == "val" for job in jobs) == in_val
+    assert sum(job.images for job in jobs) == images
+    assert min(job.images for job in jobs) >= 1
+    assert len({job.seed for job in jobs}) == shops
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
