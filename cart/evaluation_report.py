@@ -106,6 +106,7 @@ def render_evaluation_report(
     script = files("cart").joinpath("web/sort.js").read_text(encoding="utf-8")
     return page_template("evaluation.html.j2").render(
         context=context,
+        meta=_meta(context),
         facts=_facts(evaluation, summary),
         failed=evaluation.failed,
         remarks=_remarks(evaluation.cases),
@@ -131,6 +132,13 @@ def render_evaluation_report(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+
+
+def _meta(context: ReportContext) -> str:
+    """Date, sensors and versions on one line."""
+    parts = [context.made_on, f"seen with {context.sensors}" if context.sensors else ""]
+    parts += [f"{what} {version}" for what, version in context.versions]
+    return " \u00b7 ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)

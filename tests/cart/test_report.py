@@ -23,7 +23,7 @@ from cart.report import (
 from tracking.types import WeightChange
 from vision.shelf import Handling
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 HOSTILE = "</title></script><img src=x onerror=alert(1)> \"'&\x00\x1b\u202e Jam"
 
 
