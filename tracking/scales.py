@@ -16,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -233,13 +234,14 @@ class _Gondola:
             place[own] = np.arange(own.sum())
         self._shelf_place = (self._shelf, place)
         self._shelf_grid = (len(shelves), int(place.max()) + 1)
+        self._shelf_rows = np.arange(len(shelves))
+        self._shaking_decay = float(np.exp(-self._bin_ns / NANOSECONDS / settings.settle_s))
 
         self._first_ns: int | None = None
         self._last_ns = np.iinfo(np.int64).min
         self._bin = 0
         self._sum: FloatArray = np.zeros(p)
         self._count: FloatArray = np.zeros(p)
-        self._held: FloatArray = np.full(p, np.nan)
         self._copied: IntArray = np.zeros(p, np.int64)
         self._copied_enough = round(rate_hz)
 
@@ -268,8 +270,8 @@ class _Gondola:
 
     def update(self, times_ns: IntArray, grams: FloatArray, columns: IntArray) -> list[WeightChange]:
         """Take samples of some of the columns in."""
-        new = times_ns > self._last_ns
-        if not new.all():
+        if len(times_ns) and times_ns[0] <= self._last_ns:
+            new = times_ns > self._last_ns
             times_ns, grams = times_ns[new], grams[new]
         if not len(times_ns):
             return []
@@ -278,12 +280,17 @@ class _Gondola:
         self._last_ns = int(times_ns[-1])
         readings = np.full((len(times_ns), len(self.plates)), np.nan)
         readings[:, columns] = grams
-        readings[~np.isfinite(readings)] = np.nan
-        self._leave_out_copies(readings)
+        # One sum tells whether all are finite: it is not if one of them is not, and float32 cannot make it overflow.
+        is_whole = math.isfinite(np.add.reduce(readings, axis=None))
+        if not is_whole:
+            readings[~np.isfinite(readings)] = np.nan
+        is_whole &= not self._leave_out_copies(readings)
         changes: list[WeightChange] = []
-        index = (times_ns - self._first_ns) // self._bin_ns
-        edges = np.flatnonzero(np.diff(index, prepend=self._bin))
-        for part, number in zip(np.split(readings, edges), [self._bin, *index[edges].tolist()], strict=True):
+        numbers = ((times_ns - self._first_ns) // self._bin_ns).tolist()
+        begin = 0
+        for number, same in groupby(numbers):
+            part = readings[begin : begin + len(list(same))]
+            begin += len(part)
             if number != self._bin:
                 self._close_bin()
                 changes += self._told()
@@ -293,11 +300,15 @@ class _Gondola:
                     self._bin += 1
                     self._close_bin()
                 self._bin = number
-            finite = np.isfinite(part)
-            self._sum += np.where(finite, part, 0).sum(axis=0)
-            self._count += finite.sum(axis=0)
-        over = (readings >= self._settings.saturation_g).any(axis=0)
-        if over.any():
+            if is_whole:
+                self._sum += np.add.reduce(part, axis=0)
+                self._count += len(part)
+            else:
+                finite = np.isfinite(part)
+                self._sum += np.where(finite, part, 0).sum(axis=0)
+                self._count += finite.sum(axis=0)
+        if np.fmax.reduce(readings, axis=None) >= self._settings.saturation_g:
+            over = (readings >= self._settings.saturation_g).any(axis=0)
             for j in np.flatnonzero(over & ~self.saturated_ever).tolist():
                 _LOG.warning("plate %s reports more than it can carry", self.plates[j].plate_id)
             self.saturated_ever |= over
@@ -322,14 +333,19 @@ class _Gondola:
         self._state[self._state == _ACTIVE] = _STEADY
         return self._told()
 
-    def _leave_out_copies(self, readings: FloatArray) -> None:
-        """Blank columns that have repeated their left neighbour's readings, digit for digit, for a second."""
+    def _leave_out_copies(self, readings: FloatArray) -> bool:
+        """Blank columns that have repeated their left neighbour's readings, digit for digit, for a second, if any."""
         if readings.shape[1] < 2 or len(readings) < 2:
-            return
+            return False
+        if not (readings[0, 1:] == readings[0, :-1]).any():  # then none repeats it all along
+            self._copied[:] = 0
+            return False
         same = (readings[:, 1:] == readings[:, :-1]).all(axis=0) & (readings[:, 1:] != readings[:1, 1:]).any(axis=0)
         same &= self._shelf[1:] == self._shelf[:-1]
         self._copied[1:] = np.where(same, self._copied[1:] + len(readings), 0)
-        readings[:, self._copied >= self._copied_enough] = np.nan
+        copies = self._copied >= self._copied_enough
+        readings[:, copies] = np.nan
+        return bool(copies.any())
 
     def _close_bin(self) -> None:
         """Take the mean of the readings of one bin as every plate's next value."""
@@ -347,7 +363,7 @@ class _Gondola:
         self._history[end] = value
         self._times_ns[end] = now_ns
         first = max(0, end + 1 - self._short)
-        short = self._history[first : end + 1].sum(axis=0) / (end + 1 - first)
+        short = np.add.reduce(self._history[first : end + 1], axis=0) / (end + 1 - first)
         self._shorts[end] = short
         self._end = end + 1
         self._step(now_ns, short)
@@ -358,8 +374,9 @@ class _Gondola:
         steady = self._state == _STEADY
         away = np.abs(short - self._level)
         # Against no less than the best plates stray: a shelf that bends by a gram does not shake.
-        usual = np.maximum(self._stray, self._settings.floor_g / MAD_TO_SIGMA)
-        self._measure_shaking(np.where(steady & (away > 0), away / usual, np.nan))
+        usual = np.maximum(self._stray, settings.floor_g / MAD_TO_SIGMA)
+        strays = steady & (away > 0)
+        self._measure_shaking(np.where(strays, away / usual, np.inf))
         sigma = self._sigma()
 
         # Silence is no sign of rest: something may happen to the plate meanwhile.
@@ -367,7 +384,9 @@ class _Gondola:
         if left.any():
             for j in np.flatnonzero(left).tolist():
                 self._leave(j, float(sigma[j]))
-        self._follow_level(steady & ~left, away)
+            steady &= ~left
+            strays &= steady
+        self._follow_level(steady, strays, away)
 
         resting = np.flatnonzero((self._state != _STEADY) & heard)
         if len(resting):
@@ -403,27 +422,29 @@ class _Gondola:
         length = round(self._settings.confirm_s * NANOSECONDS / self._bin_ns)
         shorts = self._shorts[max(0, self._end - length) : self._end, column]
         shorts = shorts[np.isfinite(shorts)]
-        return len(shorts) > 1 and float(shorts.std()) <= self._settings.still_sigmas * float(self._sigma()[column])
+        usual = max(MAD_TO_SIGMA * float(self._stray[column]), self._settings.floor_g)
+        sigma_g = usual * float(self._shaking[self._shelf[column]])
+        return len(shorts) > 1 and float(shorts.std()) <= self._settings.still_sigmas * sigma_g
 
     def _sigma(self) -> FloatArray:
         """Standard deviation of a short mean around its level right now, shape (p,), grams."""
         return np.asarray(np.maximum(MAD_TO_SIGMA * self._stray, self._settings.floor_g) * self._shaking[self._shelf])
 
     def _measure_shaking(self, ratio: FloatArray) -> None:
-        """Update how much more than usual each shelf's plates stray, from the ratio of each, nan where it has none."""
+        """Update how much more than usual each shelf's plates stray, from the ratio of each, inf where it has none."""
         grid: NDArray[Any] = np.full(self._shelf_grid, np.inf)
-        grid[self._shelf_place] = np.where(np.isnan(ratio), np.inf, ratio)
+        grid[self._shelf_place] = ratio
         grid.sort(axis=1)
-        count = np.isfinite(grid).sum(axis=1)
-        median = grid[np.arange(len(grid)), np.maximum(0, count - 1) // 2]
-        everywhere = np.sort(ratio)
-        total = int(count.sum())
-        overall = everywhere[(total - 1) // 2] if total else 1.0
+        count = np.add.reduce(grid < np.inf, axis=1, dtype=np.int64)
+        median = grid[self._shelf_rows, np.maximum(0, count - 1) // 2]
+        total = int(np.add.reduce(count))
         # A shelf with few plates at rest cannot tell a step from a hand.
-        now = np.maximum(np.where(count >= 3, median, 1.0), overall if total >= 3 else 1.0)
+        now = np.where(count >= 3, median, 1.0)
+        if total >= 3:
+            ratio.sort()
+            now = np.maximum(now, ratio[(total - 1) // 2])
         # Vibration comes and goes with steps, twice a second; between them it is not over.
-        decay = np.exp(-self._bin_ns / NANOSECONDS / self._settings.settle_s)
-        self._shaking = np.maximum(1.0, np.maximum(now, 1 + (self._shaking - 1) * decay))
+        self._shaking = np.maximum(np.maximum(now, 1 + (self._shaking - 1) * self._shaking_decay), 1.0)
 
     def _leave(self, j: int, sigma_g: float) -> None:
         """Begin an active segment of plate j; its level stays as it was before."""
@@ -457,22 +478,21 @@ class _Gondola:
         """Variance of a level averaged over n bins, of which each ``short`` together err by ``sigma_g``."""
         return sigma_g**2 * min(1.0, self._short / max(n, 1.0))
 
-    def _follow_level(self, rows: BoolArray, away: FloatArray) -> None:
-        """Let steady plates' levels and their usual straying follow the readings."""
-        self._steady_n[rows] += 1
+    def _follow_level(self, rows: BoolArray, strays: BoolArray, away: FloatArray) -> None:
+        """Let steady plates' levels and their usual straying, if they stray at all, follow the readings."""
+        self._steady_n += rows
         # The newest readings may already belong to a touch that is not yet noticed.
         lag = self._short + 1
         if self._end > lag:
             late = self._history[self._end - 1 - lag]
             follows = rows & (self._steady_n > lag) & np.isfinite(late)
-            self._level_n[follows] = np.minimum(self._level_n[follows] + 1, self._memory)
-            self._level[follows] += (late[follows] - self._level[follows]) / self._level_n[follows]
+            np.minimum(self._level_n + 1, self._memory, out=self._level_n, where=follows)
+            np.add(self._level, (late - self._level) / np.maximum(self._level_n, 1.0), out=self._level, where=follows)
         # Robbins-Monro for the median: a step up when above, a step down when below, smaller the more was seen.
-        counted = rows & (away > 0)
-        self._stray_n[counted] += 1
-        gain = np.maximum(0.01, 0.5 / (5 + self._stray_n[counted]))
-        shaking = self._shaking[self._shelf[counted]]
-        self._stray[counted] *= np.exp(gain * np.sign(away[counted] - self._stray[counted] * shaking))
+        self._stray_n += strays
+        gain = np.maximum(0.01, 0.5 / (5 + self._stray_n))
+        side = np.sign(away - self._stray * self._shaking[self._shelf])
+        np.multiply(self._stray, np.exp(gain * side), out=self._stray, where=strays)
 
     def _learn_plates(self, columns: IntArray) -> None:
         """Give plates without a level their first one, from readings that keep together."""
