@@ -30,7 +30,7 @@ from cart.evaluate import (
 from cart.evaluation_report import ReportContext, installed_versions, write_evaluation_report
 from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
 from models import weights as model_files
-from store_sim.autocheckout import read_site
+from store_sim.autocheckout import PLATES_FILE, read_site
 from store_sim.coverage import choose_cameras, named_cameras
 from store_sim.dataset_making import annotated_frames, make_dataset
 from store_sim.datasets import AnnotatedFrame, write_mot
@@ -228,7 +228,10 @@ def evaluate_cases(
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with plots and failures.")] = None,
     real_scales: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A real recording whose plates the report shows beside the simulated ones."),
+        typer.Option(
+            metavar="DIR",
+            help="A real recording whose plates stand beside simulated ones in the report; usually found beside DIR of --site.",
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cases at a time; usually one a core.")
@@ -244,6 +247,8 @@ def evaluate_cases(
         if not (scenarios or whole_library or random):
             raise UsageError("expected scenario files, --library or --random N")
         _check_outputs(json_file, report)
+        if real_scales is None and report is not None and site is not None:
+            real_scales = _plates_beside(site)
         if real_scales is not None and (report is None or site is None):
             raise UsageError(
                 "--real-scales: needs --report to show the plates in, and --site for the store they are of"
@@ -291,6 +296,12 @@ def _with_cameras(settings: EvaluationSettings, case: Case, wanted: str | None) 
     if CAMERAS not in settings.sensors:
         return settings
     return replace(settings, cameras=cameras_of(case.staged().layout, wanted))
+
+
+def _plates_beside(site: Path) -> Path | None:
+    """A real recording with plates that lies beside its site, as AutoCheckout's do; None if there is none."""
+    found = sorted(folder for folder in site.resolve().parent.glob("*/") if (folder / PLATES_FILE).is_file())
+    return found[0] if found else None
 
 
 def _compared_plates(folder: Path, site: Path) -> PlateComparison:
