@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from store_sim.bodies import BUILDS, CHILD
+from store_sim.bodies import BUILDS, CHILD, cycle_m
 from store_sim.figures import Figures
 from store_sim.navigation import BODY_RADIUS_M, FloorPlan
 from store_sim.scenarios import Carried, Role, ScenarioShopper
@@ -250,7 +250,7 @@ class Crowd:
         turning = slow & (stuck < TRY_OTHER_SIDE_S) & (longer >= TRY_OTHER_SIDE_S)
         side = self._side[here]
         self._side[here] = np.where(turning, -side, np.where(stuck > 0, side, 1.0))
-        self.stride[here] += speed * dt_s / (0.8 * self.height_m[here])  # a cycle is two steps of 0.4 body heights
+        self.stride[here] += speed * dt_s / cycle_m(self.height_m[here], speed)
 
     def _near_pairs(self, at: NDArray[np.complex128]) -> tuple[IntArray, IntArray] | None:
         """Who is so near to whom that one of them makes way, each pair both ways round."""

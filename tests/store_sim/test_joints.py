@@ -151,8 +151,38 @@ def test_a_lost_joint_has_no_place_and_no_score() -> None:
     np.testing.assert_array_equal(lost, np.array([one.score[0] == 0 for one in seen]))
 
 
+def test_a_wrist_at_a_shelf_is_seen_badly_and_seems_nearer_to_the_elbow() -> None:
+    box = Box(np.eye(4), np.array([1.0, 1.0, 2.0]))
+    shelf = StoreLayout("shop", bins=(Bin("b", gondola_id=1, shelf_id=1, box=box),))
+    figures = people((0.5, 0.5), (5, 5))
+    settings = replace(JointSettings(), bias_m=0.0, shelf_gaps_per_s=0.0, body_gaps_per_s=0.0, day_spread=0.0)
+    seen = watched(figures, 120, settings, shelf)[15:]
+    error = np.array([one.joints_m - joints_of(figures) for one in seen])
+    forearm = np.array([one.joints_m[:, WRIST] - one.joints_m[:, WRIST - 2] for one in seen])
+    assert np.nanstd(error[:, 0, WRIST]) > 1.5 * np.nanstd(error[:, 1, WRIST])
+    short = np.linalg.norm(forearm, axis=2)
+    assert 0.75 < np.nanmean(short[:, 0]) / np.nanmean(short[:, 1]) < 0.97
+    badly = np.nanmean([one.score[:, WRIST] < 0.7 for one in seen], axis=0)
+    assert 0.1 < badly[0] < 0.35
+    assert badly[1] < 0.06
+
+
+def test_days_differ() -> None:
+    rough = [
+        np.median(np.concatenate([1 - one.score for one in watched(people((2, 2)), 30, JointSettings(), seed=seed)])
+        for seed in range(12)
+    ]
+    assert max(rough) > 1.5 * min(rough)
+
+
+def test_who_was_lost_for_long_comes_back_under_another_name() -> None:
+    seen = watched(people((2, 2)), 60, replace(EXACT, body_gaps_per_s=0.1, body_gap_s=4.0))
+    assert len({name for one in seen for name in one.target_id}) > 2
+    assert all(len(one.target_id) <= 1 for one in seen)
+
+
 def test_a_body_is_lost_as_a_whole_and_comes_back_under_its_name() -> None:
-    seen = watched(people((2, 2)), 120, replace(EXACT, body_gaps_per_s=0.2))
+    seen = watched(people((2, 2)), 120, replace(EXACT, body_gaps_per_s=0.2, renamed_after_s=np.inf))
     counts = {len(one.target_id) for one in seen}
     assert counts == {0, 1}
     assert len({name for one in seen for name in one.target_id}) == 1
