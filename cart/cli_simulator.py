@@ -230,7 +230,7 @@ def evaluate_cases(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A real recording whose plates stand beside simulated ones in the report; usually found beside DIR of --site.",
+            help="A real recording whose plates the report shows beside simulated ones; else what lies beside the site.",
         ),
     ] = None,
     processes: Annotated[
