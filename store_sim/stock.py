@@ -1,5 +1,6 @@
 """Every single unit of a simulated store: where it stands, which plates it weighs on, who has it, who took it last."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +16,18 @@ FOREIGN_SKU = "foreign"
 """What :class:`store_sim.figures.Goods` calls things that are not the store's."""
 NOBODY = -1
 
-MASS_SPREAD = 0.01  # contents are filled to about 1 % of what a pack says (OIML R 87 allows 1.5 to 9 % too little)
-ODD_MASS_SPREAD, ODD_SHARE = 0.04, 0.03  # and now and then a pack is odd
+TOLERANCE_G = ((0.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1000.0, 10_000.0), (0.0, 4.5, 4.5, 9.0, 9.0, 15.0, 15.0, 150.0))
+"""How much too little a pack of a mass may hold (OIML R 87), grams: 9 % of small packs, 1.5 % of large ones."""
+FILL_SPREAD = 0.25  # of that is the spread of a filling machine that keeps it in use (OIML R 61, class X(1): 4 sigma)
+BATCH_SPREAD = 0.125  # and that of its preset from the label: it may be off by a quarter (OIML R 61)
+PACK_SPREAD = 0.004  # of the mass: glass, cans and cartons are not equal either
+HAND_MADE = re.compile(r"\b(sandwich|salad|bowl(?! noodle))\b|\bwrap$", re.IGNORECASE)
+HAND_MADE_SPREAD = 0.05  # a cook's ladle: chosen, half of what one tastes
+ODD_MASS_SPREAD, ODD_SHARE = 0.04, 0.03  # and now and then a pack is odd: a free gift, a dent that leaks, a refill
+OUT_OF_LINE, OUT_OF_LINE_M = 0.2, 0.012
+"""So many units are out of line by about so much along the shelf, as far as there is room: shoppers leave them so, and
+one in a few then stands on two plates."""
+PLACING_M = 0.015  # so exactly does a hand set something down beside where it aims
 UNKNOWN_MASS_G = 250.0  # a pack that no list names
 BASE_SHARE = 0.8  # what stands on a shelf touches it with this part of its width: bottles and bags are rounded below
 LEAST_SHARE = 0.08  # a plate that carries less of a unit than this is only brushed
@@ -62,6 +73,14 @@ class _Shelf:
         self.height_m = max(self.height_m, float(high[2]))
         self.width_m = (min(self.width_m[0], float(low[0])), max(self.width_m[1], float(high[0])))
         return float(low[0]), float(high[0])
+
+    def has_room(self, local_m: FloatArray, size_m: FloatArray, taken_m: FloatArray, taken_size_m: FloatArray) -> bool:
+        """Whether a unit fits somewhere between others, of which no pile is looked at by layers, and on the shelf."""
+        half = (taken_size_m[:, :2] + size_m[:2]) / 2
+        if (np.abs(taken_m[:, :2] - local_m[:2]) < half).all(axis=1).any():
+            return False
+        low, high = self.width_m[0] + size_m[0] / 2, self.width_m[1] - size_m[0] / 2
+        return bool(low <= local_m[0] <= high)
 
     def intervals(self, place: Place) -> list[tuple[float, float]]:
         """Where along the shelf the plates of a place lie; the whole shelf if it names none."""
@@ -128,8 +147,7 @@ class Stock:
         foreign = [e.mass_g or 0.0 for e in scenario.events if e.action is Action.PLACE_FOREIGN]
         count = len(rows) + len(later) + len(foreign)
         self.sku_index = np.array([r[0] for r in rows] + later + [len(self.skus) - 1] * len(foreign), np.int64)
-        spread = np.where(rng.random(count) < ODD_SHARE, ODD_MASS_SPREAD, MASS_SPREAD)
-        self.mass_g = np.array(usual_g)[self.sku_index] * np.clip(1 + spread * rng.standard_normal(count), 0.8, 1.2)
+        self.mass_g = self._drawn_masses_g(np.array(usual_g), layout, rng)
         self._unit_size_m = self.sizes_m[self.sku_index]
         if foreign:
             self.mass_g[-len(foreign) :] = foreign
@@ -150,9 +168,27 @@ class Stock:
         for row, (_, spot, key, plate_ids) in enumerate(rows):
             self._stand(row, self._shelves[key], spot)
             self._spots[row] = plate_ids
+        for row in np.flatnonzero(rng.random(len(rows)) < OUT_OF_LINE).tolist():
+            self.nudge(row, float(rng.normal(0, OUT_OF_LINE_M)))
         self.undelivered = list(range(len(rows), len(rows) + len(later)))
         self.first_foreign = len(rows) + len(later)
         self.version = 1
+
+    def _drawn_masses_g(self, usual_g: FloatArray, layout: StoreLayout, rng: np.random.Generator) -> FloatArray:
+        """Draw the mass of every unit: its batch differs from the label, and it from its batch."""
+        names = {product.sku: product.name for product in layout.products}
+        by_hand = np.array([bool(HAND_MADE.search(names.get(sku, ""))) for sku in self.skus])
+        allowed_g = np.interp(usual_g, *TOLERANCE_G)
+        spread_g = np.hypot(
+            np.where(by_hand, HAND_MADE_SPREAD * usual_g, FILL_SPREAD * allowed_g), PACK_SPREAD * usual_g
+        )
+        batch_g = usual_g + BATCH_SPREAD * allowed_g * rng.standard_normal(len(usual_g))
+        count = len(self.sku_index)
+        spread_g = np.where(
+            rng.random(count) < ODD_SHARE, ODD_MASS_SPREAD * usual_g[self.sku_index], spread_g[self.sku_index]
+        )
+        mass_g = batch_g[self.sku_index] + spread_g * rng.standard_normal(count)
+        return np.asarray(np.clip(mass_g, 0.8 * usual_g[self.sku_index], 1.2 * usual_g[self.sku_index]))
 
     def goods(self, holders: tuple[str, ...]) -> Goods:
         """Everything as renderers see it; a view."""
@@ -305,7 +341,11 @@ class Stock:
         taken_m, taken_size = self._local_m[others], self._unit_size_m[others]
         slots = []
         for row in rows:
-            local = _free_spot(shelf, _merged(named), self._unit_size_m[row], taken_m, taken_size, near_x, rng)
+            size = self._unit_size_m[row]
+            local = _free_spot(shelf, _merged(named), size, taken_m, taken_size, near_x, rng)
+            beside = local + np.array([rng.normal(0, PLACING_M), 0, 0])
+            if local[2] < 0.005 and shelf.has_room(beside, size, taken_m, taken_size):
+                local = beside
             slots.append(Slot(shelf.key, local, np.asarray(shelf.rotation @ local + shelf.origin_m)))
             taken_m = np.vstack([taken_m, local])
             taken_size = np.vstack([taken_size, self._unit_size_m[row]])
@@ -378,9 +418,7 @@ class Stock:
         shelf, local, size = self._shelves[key], self._local_m[row], self._unit_size_m[row]
         there = local + np.array([along_m, 0, 0])
         others = np.array([other for other in shelf.rows if other != row], np.int64)
-        half = (self._unit_size_m[others, :2] + size[:2]) / 2
-        near = (np.abs(self._local_m[others, :2] - there[:2]) < half).all(axis=1)
-        if near.any() or not shelf.width_m[0] + size[0] / 2 <= there[0] <= shelf.width_m[1] - size[0] / 2:
+        if not shelf.has_room(there, size, self._local_m[others], self._unit_size_m[others]):
             return {}
         change = {plate_id: -share * float(self.mass_g[row]) for plate_id, share in self.shares(row)}
         self._local_m[row] = there
