@@ -6,6 +6,7 @@ from enum import IntEnum
 import numpy as np
 
 from store_sim.crowd import RIGHT
+from store_sim.habits import Fidget
 from store_sim.scenarios import Action, ScenarioEvent, ScenarioShopper
 from store_sim.stock import NOBODY, Slot
 from vision.arrays import FloatArray
@@ -103,6 +104,10 @@ class Person:
         stood_s: How long they have stood still meanwhile.
         obstacle: Why they cannot do it now; empty if they can.
         withdrawn: Whether no hand is out for an errand.
+        rummages_s: How long the hand moves goods about before it takes any.
+        aim_m: Where that hand is to end, shape (3,).
+        fidget: What a hand does besides.
+        is_asked: Whether it is settled that they do nothing besides before this errand, or while they stand here.
     """
 
     row: int
@@ -137,6 +142,10 @@ class Person:
     stood_s: float = 0.0
     obstacle: str = ""
     withdrawn: bool = True
+    rummages_s: float = 0.0
+    aim_m: FloatArray = field(default_factory=lambda: np.zeros(3))
+    fidget: Fidget | None = None
+    is_asked: bool = False
 
     @property
     def errand(self) -> Errand | None:

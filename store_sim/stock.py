@@ -31,9 +31,14 @@ PLACING_M = 0.015  # so exactly does a hand set something down beside where it a
 UNKNOWN_MASS_G = 250.0  # a pack that no list names
 BASE_SHARE = 0.8  # what stands on a shelf touches it with this part of its width: bottles and bags are rounded below
 LEAST_SHARE = 0.08  # a plate that carries less of a unit than this is only brushed
+HAND_M = 0.09  # breadth of a hand
 HANDY_M = 0.35  # to either side one sets things down without walking
 GAP_M = 0.004  # between units side by side
 SPREAD_BINS = 0.25  # share of the bins whose units are lined up without regard to the plates beneath
+
+
+Shares = list[tuple[str, float]]
+"""Plates under something, and what part of it each carries."""
 
 
 @dataclass(slots=True)
@@ -170,6 +175,11 @@ class Stock:
             self._spots[row] = plate_ids
         for row in np.flatnonzero(rng.random(len(rows)) < OUT_OF_LINE).tolist():
             self.nudge(row, float(rng.normal(0, OUT_OF_LINE_M)))
+        self._beside = {
+            plate_id: (shelf, place)
+            for shelf in self._shelves.values()
+            for place, plate_id in enumerate(shelf.plate_ids)
+        }
         self.undelivered = list(range(len(rows), len(rows) + len(later)))
         self.first_foreign = len(rows) + len(later)
         self.version = 1
@@ -300,6 +310,41 @@ class Stock:
         """How deep inside a shelf a point, shape (3,), lies, metres from the front."""
         shelf = self._shelves[(place.gondola, place.shelf)]
         return float((point_m - shelf.origin_m) @ shelf.rotation[:, 1])
+
+    def beside(self, plate_id: str, way: int) -> str | None:
+        """The plate that comes next along the shelf, one way (1) or the other (-1); None at its end."""
+        shelf, place = self._beside[plate_id]
+        order = sorted(range(len(shelf.plate_ids)), key=lambda k: shelf.plate_x_m[k])
+        there = order.index(place) + way
+        return shelf.plate_ids[order[there]] if 0 <= there < len(order) else None
+
+    def within_reach(self, at_m: FloatArray, focus_m: FloatArray, reach_m: float, aside_m: float) -> list[int]:
+        """Standing units at hand, the nearest of every pile first.
+
+        Args:
+            at_m: Where somebody stands, shape (2,), metres.
+            focus_m: What they look at, shape (2,), metres.
+            reach_m: How far from themselves they reach.
+            aside_m: How far from what they look at, along the shelf.
+        """
+        far = np.linalg.norm(self.position_m[:, :2] - at_m, axis=1)
+        way = (focus_m - at_m) / max(float(np.linalg.norm(focus_m - at_m)), 1e-6)
+        away = self.position_m[:, :2] - focus_m
+        aside = np.abs(away[:, 0] * way[1] - away[:, 1] * way[0])
+        standing = self.whereabouts == Whereabouts.SHELF
+        height_m = self.position_m[:, 2]
+        handy = standing & (far < reach_m) & (aside < aside_m) & (height_m > 0.4) & (height_m < 1.6)
+        rows = np.flatnonzero(handy)
+        rows = rows[far[rows] < far[rows].min(initial=np.inf) + 0.15]
+        return [int(row) for row in rows[np.argsort(far[rows], kind="stable")]]
+
+    def edge(self, shelf: tuple[int, int], point_m: FloatArray, aside_m: float) -> tuple[FloatArray, Shares]:
+        """Where a hand rests beside a point, shape (3,), on a shelf: near its front edge, and on which plates."""
+        own = self._shelves[shelf]
+        local = (point_m - own.origin_m) @ own.rotation
+        x = float(np.clip(local[0] + aside_m, own.width_m[0] + 0.05, own.width_m[1] - 0.05))
+        at = own.rotation @ [x, 0.03, min(0.08, 0.5 * own.height_m)] + own.origin_m
+        return np.asarray(at), _shares(own, x, HAND_M / BASE_SHARE)
 
     def place_of(self, row: int) -> Place:
         """The shelf that a unit stands on, and the plates under it."""

@@ -12,6 +12,11 @@ LEAN_G, LEAN_SPREAD = 30.0, 0.75
 recorded in the NanoStore shows swings of up to 228 g near a hand."""
 HANDLING_G, HANDLING_SPREAD = 40.0, 0.6  # of one that moves goods about
 RELEASE_G = 22.0  # of one that lets go of what it set down
+REST_G, REST_SPREAD, MOST_REST_G = 120.0, 0.8, 1500.0
+"""Weight of a hand that rests: the forearm and hand of an adult weigh 1.6 kg (2.2 % of the body; Winter, Biomechanics),
+of which most hangs on the shoulder, and little of the rest on goods instead of the shelf's edge."""
+BRUSH_G, BRUSH_SPREAD = 40.0, 0.6  # of a bag or a sleeve, like a hand that moves goods about
+TILTED = (0.2, 0.6)  # part of the weight that leaves when something is tipped, about what one edge carries
 LEANS_BEFORE_PUTTING = 0.4  # who puts something down leans on the shelf first this often
 
 Shares = Sequence[tuple[str, float]]
@@ -21,13 +26,14 @@ Shares = Sequence[tuple[str, float]]
 class Touches:
     """Gathers what plates feel in one step of the world."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, tilts: float = 0.0) -> None:
         """Nothing is felt yet.
 
         Args:
             rng: Decides how hard and how long; the world's own.
+            tilts: Share of the times that weight moves in two parts.
         """
-        self._rng = rng
+        self._rng, self._tilts = rng, tilts
         self._now_ns = 0
         self._planned: list[PlateLoad] = []
         self.loads: list[PlateLoad] = []
@@ -40,11 +46,24 @@ class Touches:
         self.loads = [load for load in self._planned if load.time_ns <= now_ns]
         self._planned = [load for load in self._planned if load.time_ns > now_ns]
 
-    def weigh(self, change_g: Mapping[str, float], sign: float = 1.0) -> None:
-        """Weight comes (``sign`` 1) or goes (-1), plate by plate, from now on."""
-        rise_s = float(self._rng.uniform(0.06, 0.2))  # goods tip and slide before they have left
-        middle_ns = self._now_ns + round(rise_s / 2 * NANOSECONDS)
-        self.loads += [PlateLoad(plate_id, middle_ns, sign * grams, rise_s) for plate_id, grams in change_g.items()]
+    def weigh(self, change_g: Mapping[str, float], sign: float = 1.0, after_s: float = 0.0) -> None:
+        """Weight comes (``sign`` 1) or goes (-1), plate by plate, from now on, or from a while after."""
+        rng = self._rng
+        if self._tilts and change_g and rng.random() < self._tilts:
+            first = float(rng.uniform(*TILTED))
+            rise_s = float(rng.uniform(0.1, 0.25))
+            self._come(change_g, sign * first, after_s, rise_s)
+            sign, after_s = sign * (1 - first), after_s + rise_s + float(rng.uniform(0.05, 0.5))
+        # Goods tip and slide before they have left.
+        self._come(change_g, sign, after_s, float(rng.uniform(0.06, 0.2)))
+
+    def _come(self, change_g: Mapping[str, float], part: float, after_s: float, rise_s: float) -> None:
+        middle_ns = self._now_ns + round((after_s + rise_s / 2) * NANOSECONDS)
+        loads = [PlateLoad(plate_id, middle_ns, part * grams, rise_s) for plate_id, grams in change_g.items()]
+        if after_s > 0:
+            self._planned += loads
+        else:
+            self.loads += loads
 
     def lean(self, plates: Shares) -> None:
         """A hand arrives, leans on the shelf and shifts the goods before anything is taken or put."""
@@ -98,6 +117,23 @@ class Touches:
                     self._press(plate_id, at_s + 0.2, most_s, grams * (1 - part) * rng.uniform(-0.3, 0.3))
             at_s += length_s
         self._plan(lifted_g, seconds, gone)
+
+    def rest(self, plates: Shares, seconds: float) -> None:
+        """A hand comes to rest on the goods, stays for some seconds and goes."""
+        rng = self._rng
+        force_g = min(REST_G * float(np.exp(REST_SPREAD * rng.standard_normal())), MOST_REST_G)
+        carried_g = {plate_id: force_g * share for plate_id, share in plates}
+        self._plan(carried_g, 0.0, 1.0)
+        self._plan(carried_g, seconds, -1.0)
+        for plate_id, grams in carried_g.items():
+            self._press(plate_id, 0.3, max(seconds - 0.4, 0.1), grams * rng.uniform(-0.3, 0.3))
+
+    def brush(self, plates: Shares) -> None:
+        """Somebody's bag or sleeve goes along the goods."""
+        rng = self._rng
+        force_g = BRUSH_G * float(np.exp(BRUSH_SPREAD * rng.standard_normal()))
+        for plate_id, share in plates:
+            self._press(plate_id, rng.uniform(0.0, 0.2), rng.uniform(0.15, 0.5), force_g * share)
 
     def _plan(self, mass_g: Mapping[str, float], after_s: float, part: float) -> None:
         rise_s = float(self._rng.uniform(0.08, 0.25))

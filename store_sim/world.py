@@ -8,6 +8,17 @@ import numpy as np
 from store_sim.chronicle import Chronicle
 from store_sim.crowd import LEFT, NO_HURRY, RIGHT, SWAP_PACE_MPS, Crowd
 from store_sim.figures import Figures, Goods, Whereabouts
+from store_sim.habits import (
+    ASIDE_M,
+    FINGERS_S,
+    LEAST_SPARE_S,
+    RUMMAGES_S,
+    WOBBLE_M,
+    WOBBLE_TICKS,
+    Fidget,
+    Habits,
+    restlessness,
+)
 from store_sim.happenings import ActiveFault, Happenings, Knock
 from store_sim.navigation import (
     BODY_RADIUS_M,
@@ -63,6 +74,7 @@ UNITS_A_GRIP = 4  # of a restocker, both hands full
 RESTOCK_PAUSE_S = 0.9  # between two grips into the carton
 BRUSH_TICKS = 10  # three times a second is often enough to look
 BRUSH_PER_S, BRUSH_M = 0.05, 0.24  # somebody who walks so near to a shelf knocks against it every 20 s
+BAG_HEIGHT_M, BRUSHED_M = 0.9, 0.45  # a bag hangs at hip height, as far from the body's middle as an arm
 
 
 class World:
@@ -75,7 +87,9 @@ class World:
     One seed gives one course of things; two worlds with the same layout, scenario and seed are equal.
     """
 
-    def __init__(self, layout: StoreLayout, scenario: Scenario, *, keeps_order: bool = True) -> None:
+    def __init__(
+        self, layout: StoreLayout, scenario: Scenario, *, keeps_order: bool = True, habits: Habits | None = None
+    ) -> None:
         """Prepare a store; call :meth:`reset` next.
 
         Args:
@@ -85,6 +99,7 @@ class World:
             keeps_order: True if all shoppers share the script's clock, as scenario files want it. False if everybody
                 has a clock of their own, so that only each shopper's own events keep their order, and an event waits
                 until what it needs is true: for long random days, where nobody should stand and wait for strangers.
+            habits: What people do that the scenario does not say; usually what shoppers do.
 
         Raises:
             ValueError: The layout has no place in the world for anything, or no room for people.
@@ -92,6 +107,7 @@ class World:
         self.layout = with_doors(layout)
         self._scenario = scenario
         self._keeps_order = keeps_order
+        self._habits = habits or Habits()
         self._plan = floor_plan(self.layout)
         self._router = Router(self._plan)
         self._rows = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
@@ -99,6 +115,12 @@ class World:
         middles, _ = fronts(self.layout)
         gondolas = [item.gondola_id for item, _ in placed(self.layout)]
         self._gondola_fronts = [(g, middles[k]) for k, g in enumerate(gondolas) if g is not None]
+        self._plate_fronts_m = np.array(
+            [
+                plate.box.world_from_box[:3, :3] @ [plate.box.size_m[0] / 2, 0.0, 0.0] + plate.box.world_from_box[:3, 3]
+                for plate in self.layout.plates
+            ]
+        ).reshape(-1, 3)
         self._fronts_m = np.array([front for _, front in self._gondola_fronts]).reshape(-1, 2)
         self.reset(0)
 
@@ -123,7 +145,8 @@ class World:
         self._jackets = [s.jacket_off_at_s for s in self._scenario.shoppers]
         self._reserved: set[int] = set()
         self._foreign: list[tuple[int, int]] = []  # unit and who put it there
-        self._touches = Touches(self._rng)
+        self._touches = Touches(self._rng, self._habits.tilts)
+        self._restless = restlessness(self._habits, len(self._scenario.shoppers), self._rng)
         self._knocks: list[Knock] = []
         self._gates: list[GateEvent] = []
 
@@ -470,6 +493,8 @@ class World:
 
     def _pursue(self, person: Person) -> None:
         errand = person.errand
+        if person.fidget is not None:
+            self._fidget(person, person.fidget)
         if errand is None or errand.state < State.REACHING:
             self._withdraw(person)
         if errand is None:
@@ -500,7 +525,7 @@ class World:
             self._attend(person)
         elif wanted or (leaves_s is not None and self._clock_s(person) < leaves_s - 1e-6):
             self._look_around(person, np.inf)
-        elif person.withdrawn:
+        elif person.withdrawn and person.fidget is None:
             door = self._plan.exit
             person.phase = Phase.GOING_OUT
             person.is_through = False
@@ -544,7 +569,9 @@ class World:
             if arrived or crowd.stuck_s[row] > 1.5:
                 crowd.stop(row)
                 crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
-        if self.now_s < person.review_s:
+                if arrived and spare_s > LEAST_SPARE_S and self._does(person, self._habits.handles):
+                    self._finger(person)
+        if self.now_s < person.review_s or person.fidget is not None:
             return
         person.review_s = self.now_s + float(self._rng.uniform(3.0, 8.0))
         if spare_s < 3.0 or not len(self._browsing[0]):
@@ -677,7 +704,7 @@ class World:
         at_once = event.action in (Action.DROP, Action.CONSUME, Action.CONCEAL)
         if at_once or (now and self._reaches_from_here(person, errand)):
             crowd.stop(row)
-            errand.state = State.THERE
+            errand.state, person.is_asked = State.THERE, True
             self._begin(person, errand)
             return
         if now:
@@ -704,7 +731,7 @@ class World:
         if off < NEAR_M or (off < enough and near):
             crowd.stop(row)
             crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
-            errand.state = State.THERE
+            errand.state, person.is_asked = State.THERE, False
 
     def _reaches_from_here(self, person: Person, errand: Errand) -> bool:
         """Whether somebody in a hurry need not take a step to do the next thing too."""
@@ -737,6 +764,8 @@ class World:
         """Stand ready, and raise the hand when it is time."""
         crowd, row = self._crowd, person.row
         event = errand.first
+        if person.fidget is not None:
+            return
         if event.action in (Action.REACH_ACROSS, Action.SWAP_PLACE):
             if self._is_due(person, errand) and self._may_begin(errand):
                 errand.state = State.PREPARED
@@ -746,10 +775,19 @@ class World:
         if not person.raise_s:
             person.raise_s = QUICK_RAISE_S if quick else RAISE_S
             person.dwell_s = QUICK_DWELL_S if spare_s < 1.5 else float(self._rng.uniform(*DWELL_S))
+            person.rummages_s = 0.0
+            if event.action in (Action.PICK, Action.HOLD) and not quick and self._does(person, self._habits.rummages):
+                person.rummages_s = float(self._rng.uniform(*RUMMAGES_S))
+                person.dwell_s += person.rummages_s
         if not self._is_due(person, errand, person.raise_s + person.dwell_s + 0.1) or not self._may_begin(errand):
             drifted = _apart(person.spot_m, crowd.position_m[row])
             if event.action in CONTACTS and drifted > 0.3 and self.now_s >= person.review_s:
                 errand.state = State.GOING  # pushed away by somebody in a hurry
+            elif not person.is_asked:
+                person.is_asked = True
+                ahead_s = errand.t_s - self._clock_s(person) - person.raise_s - person.dwell_s
+                if ahead_s > LEAST_SPARE_S and self._does(person, self._habits.fingers):
+                    self._finger(person)
             return
         if event.action in CONTACTS:
             target = self._target(person, errand)
@@ -887,6 +925,7 @@ class World:
         else:
             aims.append(crowd.down_m(row, person.hands[0]))
         self._show_hands(row)
+        person.aim_m = aims[0]
         for hand, aim in zip(person.hands, aims, strict=False):
             crowd.send_hand(row, hand, aim, person.raise_s)
         person.ready_s = np.inf
@@ -904,6 +943,12 @@ class World:
             person.ready_s = self.now_s + person.dwell_s
             if errand.first.action in CONTACTS:
                 self._press_before(person, errand)
+                if self._does(person, self._habits.leans):
+                    self._rest_hand(person, errand)
+        if person.rummages_s and self.now_s < person.ready_s < np.inf and self._tick % WOBBLE_TICKS == 0:
+            # The hand is back in its place a moment before it takes anything.
+            off = self._rng.uniform(-WOBBLE_M, WOBBLE_M, 3) * (person.ready_s - self.now_s > 2 * WOBBLE_TICKS * STEP_S)
+            crowd.send_hand(row, person.hands[0], person.aim_m + off, person.raise_s)
         if errand.state == State.REACHING and self.now_s >= person.ready_s - 1e-9:
             errand.state = State.PREPARED
 
@@ -940,7 +985,8 @@ class World:
             for k, (event, units) in enumerate(zip(errand.events, person.rows, strict=True)):
                 hand = person.hands[min(k, len(person.hands) - 1)]
                 lost = self.stock.take(units, person.row, hand)
-                self._touches.weigh(lost, -1.0)
+                # Two hands do not lift at the same instant.
+                self._touches.weigh(lost, -1.0, float(self._rng.uniform(0.03, 0.35)) if k else 0.0)
                 self._note(person, Handling.PICK, event.place, lost, event.barcode, event.quantity)
         elif action is Action.TAKE_FOREIGN:
             unit = person.rows[0][0]
@@ -1071,6 +1117,11 @@ class World:
             if other.engaged_by == person.row:
                 other.engaged_by = NOBODY
         person.last_hand = person.hands[0] if person.hands else person.last_hand
+        if errand.first.action is Action.PICK and len(person.hands) == 1:
+            hand = person.hands[0]
+            if not self.stock.in_hand(person.row, 1 - hand) and self._does(person, self._habits.changes_hands):
+                self.stock.hand_to(self.stock.in_hand(person.row, hand), person.row, 1 - hand)
+                self._show_hands(person.row)
         self._release(person)
         person.raise_s = 0.0
         person.review_s = self.now_s + (0.0 if person.errand is not None else 0.6)
@@ -1115,7 +1166,77 @@ class World:
             plates = self.stock.plates_at(slot, person.rows[0][0])
         else:
             plates = self._plates_under(person, event)
-        self._touches.lean(plates)
+        plates = list(plates)
+        if plates and self._rng.random() < self._habits.spills:
+            beside = self.stock.beside(plates[0][0], int(self._rng.choice((-1, 1))))
+            if beside is not None and beside not in [plate_id for plate_id, _ in plates]:
+                plates.append((beside, float(self._rng.uniform(0.1, 0.6))))
+        if person.rummages_s:
+            self._rummage(person, event, plates)
+        else:
+            self._touches.lean(plates)
+
+    # What nobody told them to do
+
+    def _does(self, person: Person, share: float) -> bool:
+        """Whether somebody does something that an average shopper does this often."""
+        if person.fidget is not None or person.shopper.role is Role.STAFF:  # who have better things to do
+            return False
+        return bool(self._rng.random() < share * float(self._restless[person.row]))
+
+    def _rummage(self, person: Person, event: ScenarioEvent, plates: list[tuple[str, float]]) -> None:
+        """Move goods about before one of them is taken."""
+        there = [] if event.place is None else self.stock.at(event.place)
+        others = [unit for unit in there if unit not in self._reserved][:3]
+        mass_g = float(self.stock.mass_g[others].max(initial=0.0))
+        self._touches.handle(plates, mass_g, max(person.rummages_s - 0.3, 0.2))
+        for unit in others[:2]:
+            self._touches.weigh(self.stock.nudge(unit, float(self._rng.normal(0, 0.012))))
+
+    def _finger(self, person: Person) -> None:
+        """Reach for something near what they look at, to handle it."""
+        crowd, row = self._crowd, person.row
+        hands = [hand for hand in (LEFT, RIGHT) if crowd.reach[row, hand] == 0 and not self.stock.in_hand(row, hand)]
+        units = self.stock.within_reach(crowd.position_m[row], person.focus_m, ARM_M, ASIDE_M)
+        units = [unit for unit in units if unit not in self._reserved]
+        if not hands or not units:
+            return
+        unit = units[int(self._rng.integers(len(units)))]
+        hand = int(crowd.favourite[row]) if len(hands) == 2 else hands[0]
+        crowd.send_hand(row, hand, self.stock.grip_m(unit), RAISE_S)
+        person.fidget = Fidget(hand, unit, [], float(self._rng.uniform(*FINGERS_S)), self.now_s)
+
+    def _rest_hand(self, person: Person, errand: Errand) -> None:
+        """Rest the other hand on the shelf while one takes or puts something."""
+        crowd, row = self._crowd, person.row
+        hand = 1 - person.hands[0]
+        place = errand.first.place
+        if len(person.hands) > 1 or place is None or crowd.reach[row, hand] > 0 or self.stock.in_hand(row, hand):
+            return
+        aside_m = float(self._rng.uniform(0.12, ASIDE_M)) * (-1 if hand == LEFT else 1)
+        point_m, plates = self.stock.edge((place.gondola, place.shelf), person.aim_m, aside_m)
+        if not 0.4 < point_m[2] < 1.4 or _apart(point_m[:2], crowd.position_m[row]) > ARM_M:
+            return
+        crowd.send_hand(row, hand, point_m, QUICK_RAISE_S)
+        seconds = person.dwell_s + float(self._rng.uniform(0.0, 0.5))
+        person.fidget = Fidget(hand, None, plates, seconds, self.now_s)
+
+    def _fidget(self, person: Person, fidget: Fidget) -> None:
+        """Let a hand that is out for nothing get there, do it, and go back."""
+        crowd, row = self._crowd, person.row
+        if fidget.end_s == np.inf and crowd.hand_arrived(row, fidget.hand):
+            fidget.end_s = self.now_s + fidget.seconds
+            if fidget.unit is None:
+                self._touches.rest(fidget.plates, fidget.seconds)
+            elif self.stock.whereabouts[fidget.unit] == Whereabouts.SHELF:
+                plates = self.stock.shares(fidget.unit)
+                self._touches.handle(plates, float(self.stock.mass_g[fidget.unit]), fidget.seconds)
+                if fidget.unit not in self._reserved:
+                    self._touches.weigh(self.stock.nudge(fidget.unit, float(self._rng.normal(0, 0.01))))
+        late = fidget.end_s == np.inf and self.now_s > fidget.begun_s + 2 * RAISE_S
+        if late or self.now_s >= fidget.end_s:
+            crowd.ease_hand(row, fidget.hand, WITHDRAW_S)
+            person.fidget = None
 
     def _note(
         self,
@@ -1145,6 +1266,19 @@ class World:
             if np.linalg.norm(self._fronts_m[nearest] - crowd.position_m[row]) < 0.6:
                 grams = float(self._rng.lognormal(3.4, 0.5))
                 self._knocks.append(Knock(self._gondola_fronts[nearest][0], self.now_ns, grams))
+                if self._rng.random() < self._habits.brushes:
+                    self._touches.brush(self._brushed(crowd.position_m[row]))
+
+    def _brushed(self, position_m: FloatArray) -> list[tuple[str, float]]:
+        """Plates whose goods a bag on the shoulder of somebody there meets, at the height of hips."""
+        near = np.linalg.norm(self._plate_fronts_m[:, :2] - position_m, axis=1)
+        near[abs(self._plate_fronts_m[:, 2] - BAG_HEIGHT_M) > BAG_HEIGHT_M / 3] = np.inf
+        if not near.min(initial=np.inf) < BRUSHED_M:
+            return []
+        first = int(np.argmin(near))
+        plate_id = self.layout.plates[first].plate_id
+        beside = self.stock.beside(plate_id, int(self._rng.choice((-1, 1))))
+        return [(plate_id, 1.0)] + ([] if beside is None else [(beside, float(self._rng.uniform(0.2, 1.0)))])
 
 
 def _apart(one_m: FloatArray, other_m: FloatArray) -> float:
