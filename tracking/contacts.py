@@ -1,5 +1,6 @@
 """Hands in bins: when a hand came to a bin, how long it stayed, and in which of the neighbouring bins it was."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -114,7 +115,7 @@ class ContactWatcher:
         settings = self._settings
         known = np.argwhere(np.isfinite(people.hands_m).all(axis=2))
         hands_m = people.hands_m[known[:, 0], known[:, 1]]
-        nearest_m = self._boxes.distances_m(hands_m).min(axis=1)
+        nearest_m = self._boxes.nearest_m(hands_m, settings.away_m)
         around = nearest_m <= settings.away_m
         for row in dict.fromkeys(known[around, 0].tolist()):
             own = np.flatnonzero(around & (known[:, 0] == row))
@@ -124,10 +125,11 @@ class ContactWatcher:
         """Continue or begin the contacts of one person's hands, shape (h, 3), that are around boxes."""
         settings = self._settings
         own = [c for c in self._open if c.identity_id == identity_id and c.bin_id is None]
+        places = [(hand_m, hand_m.tolist()) for hand_m in hands_m]
         moved = [
-            (float(np.linalg.norm(contact.points[-1] - hand_m)), c, h)
+            (math.dist(contact.points[-1].tolist(), place), c, h)
             for c, contact in enumerate(own)
-            for h, hand_m in enumerate(hands_m)
+            for h, (_, place) in enumerate(places)
         ]
         held: dict[int, _Open] = {}
         continued: set[int] = set()
@@ -135,10 +137,10 @@ class ContactWatcher:
             if moved_m <= settings.same_hand_m and h not in held and c not in continued:
                 held[h] = own[c]
                 continued.add(c)
-        for h, hand_m in enumerate(hands_m):
+        for h, (_, place) in enumerate(places):
             if h in held or nearest_m[h] > settings.near_m:
                 continue
-            if any(np.linalg.norm(hands_m[other] - hand_m) < settings.one_grip_m for other in held):
+            if any(math.dist(places[other][1], place) < settings.one_grip_m for other in held):
                 continue
             held[h] = _Open(identity_id, None, now_ns, now_ns, now_ns)
             self._open.append(held[h])
@@ -169,7 +171,8 @@ class ContactWatcher:
             (ended if away_s > self._settings.gap_s else going).append(contact)
         self._open = going
         oldest_ns = 0 if now_ns is None else now_ns - int(LOOKED_BACK_S * NANOSECONDS)
-        self._last_end_ns = {key: end_ns for key, end_ns in self._last_end_ns.items() if end_ns > oldest_ns}
+        if self._last_end_ns:
+            self._last_end_ns = {key: end_ns for key, end_ns in self._last_end_ns.items() if end_ns > oldest_ns}
         self._last_end_ns |= {(c.identity_id, c.bin_id): c.last_ns for c in ended if c.bin_id}
         return [self._contact(contact) for contact in ended if self._lasted(contact)]
 

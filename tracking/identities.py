@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from tracking.hands import HandView, place_hands
 from tracking.types import Identities, Sightings, Tracks
 from tracking.visits import near_line
-from vision.arrays import FloatArray
+from vision.arrays import BoolArray, FloatArray
 from vision.boxes import box_areas, intersections, iou_matrix
 from vision.cameras import Camera
 from vision.frames import JOINT_NAMES, TrackedBodies
@@ -383,6 +383,11 @@ class IdentityTracker:
         )
 
 
+_TRUNK = [JOINT_NAMES.index(name) for name in ("head", "neck", "left_shoulder", "right_shoulder")]
+_WRISTS = [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]
+_ELBOWS = [JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")]
+
+
 class BodyIdentities:
     """Identities of bodies that an outside tracker has already followed and placed in the store.
 
@@ -411,33 +416,40 @@ class BodyIdentities:
     def update(self, bodies: TrackedBodies) -> Identities:
         """Take the bodies of one instant; who is missing is kept for ``followed_s``, near the exit for ``vanish_s``."""
         now_ns = bodies.timestamp_ns
-        trunk = [JOINT_NAMES.index(j) for j in ("head", "neck", "left_shoulder", "right_shoulder")]
-        wrists = bodies.joints_m[:, [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]]
-        elbows = bodies.joints_m[:, [JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")]]
+        wrists, elbows = bodies.joints_m[:, _WRISTS], bodies.joints_m[:, _ELBOWS]
         forearms = np.where(np.isfinite(elbows), wrists - elbows, 0.0)
         hands_m = wrists + GRIP_PER_FOREARM * forearms
-        hands: dict[int, FloatArray] = {}
+        trunks_m = bodies.joints_m[:, _TRUNK, :2]
+        known: BoolArray = np.asarray(np.isfinite(trunks_m).all(axis=2))
+        counts = known.sum(axis=1).tolist()
+        # Nobody's trunk hides for long: all at once, and one by one where a part is missing.
+        places_m = trunks_m.sum(axis=1) / len(_TRUNK)
+        rows: dict[int, int] = {}
         for row, name in enumerate(bodies.target_id):
-            seen = bodies.joints_m[row, trunk, :2]
-            seen = seen[np.isfinite(seen).all(axis=1)]
             number = self._numbers.setdefault(name, len(self._numbers) + 1)
-            if len(seen):
-                self._places[number] = seen.mean(axis=0)
+            if counts[row]:
+                is_whole = counts[row] == len(_TRUNK)
+                self._places[number] = places_m[row] if is_whole else trunks_m[row][known[row]].mean(axis=0)
             person = self._people.get(number)
             if person is None:
                 person = self._people[number] = _Person(number, now_ns, now_ns, None)
             person.last_seen_ns = now_ns
-            hands[number] = hands_m[row]
-        self._people = {k: p for k, p in self._people.items() if now_ns - p.last_seen_ns < self._patience_ns(k)}
+            rows[number] = row
+        # Who is here needs no patience.
+        self._people = {
+            k: p for k, p in self._people.items() if k in rows or now_ns - p.last_seen_ns < self._patience_ns(k)
+        }
         people = list(self._people.values())
         if not people:
             return Identities.nobody(now_ns)
-        nowhere, unseen = np.full(2, np.nan), np.full((2, 3), np.nan)
-        placed = np.stack([hands.get(p.identity_id, unseen) for p in people])
+        nowhere = np.full(2, np.nan)
+        placed = np.full((len(people), 2, 3), np.nan)
+        seen = [i for i, p in enumerate(people) if p.identity_id in rows]
+        placed[seen] = hands_m[[rows[people[i].identity_id] for i in seen]]
         return Identities(
             now_ns,
             np.array([p.identity_id for p in people], np.int64),
-            np.stack([self._places.get(p.identity_id, nowhere) for p in people]),
+            np.array([self._places.get(p.identity_id, nowhere) for p in people]),
             np.full((len(people), 2), np.nan),
             np.full((len(people), 2, 2), np.nan),
             placed,

@@ -124,6 +124,8 @@ class InteractionWatcher:
 
     def judge(self, now_ns: int) -> list[Interaction]:
         """Give the interactions whose surroundings are known by now, in the order they happened."""
+        if not (self._weight_changes or self._shelf_changes or self._ended):
+            return []
         wait_ns = int(self._settings.wait_s * NANOSECONDS)
         ready_weight = [c for c in self._weight_changes if c.end_ns + wait_ns <= now_ns]
         ready_shelf = [c for c in self._shelf_changes if c.end_ns + wait_ns <= now_ns]
@@ -135,8 +137,9 @@ class InteractionWatcher:
         self._ended = []
         for change in sorted(ready_weight, key=lambda change: change.time_ns):
             interactions += [self._told(interaction) for interaction in self._from_weight(change)]
-        oldest_ns = max((i.time_ns for i in interactions), default=0) - int(self._settings.past_s * NANOSECONDS)
-        self._past = [i for i in self._past if i.time_ns >= oldest_ns]
+        if interactions:
+            oldest_ns = max(i.time_ns for i in interactions) - int(self._settings.past_s * NANOSECONDS)
+            self._past = [i for i in self._past if i.time_ns >= oldest_ns]
         return sorted(interactions, key=lambda i: i.time_ns)
 
     def finish(self) -> tuple[list[HandContact], list[Interaction]]:

@@ -1,9 +1,8 @@
 """Visits: who came in when, and when they were last there."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-
-import numpy as np
 
 from tracking.types import Identities
 from vision.arrays import FloatArray
@@ -74,7 +73,11 @@ class VisitWatcher:
 
 def near_line(line_m: FloatArray, position_m: FloatArray) -> bool:
     """Whether a position, shape (2,), is within ``NEAR_EXIT_M`` of a line, shape (2, 2), metres; nan is not."""
-    start, end = line_m
-    along = end - start
-    share = np.clip((position_m - start) @ along / (along @ along), 0, 1)
-    return bool(np.linalg.norm(start + share * along - position_m) <= NEAR_EXIT_M)
+    # Plain numbers: this is asked of everybody at every instant, and arrays of two are slow.
+    (x0, y0), (x1, y1) = line_m.tolist()
+    along_x, along_y = x1 - x0, y1 - y0
+    x, y = position_m.tolist()
+    away_x, away_y = x - x0, y - y0
+    length2 = along_x * along_x + along_y * along_y
+    share = min(1.0, max(0.0, (away_x * along_x + away_y * along_y) / length2)) if length2 else 0.0
+    return math.hypot(share * along_x - away_x, share * along_y - away_y) <= NEAR_EXIT_M
