@@ -28,7 +28,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import cv2
 import numpy as np
@@ -277,6 +277,9 @@ def read_coco(file: Path) -> tuple[AnnotatedFrame, ...]:
         document = _Coco.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise ValueError(f"{file}: expected a COCO file: {_first_fault(error)}") from error
+    for what, ids in (("images", document.images), ("categories", document.categories)):
+        if len({entry.id for entry in ids}) < len(ids):
+            raise ValueError(f"{file}: expected a COCO file: {what}: an id is given twice")
     classes = {entry.id: CLASS_NAMES.index(entry.name) for entry in document.categories if entry.name in CLASS_NAMES}
     images = {image.id: image for image in document.images}
     rows: dict[int, list[_CocoAnnotation]] = {image_id: [] for image_id in images}
@@ -361,7 +364,7 @@ def read_yolo(folder: Path, split: str) -> tuple[AnnotatedFrame, ...]:
         settings = _YoloSettings.model_validate(yaml.safe_load(file.read_bytes()))
     except ValidationError as error:
         raise ValueError(f"{file}: expected a YOLO data set: {_first_fault(error)}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         raise ValueError(f"{file}: expected YAML: {' '.join(str(error).split())}") from error
     names = dict(enumerate(settings.names)) if isinstance(settings.names, list) else settings.names
     if settings.kpt_shape not in (None, [KEYPOINT_COUNT, 3]):
@@ -447,7 +450,7 @@ def write_mot(
             f"{number},-1,{box},{confidence:.4f},-1,-1,-1"
             for box, confidence in zip(_mot_boxes(boxes), sure, strict=True)
         ]
-    description = configparser.ConfigParser()
+    description = configparser.ConfigParser(interpolation=None)
     description.optionxform = str  # type: ignore[assignment,method-assign]
     width, height = frames[0].resolution_wh
     description["Sequence"] = {
@@ -492,7 +495,7 @@ def read_mot(folder: Path) -> MotSequence:
         ValueError: A file says what cannot be; the message names it.
     """
     file = folder / "seqinfo.ini"
-    description = configparser.ConfigParser()
+    description = configparser.ConfigParser(interpolation=None)
     try:
         description.read_string(file.read_text(encoding="utf-8"))
         section = description["Sequence"]
@@ -502,8 +505,12 @@ def read_mot(folder: Path) -> MotSequence:
         images, suffix = section.get("imDir", _MOT_IMAGES), section.get("imExt", ".jpg")
     except (configparser.Error, KeyError, ValueError) as error:
         raise ValueError(f"{file}: expected a sequence's description: {' '.join(str(error).split())}") from error
-    if length is None or rate_hz is None or None in size_wh or not 0 < length <= _MOST_FRAMES or not rate_hz > 0:
-        raise ValueError(f"{file}: expected seqLength, imWidth, imHeight and frameRate above 0")
+    if length is None or rate_hz is None or not 0 < length <= _MOST_FRAMES or not 1 / _MOST_HZ <= rate_hz <= _MOST_HZ:
+        raise ValueError(
+            f"{file}: expected seqLength above 0 and up to {_MOST_FRAMES}, frameRate above 0 and up to {_MOST_HZ:g}"
+        )
+    if not all(side is not None and 0 < side <= _MOST_PX for side in size_wh):
+        raise ValueError(f"{file}: expected imWidth and imHeight above 0 and up to {_MOST_PX:.0f}")
     truth, found = folder / "gt" / "gt.txt", folder / "det" / "det.txt"
     rows = _mot_rows(truth, length)
     if len(rows):
@@ -515,15 +522,14 @@ def read_mot(folder: Path) -> MotSequence:
     else:
         visible = np.zeros(0)
     frames = []
-    for number in range(1, length + 1):
-        own = np.flatnonzero(rows[:, 0] == number) if len(rows) else np.zeros(0, np.intp)
+    for number, own in enumerate(_by_frame(rows, length), 1):
         try:
             frame = AnnotatedFrame(
                 f"{images}/{number:06d}{suffix}",
                 (int(size_wh[0] or 0), int(size_wh[1] or 0)),
                 _from_mot_boxes(rows[own]),
                 np.full(len(own), PERSON, np.int64),
-                rows[own, 1].astype(np.int64) if len(own) else np.zeros(0, np.int64),
+                rows[own, 1].astype(np.int64),
                 np.zeros((len(own), KEYPOINT_COUNT, 3), np.float32),
                 np.clip(1 - visible[own], 0, 1).astype(np.float32),
             )
@@ -532,8 +538,7 @@ def read_mot(folder: Path) -> MotSequence:
         frames.append(frame)
     seen = _mot_rows(found, length)
     detections = []
-    for number in range(1, length + 1) if len(seen) else ():
-        own = np.flatnonzero(seen[:, 0] == number)
+    for number, own in enumerate(_by_frame(seen, length) if len(seen) else (), 1):
         detections.append(
             Detections(
                 name,
@@ -548,7 +553,10 @@ def read_mot(folder: Path) -> MotSequence:
 
 
 _MOT_IMAGES = "img1"
-_MOST_FRAMES = 10_000_000
+_MOST_FRAMES = 1_000_000  # nine hours at 30 Hz; every frame takes memory, whether or not anything is in it
+_MOST_HZ = 1e6
+_MOST_NUMBER = 2**53  # whole numbers up to here are whole in every format
+_MOST_PX = 1e6  # no picture is larger, and no other number in these files has a reason to be
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -556,26 +564,31 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
+_Id = Annotated[int, Field(ge=-_MOST_NUMBER, le=_MOST_NUMBER)]
+_Side = Annotated[int, Field(gt=0, le=_MOST_PX)]
+_Px = Annotated[float, Field(ge=-_MOST_PX, le=_MOST_PX)]
+
+
 class _CocoImage(_Lenient):
-    id: int
+    id: _Id
     file_name: str
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    width: _Side
+    height: _Side
 
 
 class _CocoAnnotation(_Lenient):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
+    id: _Id
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[_Px, _Px, _Px, _Px]
     iscrowd: int = 0
-    keypoints: list[float] | None = None
-    track_id: int | None = None
-    occlusion: float = 0.0
+    keypoints: list[_Px] | None = None
+    track_id: _Id | None = None
+    occlusion: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class _CocoCategory(_Lenient):
-    id: int
+    id: _Id
     name: str
 
 
@@ -592,7 +605,7 @@ class _YoloSettings(_Lenient):
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
+    return " ".join(f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}".split())
 
 
 def _coco_keypoints(entry: _CocoAnnotation) -> FloatArray:
@@ -649,7 +662,11 @@ def _numbers(file: Path, columns: int | tuple[int, ...], separator: str | None =
     """Read rows of as many numbers, shape (n, columns); of several numbers of columns all rows have the same."""
     allowed = (columns,) if isinstance(columns, int) else columns
     rows: list[list[float]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: expected text: {error}") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -659,6 +676,8 @@ def _numbers(file: Path, columns: int | tuple[int, ...], separator: str | None =
         if len(row) not in allowed or (rows and len(row) != len(rows[0])) or not all(map(math.isfinite, row)):
             wanted = " or ".join(map(str, allowed))
             raise ValueError(f"{file}: line {number}: expected {wanted} finite numbers, got {len(row)}: {line[:60]!r}")
+        if max(map(abs, row)) > _MOST_PX:
+            raise ValueError(f"{file}: line {number}: expected numbers up to {_MOST_PX:.0f}, got {line[:60]!r}")
         rows.append(row)
     return np.array(rows, float).reshape(len(rows), len(rows[0]) if rows else allowed[0])
 
@@ -681,6 +700,12 @@ def _mot_boxes(xyxy: FloatArray) -> list[str]:
 def _from_mot_boxes(rows: FloatArray) -> FloatArray:
     start = rows[:, 2:4] - 1
     return np.concatenate([start, start + rows[:, 4:6]], axis=1).astype(np.float32)
+
+
+def _by_frame(rows: FloatArray, length: int) -> list[IntArray]:
+    """Which rows are of each frame from 1 to the last, in the order of the file."""
+    order = np.argsort(rows[:, 0], kind="stable")
+    return np.split(order, np.searchsorted(rows[order, 0], np.arange(2, length + 1)))
 
 
 def _mot_rows(file: Path, length: int) -> FloatArray:

@@ -17,8 +17,10 @@ FRONT_DEPTH_M = 1.5
 """How deep the floor before a fixture is where the layout does not say: two people can pass each other in it."""
 DOOR_M = 0.9
 """Width of a door where the layout names none: an ordinary single door."""
+MOST_DOOR_PLACES = 4000  # every 5 cm of a wall of 200 m; on a longer one farther apart
 RASTER_M = 0.04
 MOST_CELLS = 1_500_000  # a hall of 50 m by 48 m; a larger one gets a coarser raster
+MOST_FLOOR_CELLS = 100_000_000  # 200 m by 200 m: a floor is made out from the fixtures up to here
 ROUTE_CELLS = 6000  # shortest ways over this many cells take 3 ms, and are kept by where they lead
 
 STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)
@@ -366,6 +368,11 @@ def _floor_before(layout: StoreLayout) -> FloatArray:
     every = np.concatenate(areas)
     low = every.min(axis=0) - 1.0
     columns, rows = (np.ceil((every.max(axis=0) + 1.0 - low) / cell_m).astype(int) + 1).tolist()
+    if columns * rows > MOST_FLOOR_CELLS:
+        raise ValueError(
+            f"layout {layout.name}: expected fixtures within a hall, they stand over {columns * cell_m:.0f} m by "
+            f"{rows * cell_m:.0f} m: say walkable_m"
+        )
     floor = np.zeros((rows, columns), np.uint8)
     for area in areas:
         _fill(floor, area, low, cell_m, 1)
@@ -393,7 +400,7 @@ def _farthest_door(layout: StoreLayout) -> FloatArray:
             continue
         along = (end - start) / length
         across = np.array([-along[1], along[0]])
-        at = np.linspace(DOOR_M / 2, length - DOOR_M / 2, int((length - DOOR_M) / 0.05) + 1)
+        at = np.linspace(DOOR_M / 2, length - DOOR_M / 2, min(MOST_DOOR_PLACES, int((length - DOOR_M) / 0.05) + 1))
         centres = start + at[:, None] * along
         nearest = np.linalg.norm(centres[:, None] - middles, axis=2)
         for centre, far in zip(centres, nearest, strict=True):

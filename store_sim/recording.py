@@ -38,6 +38,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision.arrays import IntArray
@@ -549,10 +550,10 @@ def _read_blocks(folder: Path, notices: NoticeLog) -> Iterator[tuple[int, ScaleS
 
 def _chunk_blocks(path: Path) -> list[tuple[int, ScaleSamples]]:
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as chunk:
-        ticks, counts, columns = chunk["tick"].tolist(), chunk["samples"].tolist(), chunk["columns"].tolist()
+        ticks, counts, columns = (_whole_numbers(chunk, name).tolist() for name in ("tick", "samples", "columns"))
         rates_hz = chunk["rate_hz"].tolist()
         names = [tuple(str(text).split()) for text in chunk["plate_ids"]]
-        timestamp_ns, grams = chunk["timestamp_ns"], chunk["grams"]
+        timestamp_ns, grams = _whole_numbers(chunk, "timestamp_ns"), chunk["grams"]
     blocks, row, cell = [], 0, 0
     for tick_idx, count, column_set, rate_hz in zip(ticks, counts, columns, rates_hz, strict=True):
         plate_id = names[column_set]
@@ -566,6 +567,13 @@ def _chunk_blocks(path: Path) -> list[tuple[int, ScaleSamples]]:
         blocks.append((tick_idx, samples))
         row, cell = row + count, cell + cells
     return blocks
+
+
+def _whole_numbers(chunk: Mapping[str, NDArray[Any]], name: str) -> IntArray:
+    numbers = chunk[name]
+    if numbers.ndim != 1 or numbers.dtype.kind != "i":
+        raise ValueError(f"{name}: expected a row of whole numbers, got {numbers.dtype} of shape {numbers.shape}")
+    return numbers
 
 
 def _lines(path: Path, parse: Any, notices: NoticeLog) -> Iterator[tuple[int, Any]]:

@@ -36,10 +36,14 @@ MOST_S = 86_400.0
 """A scenario is of a day at most."""
 MOST_G = 1e6
 """Nothing on a shelf weighs more than a tonne."""
+MOST_AMOUNT = 1e6
+"""Of a fault: a tonne, or eleven days; what swings or lags by more is a slip of the pen."""
+HIGHEST_NUMBER = 10**9
+"""Of a gondola, a shelf or a plate, and of units on a receipt."""
 HEIGHTS_M = (0.6, 2.4)
 """Of people: from a toddler to the tallest there are."""
-STREAMS = ("cameras", "scales", "joints")
-"""Kinds of sensors that a fault may hit as a whole; every gondola's plates are one stream of messages."""
+_HALF_LETTER = re.compile("[\ud800-\udfff]")  # JSON can spell half of a surrogate pair, which UTF-8 cannot
+_UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029]|{_HALF_LETTER.pattern}")  # breaks a line into two
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=StrEnum)
@@ -180,8 +184,8 @@ class Fault:
         t_s: When it begins, seconds on the scenario's clock.
         kind: What.
         target: What it hits, in one spelling whatever the file's: a camera's id, ``gondola`` or ``gondola/shelf`` or
-            ``gondola/shelf/plate`` in numbers, one of ``STREAMS``, or several of them with commas between; None for
-            everything. :func:`reach_of` says what that is in a given store.
+            ``gondola/shelf/plate`` in numbers, ``cameras``, ``scales`` or ``joints``, or several of them with commas
+            between; None for everything. :func:`reach_of` says what that is in a given store.
         seconds: How long; None: to the end (a bump is over by itself).
         amount: How much, see ``FaultKind``.
     """
@@ -300,7 +304,7 @@ def read_scenario(path: Path) -> Scenario:
     """
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or a number of thousands of digits
         raise ValueError(f"{path}: not a JSON file: {' '.join(str(error).split())}") from error
     try:
         if not isinstance(entry, dict) or entry.get("format") != FORMAT:
@@ -324,7 +328,7 @@ def read_scenario(path: Path) -> Scenario:
             stock_overrides=_each("stock override", _listed(entry, "stock_overrides"), _read_override),
             faults=tuple(sorted(faults, key=lambda fault: fault.t_s)),
             receipts=_read_receipts(entry),
-            source=_text(entry, "source", default=""),
+            source=_free_text(entry.get("source"), "source"),
             notes=_read_notes(entry),
             path=path,
         )
@@ -371,7 +375,21 @@ def _text(entry: Mapping[str, object], key: str, *, default: str | None = None) 
         return default
     if not isinstance(value, str) or (not value and default is None):
         raise ValueError(f"{key}: expected text, got {value!r:.60}")
+    return _one_line(value, key)
+
+
+def _one_line(value: str, key: str) -> str:
+    if _UNPRINTABLE.search(value):
+        raise ValueError(f"{key}: expected text on one line, got {value!r:.60}")
     return value
+
+
+def _free_text(value: object, key: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key}: expected text, got {value!r:.60}")
+    if _HALF_LETTER.search(value or ""):
+        raise ValueError(f"{key}: expected text that can be written as UTF-8, got {value!r:.60}")
+    return value or ""
 
 
 def _optional_text(entry: Mapping[str, object], key: str) -> str | None:
@@ -412,11 +430,10 @@ def _mass(entry: Mapping[str, object], key: str) -> float:
     return _positive(entry, key, most=MOST_G)
 
 
-def _count(entry: Mapping[str, object], key: str, *, least: int, most: int | None = None) -> int:
+def _count(entry: Mapping[str, object], key: str, *, least: int, most: int = HIGHEST_NUMBER) -> int:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{key}: expected a whole number {span}, got {value!r:.60}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{key}: expected a whole number from {least} to {most}, got {value!r:.60}")
     return value
 
 
@@ -432,6 +449,10 @@ def _word(entry: Mapping[str, object], key: str, words: type[EnumT]) -> EnumT:
     if not isinstance(value, str) or value not in tuple(words):
         raise ValueError(f"unknown {key} {value!r:.60}, expected one of {', '.join(words)}")
     return words(value)
+
+
+def _amount(entry: Mapping[str, object], key: str) -> float:
+    return _number(entry, key, least=-MOST_AMOUNT, most=MOST_AMOUNT)
 
 
 def _height(entry: Mapping[str, object], key: str) -> float:
@@ -471,7 +492,7 @@ def _read_products(entry: Mapping[str, object]) -> tuple[ScenarioProduct, ...]:
 
     products = []
     for barcode, value in rows.items():
-        with _at(f"product {barcode}"):
+        with _at(f"product {_one_line(barcode, 'barcode')}"):
             row = _object(value)
             mass_g = _unless_absent(row, "mass_g", _mass)
             products.append(ScenarioProduct(barcode, _text(row, "name", default=barcode), mass_g))
@@ -540,8 +561,8 @@ def _read_fault(entry: dict[str, object]) -> Fault:
         t_s=_seconds(entry, "t_s"),
         kind=_word(entry, "fault", FaultKind),
         target=_read_target(entry),
-        seconds=_unless_absent(entry, "seconds", _number),
-        amount=None if entry.get("amount") is None else _number(entry, "amount", least=-math.inf),
+        seconds=None if entry.get("seconds") is None else _number(entry, "seconds", most=HIGHEST_NUMBER),
+        amount=_unless_absent(entry, "amount", _amount),
     )
 
 
@@ -564,9 +585,9 @@ def _target_names(value: object) -> list[str]:
         if value.strip().lower() in ("", "all", "*", "everything"):
             return []
         numbered = re.fullmatch(r"\s*gondola[\s:_-]*(\d+)\s*", value, re.IGNORECASE)
-        return [numbered[1]] if numbered else [name.strip() for name in value.split(",")]
+        return [numbered[1]] if numbered else [_one_line(name.strip(), "name") for name in value.split(",")]
     if isinstance(value, int) and not isinstance(value, bool):
-        return [str(value)]
+        return [str(_count({"number": value}, "number", least=0))]
     if not isinstance(value, dict):
         raise ValueError(f"expected a camera, a gondola, a shelf or a plate, got {value!r:.60}")
     for key in ("camera", "target"):
@@ -593,17 +614,17 @@ def _read_receipts(entry: Mapping[str, object]) -> dict[str, dict[str, int]] | N
         raise ValueError(f"receipts: expected an object of payers, got {rows!r:.60}")
     receipts = {}
     for payer, value in rows.items():
-        with _at(f"receipt of {payer}"):
+        with _at(f"receipt of {_one_line(payer, 'payer')}"):
             row = _object(value)
-            receipts[payer] = {barcode: _count(row, barcode, least=0) for barcode in row}
+            receipts[payer] = {_one_line(barcode, "barcode"): _count(row, barcode, least=0) for barcode in row}
     return receipts
 
 
 def _read_notes(entry: Mapping[str, object]) -> tuple[str, ...]:
     if isinstance(entry.get("notes"), str):
-        return (_text(entry, "notes", default=""),)
+        return (_free_text(entry["notes"], "notes"),)
     notes = _listed(entry, "notes")
-    return tuple(note if isinstance(note, str) else json.dumps(note) for note in notes)
+    return tuple(_free_text(note, "notes") if isinstance(note, str) else json.dumps(note) for note in notes)
 
 
 def scenario_to_json(scenario: Scenario) -> str:

@@ -17,6 +17,8 @@ from vision.cameras import Camera
 ANY_CAMERA = "*"
 LINE_WIDTH = 160  # of a written file; a bin with its plates still fits
 MOST_NESTED = 100  # a layout nests 5 deep; the parser written in C would crash on a file nested without end
+MOST = 1e6  # metres, pixels, degrees, grams, pieces: whoever writes more has slipped, and squares of it still count
+MOST_MINOR = 10**12  # of a price: far beyond any, and a thousand of them still fit a column of 64 bits
 UPRIGHT_TOLERANCE = 1e-6  # a box whose upward axis leans by more is tilted, which the layout format cannot say
 FLATNESS_M = 0.01  # how far the fourth corner of a pane may lie off the plane of the others: sloppy measuring
 
@@ -476,16 +478,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-Polygon = Annotated[list[tuple[float, float]], Field(min_length=3)]
-Line = Annotated[list[tuple[float, float]], Field(min_length=2, max_length=2)]
-Row3 = tuple[float, float, float]
-Row4 = tuple[float, float, float, float]
+Number = Annotated[float, Field(ge=-MOST, le=MOST)]
+Polygon = Annotated[list[tuple[Number, Number]], Field(min_length=3)]
+Line = Annotated[list[tuple[Number, Number]], Field(min_length=2, max_length=2)]
+Row3 = tuple[Number, Number, Number]
+Row4 = tuple[Number, Number, Number, Number]
+Side = Annotated[int, Field(gt=0, le=MOST)]
+FixtureNumber = Annotated[int, Field(ge=-(10**9), le=10**9)]
 
 
 class _CameraEntry(_Strict):
-    resolution_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    resolution_wh: tuple[Side, Side]
     intrinsics: tuple[Row3, Row3, Row3] | None = None
-    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    distortion: tuple[Number, Number, Number, Number, Number] = (0.0, 0.0, 0.0, 0.0, 0.0)
     world_from_cam: tuple[Row4, Row4, Row4, Row4] | None = None
     walkable_px: Polygon | None = None
     exit_px: Polygon | None = None
@@ -493,9 +498,9 @@ class _CameraEntry(_Strict):
 
 
 class _PlateEntry(_Strict):
-    plate: Annotated[str, Field(pattern=r"^-?[0-9]+/-?[0-9]+/-?[0-9]+$")]
+    plate: Annotated[str, Field(pattern=r"^-?[0-9]{1,9}/-?[0-9]{1,9}/-?[0-9]{1,9}$")]
     corner_m: Row3
-    yaw_deg: float = 0.0
+    yaw_deg: Number = 0.0
     size_m: Row3
 
 
@@ -507,15 +512,15 @@ class _SurfaceEntry(_Strict):
 class _BinEntry(_Strict):
     bin: Annotated[str, Field(min_length=1)]
     sku: str | None = None
-    capacity: Annotated[int, Field(gt=0)] | None = None
-    gondola: int | None = None
-    shelf: int | None = None
+    capacity: Annotated[int, Field(gt=0, le=MOST)] | None = None
+    gondola: FixtureNumber | None = None
+    shelf: FixtureNumber | None = None
     camera: str | None = None
     polygon_px: Polygon | None = None
     min_m: Row3 | None = None
     max_m: Row3 | None = None
     corner_m: Row3 | None = None
-    yaw_deg: float | None = None
+    yaw_deg: Number | None = None
     size_m: Row3 | None = None
     plates: list[str] = Field(default_factory=list)
 
@@ -523,13 +528,13 @@ class _BinEntry(_Strict):
 class _ProductEntry(_Strict):
     sku: Annotated[str, Field(min_length=1)]
     name: str
-    mass_g: Annotated[float, Field(gt=0)] | None = None
-    unit_price_minor: Annotated[int, Field(ge=0)] | None = None
+    mass_g: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    unit_price_minor: Annotated[int, Field(ge=0, le=MOST_MINOR)] | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
 
 
 class _FixtureShiftEntry(_Strict):
-    gondola: int | None = None
+    gondola: FixtureNumber | None = None
     shift_m: Row3
 
 
@@ -561,12 +566,12 @@ def read_layout(path: Path) -> StoreLayout:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise ValueError(f"{path}: at {place}: {first['msg']}") from error
+        raise ValueError(" ".join(f"{path}: at {place}: {first['msg']}".split())) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not a YAML file: {reason}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def _content(text: str) -> object:

@@ -215,6 +215,9 @@ def test_coco_of_others_is_read_without_our_own_keys(tmp_path: Path) -> None:
             "17 key points",
         ),
         ({"images": [{"id": 1, "file_name": "../x.jpg", "width": 4, "height": 4}]}, "within the data set"),
+        ({"images": [{"id": 1, "file_name": f"{k}.jpg", "width": 4, "height": 4} for k in "ab"]}, "images: an id"),
+        ({"annotations": [{"id": 10**30, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]}, "annotations.0.id"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1e300, 1]}]}, "0.bbox.2"),
     ],
 )
 def test_a_broken_coco_file_is_refused_by_name(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -303,6 +306,13 @@ def test_a_yolo_folder_without_settings_or_pictures_is_told(tmp_path: Path) -> N
         read_yolo(tmp_path, "train")
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, f"names: {'9' * 5000}\n", "names: [a\n"])
+def test_yolo_settings_that_are_no_yaml_are_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"data\.yaml: expected YAML: [^\n]*$"):
+        read_yolo(tmp_path, "train")
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
@@ -313,14 +323,24 @@ def test_a_yolo_folder_without_settings_or_pictures_is_told(tmp_path: Path) -> N
         ("gt/gt.txt", "1,0,1,1,5,5,1,1,1\n", "track ids from 1"),
         ("gt/gt.txt", "1,1,1,1,5,-5,1,1,1\n", "wider and higher"),
         ("det/det.txt", "1,-1,a,1,5,5,1\n", "expected numbers"),
+        ("det/det.txt", "1,-1,1,1,5,5,1e300\n", "line 1: expected numbers up to 1000000"),
+        ("gt/gt.txt", "1,1e300,1,1,5,5,1,1,1\n", "line 1: expected numbers up to 1000000"),
+        ("gt/gt.txt", "\xff", "expected text"),
+        ("seqinfo.ini", "[Sequence]\nseqLength=1\nimWidth=4\nimHeight=4\nframeRate=1e-320\n", "frameRate above 0"),
+        ("seqinfo.ini", "[Sequence]\nseqLength=99999999\nimWidth=4\nimHeight=4\nframeRate=1\n", "up to 1000000"),
     ],
 )
 def test_a_broken_sequence_is_refused_by_name(tmp_path: Path, file: str, text: str, message: str) -> None:
     write_mot(tmp_path / "shop", [frame_of(1, 2, "img1/000001.jpg")], 10.0)
-    (tmp_path / "shop" / file).write_text(text)
+    (tmp_path / "shop" / file).write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=message) as caught:
         read_mot(tmp_path / "shop")
     assert Path(file).name in str(caught.value)
+
+
+def test_a_sequence_may_have_any_name(tmp_path: Path) -> None:
+    write_mot(tmp_path / "50%(off)", [frame_of(1, 2, "img1/000001.jpg")], 10.0)
+    assert read_mot(tmp_path / "50%(off)").name == "50%(off)"
 
 
 def test_a_sequence_needs_its_pictures_in_order(tmp_path: Path) -> None:

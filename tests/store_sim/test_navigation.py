@@ -57,6 +57,21 @@ def test_clearance_is_the_same_however_many_threads_measure_it() -> None:
     np.testing.assert_array_equal(plans[0].clearance_m, plans[1].clearance_m)
 
 
+def test_fixtures_miles_apart_make_no_hall() -> None:
+    room = replace(a_room(a_box(0, 0, 1, 0.4), a_box(9e5, 9e5, 1, 0.4)), walkable_m=None)
+    with pytest.raises(
+        ValueError, match=r"^layout room: expected fixtures within a hall, they stand over 90000\d m by"
+    ):
+        with_doors(room)
+
+
+def test_a_door_is_found_in_a_wall_of_many_miles() -> None:
+    layout = replace(a_room(WALL, size_m=1e6), entrance_m=None, exit_m=None)
+    line = with_doors(layout).entrance_m
+    assert line is not None
+    assert np.linalg.norm(line[1] - line[0]) == pytest.approx(DOOR_M)
+
+
 def test_a_turned_fixture_covers_what_it_stands_on_and_no_more() -> None:
     plan = floor_plan(a_room(a_box(3.0, 3.0, 1.5, 0.5, np.pi / 4)))
     middle = np.array([3.0, 3.0]) + 0.75 * np.sqrt([0.5, 0.5]) + 0.25 * np.array([-1, 1]) * np.sqrt(0.5)

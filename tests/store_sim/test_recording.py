@@ -2,16 +2,19 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from store_sim.recording import FORMAT, RecordingSource, RecordingWriter
-from vision.arrays import ImageArray
+from vision.arrays import ImageArray, IntArray
 from vision.frames import Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
 
 SECOND = 1_000_000_000
@@ -246,6 +249,20 @@ def test_a_missing_video_costs_only_that_camera(tmp_path: Path) -> None:
     assert len(ticks) == 12
     assert {frame.camera_id for tick in ticks for frame in tick.frames} == {"door/1"}
     assert "missing-video" in {notice.code for notice in source.notices}
+
+
+@pytest.mark.parametrize("change", [lambda ticks: ticks.astype(str), lambda ticks: ticks * np.nan])
+def test_a_chunk_whose_ticks_are_no_whole_numbers_is_left_out(
+    tmp_path: Path, change: Callable[[IntArray], NDArray[Any]]
+) -> None:
+    folder = write(tmp_path / "r", visit())
+    file = folder / "plates" / "000000.npz"
+    with np.load(file) as chunk:
+        content = dict(chunk)
+    np.savez(file, **content | {"tick": change(content["tick"])})
+    source = RecordingSource(folder)
+    assert [tick.scales for tick in source] == [()] * 12
+    assert [notice.code for notice in source.notices] == ["damaged-chunk"]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -168,6 +168,12 @@ CONTRADICTIONS = {
         "not a rigid transform",
     ),
     "no picture": (layout_text(cameras={"cam": {"resolution_wh": [0, 360]}}), "resolution_wh"),
+    "too far": (layout_text(walkable_m=[[0, 0], [1, 0], [1, 1e308]]), "at walkable_m.2.1"),
+    "too heavy": (layout_text(products=[{"sku": "1", "name": "x", "mass_g": 1e308}]), "at products.0.mass_g"),
+    "a plate of two lines": (
+        layout_text(bins=[{"bin": "A", "min_m": [0, 0, 0], "max_m": [1, 1, 1], "plates": ["1/\n1"]}]),
+        "bin A names plate 1/ 1, which",
+    ),
     "short exit": (layout_text(exit_m=[[0, 0], [0, 0.01]]), "shorter than 5 cm"),
     "no price": (layout_text(products=[{"sku": "1", "name": "x", "unit_price_minor": -1}]), "unit_price_minor"),
     "not a mapping": ("- just\n- a list\n", "at the top"),
