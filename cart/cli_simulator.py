@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,13 +28,23 @@ from cart.evaluate import (
     read_cases,
 )
 from cart.evaluation_report import ReportContext, installed_versions, write_evaluation_report
-from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
+from cart.terminal import (
+    ERR,
+    OUT,
+    UsageError,
+    check_new_folder,
+    check_outputs,
+    counted,
+    one_line_errors,
+    progress_bar,
+)
 from models import weights as model_files
 from store_sim.autocheckout import PLATES_FILE, read_site
 from store_sim.coverage import choose_cameras, named_cameras
 from store_sim.dataset_making import annotated_frames, make_dataset
 from store_sim.datasets import AnnotatedFrame, write_mot
-from store_sim.random_days import RandomDay
+from store_sim.random_days import USUAL_VISITS, RandomDay
+from store_sim.random_visits import CONFUSING_SHARE
 from store_sim.replay import open_recording
 from store_sim.scale_fit import (
     PlateComparison,
@@ -45,12 +55,21 @@ from store_sim.scale_fit import (
     simulated_visit,
     statistics_of,
 )
-from store_sim.scenarios import check_scenario, day_layout, library, read_scenario, receipt_differences, site_of
+from store_sim.scenarios import (
+    Scenario,
+    check_scenario,
+    day_layout,
+    library,
+    read_scenario,
+    receipt_differences,
+    site_of,
+)
 from store_sim.simulation import CAMERAS, JOINTS, SCALES, Simulation, record
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4
 SEQUENCE_HZ = 10.0  # of the store's cameras
+USUAL_PICTURES, USUAL_VALIDATION = 1000, 0.2
 
 
 ScenarioArgument = Annotated[
@@ -70,13 +89,22 @@ GondolasOption = Annotated[
 ProductsOption = Annotated[
     int | None, typer.Option(min=20, max=2000, help="Products of a random shop; else drawn.", show_default=False)
 ]
-VisitsOption = Annotated[int, typer.Option(min=1, help="People who come to a random shop.")]
+VisitsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help=f"People who come to a random shop; else {USUAL_VISITS}.", show_default=False),
+]
 ShoppersOption = Annotated[
     float | None,
     typer.Option(min=1, max=30, help="Of them inside at once, on average; else 1 to 6.", show_default=False),
 ]
 ConfusingOption = Annotated[
-    float, typer.Option(min=0, max=0.8, help="Share of actions in a random shop that are confusing.")
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.8,
+        help=f"Share of actions in a random shop that are confusing; else {CONFUSING_SHARE:g}.",
+        show_default=False,
+    ),
 ]
 
 
@@ -90,24 +118,25 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other people, paces, noise.")] = 0,
     gondolas: GondolasOption = None,
     products: ProductsOption = None,
-    visits: VisitsOption = 10,
+    visits: VisitsOption = None,
     shoppers: ShoppersOption = None,
-    confusing: ConfusingOption = 0.4,
+    confusing: ConfusingOption = None,
 ) -> None:
     """Play a scenario in the simulated store and keep what its sensors say, as a recording that replay reads."""
     with one_line_errors():
         if (scenario is None) != random:
             raise UsageError("expected a scenario file, or --random, and not both")
-        if cameras is not None and not render:
-            raise UsageError("--cameras: cameras film only with --render")
+        if not render:
+            _refuse_in_vain("--render", cameras=cameras)
+        check_new_folder(out)
         if scenario is not None:
-            played = read_scenario(scenario)
-            store = day_layout(site_of(played, site), played)
-            check_scenario(played, store)
-            for difference in receipt_differences(played):
-                ERR.print(f"note: {difference}", markup=False)
+            _refuse_in_vain(
+                "--random", gondolas=gondolas, products=products, visits=visits, shoppers=shoppers, confusing=confusing
+            )
+            played, store = _read_played(scenario, site)
         else:
-            store, played = RandomDay(seed, gondolas, products, visits, shoppers, confusing).made()
+            _refuse_in_vain("a scenario", site=site)
+            store, played = _random_day(seed, gondolas, products, visits, shoppers, confusing).made()
         sensors = frozenset({SCALES, JOINTS, *([CAMERAS] if render else [])})
         simulation = Simulation(
             store,
@@ -124,7 +153,11 @@ def simulate(
             def told(seconds: float) -> None:
                 progress.update(task, completed=seconds, total=simulation.duration_s)
 
-            record(simulation, out, progress=told)
+            try:
+                record(simulation, out, progress=told)
+            except KeyboardInterrupt:
+                ERR.print(f"note: {out} breaks off where you stopped it, and has no truth", markup=False)
+                raise
         wall_s = time.perf_counter() - began_s
         truth = simulation.truth
         OUT.print(
@@ -139,35 +172,45 @@ def simulate(
 def dataset(
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
     scenario: ScenarioArgument = None,
-    images: Annotated[int, typer.Option(min=2, metavar="N", help="Pictures, of random shops.")] = 1000,
+    images: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help=f"Pictures, of random shops; else {USUAL_PICTURES}.", show_default=False),
+    ] = None,
     site: SiteOption = None,
     cameras: CamerasOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other shops and people.")] = 0,
     validation: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Share of the shops whose pictures are for validation only.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help=f"Share of the shops whose pictures are for validation only; else {USUAL_VALIDATION:g}.",
+            show_default=False,
+        ),
+    ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Shops at a time; usually one a core.")
     ] = None,
 ) -> None:
     """Make training pictures of random shops (COCO, YOLO), or one MOTChallenge sequence a camera of a scenario."""
     with one_line_errors():
+        check_new_folder(out)
         if scenario is not None:
+            _refuse_in_vain("random shops", images=images, validation=validation, processes=processes)
             _write_sequences(scenario, site, cameras, seed, out)
             return
-        if cameras is not None or site is not None:
-            raise UsageError("--cameras and --site: only with a scenario; random shops have their own")
+        _refuse_in_vain("a scenario", cameras=cameras, site=site)
         with progress_bar() as progress:
-            task = progress.add_task("rendering", total=images)
+            task = progress.add_task("rendering", total=images or USUAL_PICTURES)
 
             def told(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
 
             made = make_dataset(
                 out,
-                images,
+                images or USUAL_PICTURES,
                 seed,
-                val_share=validation,
+                val_share=validation or USUAL_VALIDATION,
                 processes=processes or len(os.sched_getaffinity(0)),
                 progress=told,
             )
@@ -179,11 +222,7 @@ def dataset(
 
 def _write_sequences(path: Path, site: Path | None, wanted: str | None, seed: int, out: Path) -> None:
     """Write what each camera sees of a scenario as a MOTChallenge sequence."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: expected a new or an empty folder, there is something")
-    scenario = read_scenario(path)
-    store = day_layout(site_of(scenario, site), scenario)
-    check_scenario(scenario, store)
+    scenario, store = _read_played(path, site)
     camera_ids = cameras_of(store, wanted)
     frames: dict[str, list[AnnotatedFrame]] = {camera_id: [] for camera_id in camera_ids}
     for camera_id in camera_ids:
@@ -202,12 +241,64 @@ def _write_sequences(path: Path, site: Path | None, wanted: str | None, seed: in
 
 
 def cameras_of(layout: StoreLayout, wanted: str | None) -> tuple[str, ...]:
-    """Say which cameras are meant: a number of those that see most, or names; ``USUAL_CAMERAS`` without a wish."""
+    """Say which cameras are meant: a number of those that see most, or names; ``USUAL_CAMERAS`` without a wish.
+
+    Raises:
+        UsageError: The wish names nothing.
+        ValueError: The store has no such camera, or the number is below 1.
+    """
     if wanted is None:
         return choose_cameras(layout, USUAL_CAMERAS)
-    if wanted.strip().isdigit():
+    if wanted.strip().isdecimal():
         return choose_cameras(layout, int(wanted))
-    return named_cameras(layout, [name.strip() for name in wanted.split(",") if name.strip()])
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--cameras: expected a number or names, got {wanted!r}")
+    return named_cameras(layout, names)
+
+
+def _refuse_in_vain(needed: str, **options: object) -> None:
+    """Refuse options that nothing would come of: somebody means something by them."""
+    for name, value in options.items():
+        if value not in (None, []):
+            raise UsageError(f"--{name}: only with {needed}")
+
+
+def _random_day(
+    number: int,
+    gondolas: int | None,
+    products: int | None,
+    visits: int | None,
+    shoppers: float | None,
+    confusing: float | None,
+) -> RandomDay:
+    return RandomDay(
+        number,
+        gondolas,
+        products,
+        USUAL_VISITS if visits is None else visits,
+        shoppers,
+        CONFUSING_SHARE if confusing is None else confusing,
+    )
+
+
+def _read_played(path: Path, site: Path | None) -> tuple[Scenario, StoreLayout]:
+    """Read a scenario and its store on that day; say what is doubtful about them."""
+    scenario = read_scenario(path)
+    store = day_layout(site_of(scenario, site), scenario)
+    check_scenario(scenario, store)
+    _print_doubts([(scenario, store)])
+    return scenario, store
+
+
+def _print_doubts(played: Iterable[tuple[Scenario, StoreLayout]]) -> None:
+    """Say once each what is doubtful about scenarios and their stores."""
+    doubts: dict[str, None] = {}
+    for scenario, store in played:
+        doubts |= dict.fromkeys(store.notices)
+        doubts |= dict.fromkeys(f"{scenario.name}: {difference}" for difference in receipt_differences(scenario))
+    for doubt in doubts:
+        ERR.print(f"note: {doubt}", markup=False)
 
 
 def evaluate_cases(
@@ -230,7 +321,7 @@ def evaluate_cases(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A real recording whose plates the report shows beside simulated ones; else what lies beside the site.",
+            help="A real recording whose plates stand in the report beside simulated ones; else one beside the site.",
         ),
     ] = None,
     processes: Annotated[
@@ -238,17 +329,19 @@ def evaluate_cases(
     ] = None,
     gondolas: GondolasOption = None,
     products: ProductsOption = None,
-    visits: VisitsOption = 10,
+    visits: VisitsOption = None,
     shoppers: ShoppersOption = None,
-    confusing: ConfusingOption = 0.4,
+    confusing: ConfusingOption = None,
 ) -> None:
     """Play cases, replay them through the store, and score the receipts against what really happened."""
     with one_line_errors():
         if not (scenarios or whole_library or random):
             raise UsageError("expected scenario files, --library or --random N")
-        _check_outputs(json_file, report)
-        if real_scales is None and report is not None and site is not None:
-            real_scales = _plates_beside(site)
+        check_outputs([json_file], report)
+        if not random:
+            _refuse_in_vain(
+                "--random", gondolas=gondolas, products=products, visits=visits, shoppers=shoppers, confusing=confusing
+            )
         if real_scales is not None and (report is None or site is None):
             raise UsageError(
                 "--real-scales: needs --report to show the plates in, and --site for the store they are of"
@@ -257,13 +350,24 @@ def evaluate_cases(
             sensors=parse_sensors(sensors),
             weights=tuple(model_files.resolve_weights(name) for name in weights or []),
         )
+        if CAMERAS not in seen_with.sensors:
+            _refuse_in_vain("cameras among --sensors", cameras=cameras, weights=weights)
         paths = [*(scenarios or []), *(library() if whole_library else [])]
-        cases: list[Case] = list(read_cases(paths, site))
-        cases += [
-            RandomCase(RandomDay(number, gondolas, products, visits, shoppers, confusing)) for number in range(random)
+        written = read_cases(paths, site)
+        _print_doubts((case.scenario, case.site) for case in written)
+        cases: list[Case] = [
+            *written,
+            *(
+                RandomCase(_random_day(number, gondolas, products, visits, shoppers, confusing))
+                for number in range(random)
+            ),
         ]
         jobs = [job for case in cases for job in jobs_for([case], seeds, _with_cameras(seen_with, case, cameras))]
-        plates = None if real_scales is None or site is None else _compared_plates(real_scales, site)
+        plates = None
+        if report is not None and site is not None:
+            plates = _plates_beside(site) if real_scales is None else _compared_plates(real_scales, site)
+        if report is not None:
+            report.mkdir(parents=True, exist_ok=True)  # rather now than after all cases
         evaluation = _evaluated(jobs, processes)
         _print_evaluation(evaluation)
         if json_file is not None:
@@ -283,14 +387,6 @@ def evaluate_cases(
             raise typer.Exit(1)
 
 
-def _check_outputs(json_file: Path | None, report: Path | None) -> None:
-    """Fail before the work rather than after it."""
-    if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        raise UsageError(f"{json_file}: expected a file in a folder that is there")
-    if report is not None and report.exists() and not report.is_dir():
-        raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
-
-
 def _with_cameras(settings: EvaluationSettings, case: Case, wanted: str | None) -> EvaluationSettings:
     """Choose a case's cameras in its own store."""
     if CAMERAS not in settings.sensors:
@@ -298,10 +394,16 @@ def _with_cameras(settings: EvaluationSettings, case: Case, wanted: str | None) 
     return replace(settings, cameras=cameras_of(case.staged().layout, wanted))
 
 
-def _plates_beside(site: Path) -> Path | None:
-    """A real recording with plates that lies beside its site, as AutoCheckout's do; None if there is none."""
+def _plates_beside(site: Path) -> PlateComparison | None:
+    """Compare with a real recording that lies beside its site, as AutoCheckout's do; None if there is none of use."""
+    if not site.is_dir():
+        return None
     found = sorted(folder for folder in site.resolve().parent.glob("*/") if (folder / PLATES_FILE).is_file())
-    return found[0] if found else None
+    try:
+        return _compared_plates(found[0], site) if found else None
+    except (UsageError, ValueError, OSError) as error:  # nobody has asked for it
+        ERR.print(f"note: no comparison with real plates: {error}", markup=False)
+        return None
 
 
 def _compared_plates(folder: Path, site: Path) -> PlateComparison:
