@@ -22,6 +22,10 @@ LONG_GAP_S = 60.0  # after this the wandering light has forgotten where it was
 class LensSettings:
     """How bad a camera is. The values are of a cheap indoor dome of 640x360 by lamplight; 0 switches a fault off.
 
+    ``blur_px``, ``contrast`` and ``sharpening`` give pictures of simulated shops the spread of grey levels (57) and the
+    sharpness (variance of the Laplacian, 4,800) of the eight cameras of the real NanoStore, the noise what is left
+    between two of their frames (0.2 to 1.0 grey levels).
+
     Attributes:
         blur_px: Defocus, standard deviation in pixels.
         vignette: Share of light lost in the corners.
@@ -30,6 +34,7 @@ class LensSettings:
         wander_s: How long these take to forget where they were, seconds.
         shot_noise: Standard deviation of the noise at full light, grey levels; it grows with the square root of light.
         read_noise: Standard deviation in the dark, grey levels.
+        contrast: How far the camera bends its tone curve into an S: dark things black, bright ones white.
         sharpening: How much of the fine detail the camera adds again; leaves bright rims at dark edges.
         ghosting: Share of the last picture left in this one by the camera's own noise filter.
         jpeg_quality: Of the encoder, 1 to 100, colours at half resolution; 0 for no compression.
@@ -37,14 +42,15 @@ class LensSettings:
         drop_s: How long it then sends none, mean seconds.
     """
 
-    blur_px: float = 0.55
+    blur_px: float = 0.5
     vignette: float = 0.22
     exposure_wander: float = 0.05
     tint_wander: float = 0.02
     wander_s: float = 12.0
-    shot_noise: float = 2.6
-    read_noise: float = 1.2
-    sharpening: float = 0.4
+    shot_noise: float = 1.2
+    read_noise: float = 0.6
+    contrast: float = 0.25
+    sharpening: float = 1.5
     ghosting: float = 0.08
     jpeg_quality: int = 62
     drops_per_s: float = 0.02
@@ -58,11 +64,25 @@ class LensSettings:
         for name in ("vignette", "ghosting"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"LensSettings.{name}: expected a share below 1, got {getattr(self, name)}")
+        if self.contrast > 1:
+            raise ValueError(f"LensSettings.contrast: expected at most 1, got {self.contrast}")
         if self.jpeg_quality > 100:
             raise ValueError(f"LensSettings.jpeg_quality: expected at most 100, got {self.jpeg_quality}")
 
 
-PERFECT = LensSettings(0, 0, 0, 0, 12.0, 0, 0, 0, 0, 0, 0, 0)
+PERFECT = LensSettings(
+    blur_px=0.0,
+    vignette=0.0,
+    exposure_wander=0.0,
+    tint_wander=0.0,
+    shot_noise=0.0,
+    read_noise=0.0,
+    contrast=0.0,
+    sharpening=0.0,
+    ghosting=0.0,
+    jpeg_quality=0,
+    drops_per_s=0.0,
+)
 """A camera without faults."""
 
 
@@ -114,6 +134,7 @@ class CameraEffects:
         if settings.shot_noise or settings.read_noise:
             light = self._with_noise(light)
         spoiled = np.asarray(cv2.convertScaleAbs(np.maximum(light, 0)), np.uint8)
+        spoiled = contrasted(spoiled, settings.contrast)
         if settings.sharpening:
             spoiled = sharpened(spoiled, settings.sharpening)
         if settings.ghosting and self._before is not None and self._before.shape == spoiled.shape:
@@ -217,6 +238,20 @@ def noisy(light: FloatArray, noise: FloatArray, shot: float, read: float) -> Flo
     within = np.clip(light, 0, CLIPPED)
     strength = cv2.sqrt(within * np.float32(shot**2 / 255) + np.float32(read**2))
     return np.asarray(light + cv2.multiply(strength, noise))
+
+
+def contrasted(image: ImageArray, contrast: float) -> ImageArray:
+    """Bend the grey levels of a picture into an S, so that it looks lively.
+
+    Args:
+        image: Shape (h, w, 3), uint8.
+        contrast: 0 leaves it as it is, 1 bends it all the way to smoothstep, ``3 x^2 - 2 x^3``.
+    """
+    if contrast <= 0:
+        return image
+    level = np.arange(256) / 255
+    curve = 255 * ((1 - contrast) * level + contrast * (3 - 2 * level) * level**2)
+    return np.asarray(cv2.LUT(image, np.rint(curve).astype(np.uint8)))
 
 
 def sharpened(image: ImageArray, amount: float) -> ImageArray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_sim.lens import PERFECT, CameraEffects, LensSettings, blurred, fogged, noisy, vignette
+from store_sim.lens import PERFECT, CameraEffects, LensSettings, blurred, contrasted, fogged, noisy, vignette
 from vision.arrays import ImageArray
 
 FRAME_NS = 100_000_000
@@ -103,11 +103,23 @@ def test_blur_softens_edges_but_keeps_the_mean() -> None:
     assert np.abs(np.diff(soft.astype(int), axis=1)).max() < np.abs(np.diff(image.astype(int), axis=1)).max()
 
 
+def test_contrast_spreads_grey_levels_but_keeps_black_grey_and_white() -> None:
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    curve = contrasted(levels, 0.8)[0, :, 0].astype(int)
+    assert np.array_equal(contrasted(levels, 0.0), levels)
+    assert (curve[0], curve[255]) == (0, 255)
+    assert curve[128] == pytest.approx(128, abs=1)
+    assert (np.diff(curve) >= 0).all()
+    assert curve[64] < 64 < 192 < curve[192]
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="blur_px"):
         LensSettings(blur_px=-1.0)
     with pytest.raises(ValueError, match="vignette"):
         LensSettings(vignette=1.0)
+    with pytest.raises(ValueError, match="contrast"):
+        LensSettings(contrast=1.5)
     with pytest.raises(ValueError, match="jpeg_quality"):
         LensSettings(jpeg_quality=101)
     with pytest.raises(ValueError, match="shot_noise"):
