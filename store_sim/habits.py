@@ -16,7 +16,7 @@ FINGERS_S = (0.4, 1.4)
 """Somebody lifts a corner, reads a label, lets go; what is looked at for longer is a ``touch`` of a scenario."""
 RUMMAGES_S = (0.5, 2.2)
 """The hand finds the pack that it wants, as behind those in front or the right flavour, in about that time."""
-LEAST_SPARE_S = 1.5
+LEAST_SPARE_S = 1.2
 """Who has less time than this until the next thing does nothing besides."""
 ASIDE_M = 0.35
 """What stands beside something: three plates to either side."""

@@ -104,10 +104,12 @@ class Person:
         stood_s: How long they have stood still meanwhile.
         obstacle: Why they cannot do it now; empty if they can.
         withdrawn: Whether no hand is out for an errand.
+        moment_s: When they act of those who act at once; nan before that is settled.
         rummages_s: How long the hand moves goods about before it takes any.
         aim_m: Where that hand is to end, shape (3,).
         fidget: What a hand does besides.
-        is_asked: Whether it is settled that they do nothing besides before this errand, or while they stand here.
+        handles: Whether they walk to a shelf to handle something on it.
+        is_asked: Whether it is settled that they do nothing besides before this errand.
     """
 
     row: int
@@ -142,9 +144,11 @@ class Person:
     stood_s: float = 0.0
     obstacle: str = ""
     withdrawn: bool = True
+    moment_s: float = np.nan
     rummages_s: float = 0.0
     aim_m: FloatArray = field(default_factory=lambda: np.zeros(3))
     fidget: Fidget | None = None
+    handles: bool = False
     is_asked: bool = False
 
     @property

@@ -57,7 +57,7 @@ OUTSIDE_M = 1.0  # how far before the door people come into being
 INSIDE_M = 0.6  # and how far inside they are free to go where they like
 BEYOND_M = 1.2  # how far outside they are gone
 SIDESTEP_MPS = 0.2  # in a doorway, besides walking through it
-BROWSING_M = 0.8  # from the front when one only looks
+BROWSING_M, HANDLING_M = 0.8, 0.45  # from the front when one only looks, and when one handles something besides
 ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders, median of adults
 NEAR_M = 0.12  # who is so near to their place has arrived
 ARM_M = 0.78  # and what is so near needs no step
@@ -68,6 +68,9 @@ RELEASE_S = 0.15  # and on them or in the bin afterwards
 WITHDRAW_S = 0.55  # from the bin to an arm at ease; after half of it the hand is out of the shelf
 FREE_AGAIN_S = 0.32  # after a grip the next thing may begin
 STOW_S = 0.9  # into the bag, or out of it
+AT_ONCE_S = 0.2
+"""So little apart is "at once" of people who do not watch each other: a script tells moments by the half second, and no
+two strangers lift things within the same thirtieth of one."""
 TOGETHER_S = 8.0  # who acts at the same moment as others waits for them so long at most
 HANDING_M = 0.85  # between two who pass something on
 UNITS_A_GRIP = 4  # of a restocker, both hands full
@@ -82,7 +85,8 @@ class World:
 
     The script's clock runs with the store's, but stands still while the next due event cannot happen yet: its shopper
     is still on the way, or what they did before is not through. So events are never reordered and the gaps between them
-    never shrink. Events of several shoppers at one moment happen in one step, as far as each can happen by itself.
+    never shrink. Events of several shoppers at one moment happen a few tenths of a second apart, as far as each can
+    happen by itself.
 
     One seed gives one course of things; two worlds with the same layout, scenario and seed are equal.
     """
@@ -111,7 +115,8 @@ class World:
         self._plan = floor_plan(self.layout)
         self._router = Router(self._plan)
         self._rows = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
-        self._browsing = self._places_to_look_from()
+        self._browsing = self._places_to_look_from(BROWSING_M, 0.3)
+        self._handling = self._places_to_look_from(HANDLING_M, BODY_RADIUS_M + 0.02)
         middles, _ = fronts(self.layout)
         gondolas = [item.gondola_id for item, _ in placed(self.layout)]
         self._gondola_fronts = [(g, middles[k]) for k, g in enumerate(gondolas) if g is not None]
@@ -144,6 +149,7 @@ class World:
         self._next_fault = 0
         self._jackets = [s.jacket_off_at_s for s in self._scenario.shoppers]
         self._reserved: set[int] = set()
+        self._under_hands: set[int] = set()  # what somebody touches is not what another takes, if there is any other
         self._foreign: list[tuple[int, int]] = []  # unit and who put it there
         self._touches = Touches(self._rng, self._habits.tilts)
         self._restless = restlessness(self._habits, len(self._scenario.shoppers), self._rng)
@@ -319,10 +325,17 @@ class World:
         others = [p for p in at_once if p not in prepared and not p.obstacle]
         if others and self._together_s < TOGETHER_S:
             return
-        self._together_s = 0.0
         for person in prepared:
-            if person.errand is not None:
+            if person.errand is None:
+                continue
+            if math.isnan(person.moment_s):
+                late_s = abs(float(self._rng.normal(0, AT_ONCE_S))) if len(at_once) > 1 else 0.0
+                person.moment_s = self.now_s + late_s
+            if self.now_s >= person.moment_s - 1e-9:
                 self._act(person, person.errand)
+                person.moment_s = np.nan
+        if len(prepared) == len(at_once) and all(p.errand is None or p.errand.happened for p in prepared):
+            self._together_s = 0.0
 
     def _give_up(self) -> None:
         """Raise if what is due will never happen."""
@@ -569,14 +582,15 @@ class World:
             if arrived or crowd.stuck_s[row] > 1.5:
                 crowd.stop(row)
                 crowd.look_rad[row] = _towards(crowd.position_m[row], person.focus_m)
-                if arrived and spare_s > LEAST_SPARE_S and self._does(person, self._habits.handles):
-                    self._finger(person)
+                if arrived and person.handles and spare_s > LEAST_SPARE_S:
+                    self._finger(person, spare_s)
         if self.now_s < person.review_s or person.fidget is not None:
             return
         person.review_s = self.now_s + float(self._rng.uniform(3.0, 8.0))
-        if spare_s < 3.0 or not len(self._browsing[0]):
+        if spare_s < 3.0:
             return
-        spots, focus = self._browsing
+        person.handles = spare_s > 2 * EARLY_S and self._does(person, self._habits.handles)
+        spots, focus = self._handling if person.handles else self._browsing
         near = np.flatnonzero(np.linalg.norm(spots - crowd.position_m[row], axis=1) < 4.0)
         others = crowd.position_m[crowd.present & (np.arange(len(crowd.present)) != row)]
         if len(near) and len(others):
@@ -586,10 +600,10 @@ class World:
             person.focus_m = focus[chosen]
             crowd.go(row, self._router.route(crowd.position_m[row], spots[chosen]))
 
-    def _places_to_look_from(self) -> tuple[FloatArray, FloatArray]:
+    def _places_to_look_from(self, away_m: float, clear_m: float) -> tuple[FloatArray, FloatArray]:
         middles, inward = fronts(self.layout)
-        spots = middles - BROWSING_M * inward
-        fits = self._plan.clearances_m(spots) > 0.3
+        spots = middles - away_m * inward
+        fits = self._plan.clearances_m(spots) > clear_m
         for door in (self._plan.entrance, self._plan.exit):
             fits &= np.linalg.norm(spots - door.middle_m, axis=1) > 1.0
         return spots[fits], middles[fits]
@@ -659,7 +673,8 @@ class World:
     def _free_units(self, event: ScenarioEvent) -> list[int]:
         if event.place is None or event.barcode is None:
             return []
-        return [row for row in self.stock.standing(event.place, event.barcode) if row not in self._reserved]
+        free = [row for row in self.stock.standing(event.place, event.barcode) if row not in self._reserved]
+        return sorted(free, key=self._under_hands.__contains__)
 
     def _foreign_unit(self, person: Person, event: ScenarioEvent) -> int | None:
         there = [
@@ -776,8 +791,10 @@ class World:
             person.raise_s = QUICK_RAISE_S if quick else RAISE_S
             person.dwell_s = QUICK_DWELL_S if spare_s < 1.5 else float(self._rng.uniform(*DWELL_S))
             person.rummages_s = 0.0
-            if event.action in (Action.PICK, Action.HOLD) and not quick and self._does(person, self._habits.rummages):
-                person.rummages_s = float(self._rng.uniform(*RUMMAGES_S))
+            spare_s = errand.t_s - self._clock_s(person) - person.raise_s - person.dwell_s - 0.2
+            takes = event.action in (Action.PICK, Action.HOLD)
+            if takes and spare_s > RUMMAGES_S[0] and self._does(person, self._habits.rummages):
+                person.rummages_s = min(float(self._rng.uniform(*RUMMAGES_S)), spare_s)
                 person.dwell_s += person.rummages_s
         if not self._is_due(person, errand, person.raise_s + person.dwell_s + 0.1) or not self._may_begin(errand):
             drifted = _apart(person.spot_m, crowd.position_m[row])
@@ -787,7 +804,7 @@ class World:
                 person.is_asked = True
                 ahead_s = errand.t_s - self._clock_s(person) - person.raise_s - person.dwell_s
                 if ahead_s > LEAST_SPARE_S and self._does(person, self._habits.fingers):
-                    self._finger(person)
+                    self._finger(person, ahead_s)
             return
         if event.action in CONTACTS:
             target = self._target(person, errand)
@@ -911,7 +928,9 @@ class World:
             aims.append(self.stock.slot_grip_m(person.slots[0][0], person.rows[0][0]))
         elif action is Action.TOUCH and event.place is not None:
             units = self.stock.at(event.place)
+            units = [unit for unit in units if unit not in self._reserved | self._under_hands] or units
             person.rows = [units[:1]]
+            self._under_hands.update(units[:1])
             aims.append(self.stock.grip_m(units[0]) if units else self.stock.middle_m(event.place, None))
         elif action is Action.HAND_OVER and event.other is not None:
             other = self._rows[event.other]
@@ -1129,6 +1148,7 @@ class World:
     def _release(self, person: Person) -> None:
         """Let go of plans; hands go back."""
         self._reserved.difference_update(unit for units in person.rows for unit in units)
+        self._under_hands.difference_update(unit for units in person.rows for unit in units)
         person.hands, person.rows, person.slots = [], [], []
         self._crowd.anchored[person.row] = False
         self._crowd.rank[person.row] = NO_HURRY
@@ -1193,8 +1213,8 @@ class World:
         for unit in others[:2]:
             self._touches.weigh(self.stock.nudge(unit, float(self._rng.normal(0, 0.012))))
 
-    def _finger(self, person: Person) -> None:
-        """Reach for something near what they look at, to handle it."""
+    def _finger(self, person: Person, spare_s: float) -> None:
+        """Reach for something near what they look at, to handle it, and be done in some seconds."""
         crowd, row = self._crowd, person.row
         hands = [hand for hand in (LEFT, RIGHT) if crowd.reach[row, hand] == 0 and not self.stock.in_hand(row, hand)]
         units = self.stock.within_reach(crowd.position_m[row], person.focus_m, ARM_M, ASIDE_M)
@@ -1204,7 +1224,8 @@ class World:
         unit = units[int(self._rng.integers(len(units)))]
         hand = int(crowd.favourite[row]) if len(hands) == 2 else hands[0]
         crowd.send_hand(row, hand, self.stock.grip_m(unit), RAISE_S)
-        person.fidget = Fidget(hand, unit, [], float(self._rng.uniform(*FINGERS_S)), self.now_s)
+        seconds = min(float(self._rng.uniform(*FINGERS_S)), spare_s - RAISE_S - 0.2)
+        person.fidget = Fidget(hand, unit, [], seconds, self.now_s)
 
     def _rest_hand(self, person: Person, errand: Errand) -> None:
         """Rest the other hand on the shelf while one takes or puts something."""
