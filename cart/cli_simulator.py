@@ -46,15 +46,9 @@ from store_sim.datasets import AnnotatedFrame, write_mot
 from store_sim.random_days import USUAL_VISITS, RandomDay
 from store_sim.random_visits import CONFUSING_SHARE
 from store_sim.replay import open_recording
-from store_sim.scale_fit import (
-    PlateComparison,
-    compare,
-    pick_of,
-    record_plates,
-    recorded_layout,
-    simulated_visit,
-    statistics_of,
-)
+from store_sim.scale_comparison import PlateComparison, compare
+from store_sim.scale_fit import recorded_layout, simulated_visit
+from store_sim.scale_statistics import pick_of, record_plates, statistics_of
 from store_sim.scenarios import (
     Scenario,
     check_scenario,

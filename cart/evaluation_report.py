@@ -16,7 +16,7 @@ from cart.drawing import page_template, percent, round_step, thinned
 from cart.evaluate import Evaluation, Summary
 from cart.money import format_amount
 from cart.scoring import BOUND, CALIBRATION_BINS, Belief, CalibrationBin, CaseScore, WrongLine
-from store_sim.scale_fit import ComparedCurve, PlateComparison
+from store_sim.scale_comparison import ComparedCurve, PlateComparison
 from store_sim.scales import PlateSettings
 from store_sim.scenarios import Action
 from store_sim.simulation import SCALES

@@ -12,7 +12,7 @@ from cart import evaluation_report
 from cart.evaluate import Evaluation, FailedCase
 from cart.evaluation_report import ReportContext, render_evaluation_report, write_evaluation_report
 from cart.scoring import Aside, CaseScore, SureUnits
-from store_sim.scale_fit import ComparedCurve, ComparedStatistic, PlateComparison
+from store_sim.scale_comparison import ComparedCurve, ComparedStatistic, PlateComparison
 from store_sim.scenarios import Action
 from tests.cart.test_report import HOSTILE, Page
 from tests.cart.test_scoring import owes, put_back, saw, scored, took, visit
