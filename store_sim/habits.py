@@ -18,6 +18,8 @@ RUMMAGES_S = (0.5, 2.2)
 """The hand finds the pack that it wants, as behind those in front or the right flavour, in about that time."""
 LEAST_SPARE_S = 1.2
 """Who has less time than this until the next thing does nothing besides."""
+POINTING_M = 0.15
+"""A finger that points is so far before the front of what it points at, as far as a hand is long."""
 ASIDE_M = 0.35
 """What stands beside something: three plates to either side."""
 WOBBLE_M, WOBBLE_TICKS = 0.03, 8
@@ -32,6 +34,7 @@ class Habits:
         rummages: Who is about to take something, and has time, moves what stands there first.
         fingers: Who stands before a shelf waiting for their moment handles something beside it.
         handles: Who only looks at a shelf handles something on it.
+        points: Whose hand goes out like this only points, a hand's breadth before the goods.
         leans: Who reaches into a shelf rests the other hand on it.
         spills: A hand that leans on goods leans on those of the next plate too: hands are as wide as plates.
         tilts: Goods are tipped or dragged before they are lifted, or set down on an edge: their weight moves in two
@@ -45,6 +48,7 @@ class Habits:
     rummages: float = 0.15
     fingers: float = 0.1
     handles: float = 0.15
+    points: float = 0.4
     leans: float = 0.06
     spills: float = 0.3
     tilts: float = 0.15
@@ -70,7 +74,7 @@ class Fidget:
 
     Attributes:
         hand: Which.
-        unit: What it handles; None for a hand that rests on the shelf.
+        unit: What it handles; None for a hand that rests on the shelf or points.
         plates: Plates under it, and what part of it each carries.
         seconds: How long it stays.
         begun_s: When it was sent.

@@ -12,6 +12,7 @@ from store_sim.habits import (
     ASIDE_M,
     FINGERS_S,
     LEAST_SPARE_S,
+    POINTING_M,
     RUMMAGES_S,
     WOBBLE_M,
     WOBBLE_TICKS,
@@ -59,6 +60,7 @@ BEYOND_M = 1.2  # how far outside they are gone
 SIDESTEP_MPS = 0.2  # in a doorway, besides walking through it
 BROWSING_M, HANDLING_M = 0.8, 0.45  # from the front when one only looks, and when one handles something besides
 ROOM_M = 0.46  # between people who stand side by side: the breadth of shoulders, median of adults
+COMPANY_M = 0.55  # from others when one only looks: the near end of what is personal distance (Hall: 0.46 to 1.2 m)
 NEAR_M = 0.12  # who is so near to their place has arrived
 ARM_M = 0.78  # and what is so near needs no step
 HURRY_S = 2.0  # with less time than this before an event one does without steps and tidiness
@@ -594,7 +596,7 @@ class World:
         near = np.flatnonzero(np.linalg.norm(spots - crowd.position_m[row], axis=1) < 4.0)
         others = crowd.position_m[crowd.present & (np.arange(len(crowd.present)) != row)]
         if len(near) and len(others):
-            near = near[(np.linalg.norm(spots[near][:, None] - others, axis=2) > 0.8).all(axis=1)]
+            near = near[(np.linalg.norm(spots[near][:, None] - others, axis=2) > COMPANY_M).all(axis=1)]
         if len(near):
             chosen = int(near[int(self._rng.integers(len(near)))])
             person.focus_m = focus[chosen]
@@ -1223,9 +1225,14 @@ class World:
             return
         unit = units[int(self._rng.integers(len(units)))]
         hand = int(crowd.favourite[row]) if len(hands) == 2 else hands[0]
-        crowd.send_hand(row, hand, self.stock.grip_m(unit), RAISE_S)
         seconds = min(float(self._rng.uniform(*FINGERS_S)), spare_s - RAISE_S - 0.2)
-        person.fidget = Fidget(hand, unit, [], seconds, self.now_s)
+        place, aim_m = self.stock.place_of(unit), self.stock.grip_m(unit)
+        points = bool(self._rng.random() < self._habits.points)
+        if points:
+            inward = self.stock.inward((place.gondola, place.shelf))
+            aim_m[:2] -= (self.stock.depth_m(place, aim_m) + POINTING_M) * inward
+        crowd.send_hand(row, hand, aim_m, RAISE_S)
+        person.fidget = Fidget(hand, None if points else unit, [], seconds, self.now_s)
 
     def _rest_hand(self, person: Person, errand: Errand) -> None:
         """Rest the other hand on the shelf while one takes or puts something."""

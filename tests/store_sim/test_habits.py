@@ -5,11 +5,12 @@ import pytest
 
 from store_sim.habits import NO_HABITS, Habits, restlessness
 from store_sim.happenings import Happenings
-from store_sim.scenarios import Scenario, due_receipts
+from store_sim.scenarios import Scenario, ScenarioShopper, due_receipts
 from store_sim.world import World
 from tests.store_sim.shops import a_scenario, a_shop, at, pick
 
-RESTLESS = Habits(1, 1, 1, 1, 1, 1, 1, 1, day_spread=0, person_spread=0)
+RESTLESS = Habits(1, 1, 1, 0, 1, 1, 1, 1, 1, day_spread=0, person_spread=0)
+POINTING = Habits(fingers=1, handles=1, points=1, day_spread=0, person_spread=0)
 
 
 def a_visit() -> Scenario:
@@ -54,6 +55,21 @@ def test_hands_go_to_other_shelves_than_the_script_says_and_are_back_before_thei
     assert sum(second < 12 for second in out_s) > 5, "it fingers goods long before it takes any"
     first, second = (done.time_ns * 1e-9 for done in world.truth.interactions)
     assert second - first == pytest.approx(16.0, abs=0.1), "the script need not wait for it"
+
+
+def test_who_only_points_touches_nothing() -> None:
+    world = World(a_shop(), a_scenario([], ScenarioShopper("Ann", 1.0, leaves_at_s=60.0)), habits=POINTING)
+    world.reset(0)
+    boxes = [a_bin.box for a_bin in world.layout.bins if a_bin.box is not None]
+    pointed = 0
+    while not world.done:
+        step = world.step()
+        assert not step.presses
+        assert not step.loads
+        for grip in world.figures.grip_m[world.figures.reach >= 1]:
+            pointed += 1
+            assert min(box.distances_m(grip[None])[0] for box in boxes) == pytest.approx(0.15, abs=0.01)
+    assert pointed
 
 
 def test_people_differ() -> None:
