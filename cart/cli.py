@@ -1,7 +1,6 @@
 """The ``tillfree`` command."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -37,7 +36,7 @@ from cart.receipts import render_text
 from cart.replay import Replay, product_names, public_status
 from cart.report import write_report
 from cart.repository import Database
-from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
+from cart.terminal import ERR, OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
 from models import weights as model_files
 from store_sim.autocheckout import read_site
 from store_sim.coverage import choose_cameras
@@ -109,15 +108,7 @@ def replay(
 ) -> None:
     """Replay a recording through the store: visits, carts and receipts, as they happen."""
     with one_line_errors():
-        for file in (json_file, video):
-            if file is not None and not file.absolute().parent.is_dir():
-                raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
-            if file is not None and file.is_dir():
-                raise UsageError(f"{file}: expected a file to write, it is a folder")
-            if file is not None and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
-                raise UsageError(f"{file}: no permission to write it")
-        if report is not None and report.exists() and not report.is_dir():
-            raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
+        check_outputs((json_file, video), report)
         source, store = _opened(paths, site, layout)
         detector = _detector(weights or [])
         if source.camera_ids and detector is None and not store.plates:

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import cv2
 import typer
-from rich.table import Table
+from rich.box import HORIZONTALS
+from rich.table import Column, Table
 
 from cart.evaluate import (
     Case,
@@ -340,6 +341,8 @@ def evaluate_cases(
             raise UsageError(
                 "--real-scales: needs --report to show the plates in, and --site for the store they are of"
             )
+        if real_scales is not None and site is not None and site.is_file():
+            raise UsageError(f"--real-scales: {site}: expected the folder of a site, it is a file")
         seen_with = EvaluationSettings(
             sensors=parse_sensors(sensors),
             weights=tuple(model_files.resolve_weights(name) for name in weights or []),
@@ -427,7 +430,11 @@ def _evaluated(jobs: Sequence[EvaluationJob], processes: int | None) -> Evaluati
 
 
 def _print_evaluation(evaluation: Evaluation) -> None:
-    table = Table("class", "cases", "mean F1", "precision", "recall", "interactions F1", "reviewed", "wrong charges")
+    # Narrow enough for 80 columns with the longest names of classes whole.
+    headings = "cases", "mean\nF1", "preci-\nsion", "recall", "inter-\nactions\nF1", "reviewed\nvisits", "wrong\nunits"
+    table = Table(
+        Column("class", min_width=15), *headings, box=HORIZONTALS, padding=(0, 1, 0, 0), collapse_padding=True
+    )
     summary = evaluation.summary()
     for name, row in [*evaluation.by_class(), ("all", summary)]:
         table.add_row(
@@ -437,8 +444,8 @@ def _print_evaluation(evaluation: Evaluation) -> None:
             f"{row.precision:.3f}",
             f"{row.recall:.3f}",
             f"{row.interaction_f1:.3f}",
-            f"{row.reviewed} of {counted(row.visits, 'visit')}",
-            f"{row.wrong_charges} of {counted(row.unreviewed_units, 'unit')}",
+            f"{row.reviewed} of {row.visits}",
+            f"{row.wrong_charges} of {row.unreviewed_units}",
             end_section=name != "all" and name == evaluation.by_class()[-1][0],
         )
     OUT.print(table)

@@ -5,13 +5,11 @@ import logging
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -40,6 +38,7 @@ from cart.scoring import (
     upper_bound,
 )
 from store_sim.oracle import OracleDetector
+from store_sim.processes import deaf_to_ctrl_c, single_threaded
 from store_sim.random_days import RandomDay
 from store_sim.scenarios import Scenario, check_scenario, day_layout, read_scenario, site_of
 from store_sim.simulation import Simulation
@@ -698,7 +697,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         connection, far = context.Pipe()
         process = context.Process(target=_work, args=(far,), daemon=True)
-        with _single_threaded(), _deaf_to_ctrl_c():
+        with single_threaded(), deaf_to_ctrl_c():
             process.start()
         far.close()
         return cls(process, connection)
@@ -733,33 +732,6 @@ class _Worker:
         self._process.terminate()
         self._process.join()
         self.connection.close()
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started inside give their numeric libraries one thread: there is a process for every core."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started inside do not hear Ctrl-C, from their first moment: this one hears it, and ends them."""
-    resource_tracker.ensure_running()  # starting it in there would end the deafness
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(connection: "Connection[Any, Any]") -> None:

@@ -1,8 +1,10 @@
 """How the command speaks: consoles, progress bars, and what is wrong with the input in one line."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -12,6 +14,7 @@ from cart.errors import StoreError
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+STOPPED = 130  # how shells count what Ctrl-C ended: 128 and the signal's number
 
 
 class UsageError(Exception):
@@ -20,7 +23,7 @@ class UsageError(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what is wrong with the input into one line on standard error and exit status 2."""
+    """Turn what is wrong with the input into one line on standard error and exit status 2; Ctrl-C into another."""
     try:
         yield
     except (UsageError, ValueError, OSError, StoreError) as error:
@@ -29,6 +32,43 @@ def one_line_errors() -> Iterator[None]:
             message = f"{error.filename}: {error.strerror.lower()}"  # Python's own wording begins with a number
         print(f"tillfree: {message}", file=sys.stderr)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        print("tillfree: stopped by hand", file=sys.stderr)
+        raise typer.Exit(STOPPED) from error
+
+
+def check_outputs(files: Iterable[Path | None], report: Path | None) -> None:
+    """Refuse what cannot be written before the work rather than after it.
+
+    Args:
+        files: Files to write; None for those not asked for.
+        report: The folder for a report, if one is asked for.
+
+    Raises:
+        UsageError: A file's folder does not exist, a file is a folder or may not be written, or the report's folder is
+            a file.
+    """
+    for file in files:
+        if file is None:
+            continue
+        if not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: there is no folder {file.absolute().parent} to write into")
+        if file.is_dir():
+            raise UsageError(f"{file}: expected a file to write, it is a folder")
+        if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+            raise UsageError(f"{file}: no permission to write it")
+    if report is not None and report.exists() and not report.is_dir():
+        raise UsageError(f"{report}: expected a folder to write the report into, it is a file")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse to write among what is there already.
+
+    Raises:
+        UsageError: It is a file, or a folder with something in it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: expected a new or an empty folder, there is something")
 
 
 def progress_bar(*extra: DownloadColumn) -> Progress:

@@ -13,6 +13,7 @@ import numpy as np
 from store_sim.bodies import pose
 from store_sim.datasets import IMAGES, AnnotatedFrame, TrackNumbers, from_picture, write_coco, write_yolo
 from store_sim.lens import CameraEffects, LensSettings
+from store_sim.processes import deaf_to_ctrl_c, single_threaded
 from store_sim.random_days import RandomDay
 from store_sim.render import Renderer
 from store_sim.scenarios import Scenario
@@ -197,15 +198,23 @@ def _all_made(jobs: Sequence[_Job], processes: int) -> Iterator[tuple[int, tuple
             yield number, _made(job)
         return
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(processes, context, _calm) as pool:
-        running: dict[Future[tuple[AnnotatedFrame, ...]], int] = {
-            pool.submit(_made, job): number for number, job in enumerate(jobs)
-        }
+        with single_threaded(), deaf_to_ctrl_c():  # giving out jobs starts the processes
+            running: dict[Future[tuple[AnnotatedFrame, ...]], int] = {
+                pool.submit(_made, job): number for number, job in enumerate(jobs)
+            }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield running.pop(future), future.result()
+        except BaseException:
+            # Nobody waits for shops that nobody will look at.
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

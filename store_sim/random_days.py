@@ -11,6 +11,7 @@ from vision.layout import StoreLayout
 
 SHOPPERS_DRAWN = (1.0, 6.0)
 """People at once, on average, in a shop that nobody has said more about: quiet to busy."""
+USUAL_VISITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class RandomDay:
     number: int
     gondolas: int | None = None
     products: int | None = None
-    visits: int = 10
+    visits: int = USUAL_VISITS
     shoppers_at_once: float | None = None
     confusing_share: float = CONFUSING_SHARE
 

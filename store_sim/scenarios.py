@@ -882,23 +882,30 @@ def site_of(scenario: Scenario, site: Path | None = None) -> StoreLayout:
 
     Args:
         scenario: The scenario.
-        site: A site's folder or a layout file for scenarios that only name their store.
+        site: A site's folder or a layout file for scenarios that only name their store. Those whose own path leads
+            nowhere play there too, and the layout's ``notices`` say so.
 
     Raises:
-        OSError: It cannot be read, or a plain name is all there is and ``site`` is missing.
+        OSError: It cannot be read, or the scenario alone does not lead to a store and ``site`` is missing.
         ValueError: It is not a layout.
     """
     beside = (scenario.path.parent if scenario.path is not None else Path()) / scenario.site
     if scenario.site and (beside.is_file() or is_site(beside)):
         return _read_store(beside)
     is_plain = "/" not in scenario.site and not Path(scenario.site).suffix
-    if site is not None and is_plain:
-        return _read_store(site)
-    if is_plain:
-        raise FileNotFoundError(
-            f"{scenario.origin}: plays in the store {scenario.site!r}; its layout or site's folder must be said"
-        )
-    raise FileNotFoundError(f"{scenario.origin}: plays in {beside}, which is no layout file and no site's folder")
+    if site is not None:
+        store = _read_store(site)
+        if is_plain:
+            return store
+        said = f"{beside} is no layout file and no site's folder; what plays there is played in {site}"
+        return replace(store, notices=(*store.notices, said))
+    if not scenario.site:
+        where = "does not say in which store it plays"
+    elif is_plain:
+        where = f"plays in the store {scenario.site!r}"
+    else:
+        where = f"plays in {beside}, which is no layout file and no site's folder"
+    raise FileNotFoundError(f"{scenario.origin}: {where}; --site must give its layout file or its site's folder")
 
 
 def _read_store(path: Path) -> StoreLayout:

@@ -15,7 +15,7 @@ from store_sim.bodies import Skeletons, pose, tracked_joints
 from store_sim.figures import Figures, Goods
 from store_sim.happenings import ActiveFault, Happenings
 from store_sim.joints import JointSettings, JointTracker
-from store_sim.recording import RecordingWriter
+from store_sim.recording import LAYOUT_FILE, RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
 from store_sim.truth import TrueVisit, Truth
@@ -458,8 +458,9 @@ def record(
 ) -> None:
     """Play a simulation to its end and keep it as a recording folder that ``tillfree replay`` reads.
 
-    The folder holds the layout as played in, the truth as it really happened, the seed and the versions of what made
-    it. Replaying it gives the simulation's own ticks, pictures up to what H.264 loses.
+    The folder holds the layout as played in, the truth as it really happened (a scenario that plays in that layout),
+    the seed and the versions of what made it. Replaying it gives the simulation's own ticks, pictures up to what H.264
+    loses.
 
     Args:
         simulation: One that has not been played yet.
@@ -484,7 +485,8 @@ def record(
         for tick in simulation:
             writer.write(tick)
             progress((tick.timestamp_ns - simulation.start_ns) / NANOSECONDS)
-        writer.write_truth(scenario_to_json(simulation.scenario))
+        # The store that the scenario names lies where the scenario lay; the one it was played in lies here.
+        writer.write_truth(scenario_to_json(replace(simulation.scenario, site=LAYOUT_FILE)))
 
 
 def as_played(scenario: Scenario, truth: Truth, start_ns: int) -> Scenario:

@@ -738,13 +738,19 @@ def test_a_layout_beside_the_scenario_is_its_site(tmp_path: Path) -> None:
 def test_a_plain_name_needs_to_be_told_its_site() -> None:
     scenario = visit(site="nanostore")
     assert site_of(scenario, LAYOUT_FILE).name == "corner shop"
-    with pytest.raises(FileNotFoundError, match=r"^case: plays in the store 'nanostore'; its layout"):
+    with pytest.raises(FileNotFoundError, match=r"^case: plays in the store 'nanostore'; --site must"):
         site_of(scenario)
+    with pytest.raises(FileNotFoundError, match=r"^case: does not say in which store it plays; --site must"):
+        site_of(visit(site=""))
 
 
-def test_a_path_that_leads_nowhere_is_an_error() -> None:
-    with pytest.raises(FileNotFoundError, match="which is no layout file and no site's folder"):
-        site_of(visit(site="shops/none.yaml"), LAYOUT_FILE)
+def test_a_path_that_leads_nowhere_is_an_error_without_a_site_and_a_notice_with_one() -> None:
+    with pytest.raises(FileNotFoundError, match="which is no layout file and no site's folder; --site must"):
+        site_of(visit(site="shops/none.yaml"))
+    layout = site_of(visit(site="shops/none.yaml"), LAYOUT_FILE)
+    assert layout.name == "corner shop"
+    (said,) = layout.notices
+    assert said.startswith("shops/none.yaml is no layout file")
 
 
 def cases_of(shared: Path) -> list[Scenario]:
