@@ -17,13 +17,13 @@ from cart.pipeline import StorePipeline, catalogue_of
 from cart.repository import Database
 from store_sim.bodies import pose
 from store_sim.coverage import choose_cameras
+from store_sim.day import day_layout
 from store_sim.demo_shop import demo_simulation
 from store_sim.lens import CameraEffects, LensSettings
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import random_scenario
 from store_sim.recording import RecordingWriter
 from store_sim.render import Renderer
-from store_sim.scenarios import day_layout
 from store_sim.simulation import JOINTS, SCALES, Simulation
 from tracking import kalman
 from tracking.kalman import BoxNoise

@@ -44,21 +44,15 @@ from store_sim.autocheckout import PLATES_FILE, read_site
 from store_sim.coverage import choose_cameras, named_cameras
 from store_sim.dataset_making import annotated_frames, make_dataset
 from store_sim.datasets import AnnotatedFrame, write_mot
+from store_sim.day import day_layout
 from store_sim.random_days import USUAL_VISITS, RandomDay
 from store_sim.random_visits import CONFUSING_SHARE
 from store_sim.replay import open_recording
+from store_sim.rules import check_scenario, receipt_differences
 from store_sim.scale_comparison import PlateComparison, compare
 from store_sim.scale_fit import recorded_layout, simulated_visit
 from store_sim.scale_statistics import pick_of, record_plates, statistics_of
-from store_sim.scenarios import (
-    Scenario,
-    check_scenario,
-    day_layout,
-    library,
-    read_scenario,
-    receipt_differences,
-    site_of,
-)
+from store_sim.scenarios import Scenario, library, read_scenario, site_of
 from store_sim.simulation import CAMERAS, JOINTS, SCALES, Simulation, record
 from vision.layout import StoreLayout
 

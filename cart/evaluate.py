@@ -37,10 +37,12 @@ from cart.scoring import (
     score_case,
     upper_bound,
 )
+from store_sim.day import day_layout
 from store_sim.oracle import OracleDetector
 from store_sim.processes import deaf_to_ctrl_c, single_threaded
 from store_sim.random_days import RandomDay
-from store_sim.scenarios import Scenario, check_scenario, day_layout, read_scenario, site_of
+from store_sim.rules import check_scenario
+from store_sim.scenarios import Scenario, read_scenario, site_of
 from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
 from vision.detector import DetectorBank, ObjectDetector, load_detector

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from store_sim.scenarios import Place, Role, Scenario, payers
+from store_sim.rules import payers
+from store_sim.scenarios import Place, Role, Scenario
 from store_sim.stock import FOREIGN_SKU, NOBODY, Stock
 from store_sim.truth import TrueInteraction, TrueLine, TrueReceipt, TrueVisit, Truth
 from vision.shelf import Handling

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from store_sim.day import day_layout
 from store_sim.random_range import gtin_check_digit
 from store_sim.random_shop import looking_at
-from store_sim.scenarios import day_layout, read_scenario, site_of
+from store_sim.scenarios import read_scenario, site_of
 from store_sim.simulation import JOINTS, SCALES, Simulation
 from vision.arrays import FloatArray
 from vision.cameras import Camera

@@ -7,18 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from store_sim.day import USUAL_COUNT
 from store_sim.navigation import with_doors
-from store_sim.scenarios import (
-    USUAL_COUNT,
-    Action,
-    Place,
-    Role,
-    Scenario,
-    ScenarioEvent,
-    ScenarioProduct,
-    ScenarioShopper,
-    due_receipts,
-)
+from store_sim.rules import due_receipts
+from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, ScenarioProduct, ScenarioShopper
 from vision.arrays import FloatArray
 from vision.layout import Bin, StoreLayout
 

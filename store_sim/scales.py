@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from store_sim.day import USUAL_COUNT, reach_of
 from store_sim.figures import Figures
 from store_sim.happenings import ActiveFault, Happenings
-from store_sim.scenarios import USUAL_COUNT, FaultKind, reach_of
+from store_sim.scenarios import FaultKind
 from vision.arrays import FloatArray, IntArray
 from vision.frames import ScaleSamples
 from vision.layout import Plate, StoreLayout

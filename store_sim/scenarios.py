@@ -1,35 +1,23 @@
-"""Scenarios: visits written down as what shoppers do (``tillfree-scenario/1``), read, checked and written.
+"""Scenarios: visits written down as what shoppers do (``tillfree-scenario/1``), read and written.
 
-A file is read by :func:`read_scenario`, which refuses what is not in the format, and played once on paper by
-:func:`check_scenario`, which refuses what cannot happen in a given store. :func:`due_receipts` applies the rule of who
-pays, :func:`day_layout` gives the store as it was planned that day.
-
-Which of several like units goes first, when somebody holds some that different people took off the shelves, is not in
-the format. Here the unit that came into their hands last goes first, and what is in the hands before what is hidden
-in a pocket.
+A file is read by :func:`read_scenario`, which refuses what is not in the format. Whether what it says can happen in a
+store, and who pays for what, is for ``store_sim.rules``; what the store is like on that day is for ``store_sim.day``.
 """
 
 import json
 import math
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from store_sim.autocheckout import is_site, read_site
-from store_sim.navigation import with_doors
-from vision.arrays import FloatArray
-from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, read_layout
+from vision.layout import StoreLayout, read_layout
 
 FORMAT = "tillfree-scenario/1"
-USUAL_COUNT = 8
-"""Units that every product starts with unless a count says otherwise."""
 MOST_UNITS = 1000
 """In one event or on one override: more do not stand on a shelf, and a slip of the pen should not fill the memory."""
 MOST_S = 86_400.0
@@ -185,7 +173,7 @@ class Fault:
         kind: What.
         target: What it hits, in one spelling whatever the file's: a camera's id, ``gondola`` or ``gondola/shelf`` or
             ``gondola/shelf/plate`` in numbers, ``cameras``, ``scales`` or ``joints``, or several of them with commas
-            between; None for everything. :func:`reach_of` says what that is in a given store.
+            between; None for everything. ``store_sim.day.reach_of`` says what that is in a given store.
         seconds: How long; None: to the end (a bump is over by itself).
         amount: How much, see ``FaultKind``.
     """
@@ -295,7 +283,7 @@ def read_scenario(path: Path) -> Scenario:
 
     Keys that the format does not have are ignored, so that files with additions play; anything else that is not as the
     format says is refused. What a fault hits may be given as ``target``, ``camera``, ``plate``, ``gondola``, ``shelf``
-    or ``bin``. Whether the store has the plates, and whether what happens can happen, is for :func:`check_scenario`.
+    or ``bin``. Whether the store has the plates, and whether what happens can happen, is for ``store_sim.rules``.
 
     Raises:
         OSError: The file cannot be read.
@@ -315,7 +303,7 @@ def read_scenario(path: Path) -> Scenario:
             raise ValueError("shoppers: expected at least one")
         events: list[ScenarioEvent] = []
         for number, row in enumerate(_listed(entry, "events", required=True), start=1):
-            with _at(f"event {number}"):
+            with errors_at(f"event {number}"):
                 events.append(_read_event(row, events))
         faults = _each("fault", _listed(entry, "faults"), _read_fault)
         return Scenario(
@@ -340,13 +328,13 @@ def read_scenario(path: Path) -> Scenario:
 def _each(what: str, rows: Sequence[object], read: Callable[[dict[str, object]], T]) -> tuple[T, ...]:
     found = []
     for number, row in enumerate(rows, start=1):
-        with _at(f"{what} {number}"):
+        with errors_at(f"{what} {number}"):
             found.append(read(_object(row)))
     return tuple(found)
 
 
 @contextmanager
-def _at(place: str) -> Iterator[None]:
+def errors_at(place: str) -> Iterator[None]:
     """Say in every ValueError from inside where it was."""
     try:
         yield
@@ -492,7 +480,7 @@ def _read_products(entry: Mapping[str, object]) -> tuple[ScenarioProduct, ...]:
 
     products = []
     for barcode, value in rows.items():
-        with _at(f"product {_one_line(barcode, 'barcode')}"):
+        with errors_at(f"product {_one_line(barcode, 'barcode')}"):
             row = _object(value)
             mass_g = _unless_absent(row, "mass_g", _mass)
             products.append(ScenarioProduct(barcode, _text(row, "name", default=barcode), mass_g))
@@ -513,7 +501,7 @@ def _read_place(value: object) -> Place:
 def _read_bin(entry: Mapping[str, object]) -> Place:
     if entry.get("bin") is None:
         raise ValueError("bin: missing")
-    with _at("bin"):
+    with errors_at("bin"):
         return _read_place(entry["bin"])
 
 
@@ -573,7 +561,7 @@ def _read_target(entry: Mapping[str, object]) -> str | None:
             continue
         if key in ("plate", "shelf", "gondola") and isinstance(value, int) and not isinstance(value, bool):
             break  # a number beside those of what it is part of, read below
-        with _at(key):
+        with errors_at(key):
             values = value if isinstance(value, list) else [value]
             return ",".join(name for item in values for name in _target_names(item)) or None
     numbered = any(entry.get(key) is not None for key in ("gondola", "shelf", "plate", "plates"))
@@ -614,7 +602,7 @@ def _read_receipts(entry: Mapping[str, object]) -> dict[str, dict[str, int]] | N
         raise ValueError(f"receipts: expected an object of payers, got {rows!r:.60}")
     receipts = {}
     for payer, value in rows.items():
-        with _at(f"receipt of {_one_line(payer, 'payer')}"):
+        with errors_at(f"receipt of {_one_line(payer, 'payer')}"):
             row = _object(value)
             receipts[payer] = {_one_line(barcode, "barcode"): _count(row, barcode, least=0) for barcode in row}
     return receipts
@@ -709,171 +697,6 @@ def _event_entry(event: ScenarioEvent) -> dict[str, object]:
     return entry
 
 
-def payers(scenario: Scenario) -> dict[str, str | None]:
-    """Say who pays for each shopper: themselves, another of their group, or nobody (None: no code, or staff)."""
-    by_group: dict[str, str] = {}
-    for shopper in scenario.shoppers:
-        if shopper.group is not None and shopper.checks_in and shopper.role is not Role.STAFF:
-            by_group.setdefault(shopper.group, shopper.shopper_id)
-    found: dict[str, str | None] = {}
-    for shopper in scenario.shoppers:
-        if shopper.role is Role.STAFF:
-            found[shopper.shopper_id] = None
-        elif shopper.group is not None:
-            found[shopper.shopper_id] = by_group.get(shopper.group)
-        else:
-            found[shopper.shopper_id] = shopper.shopper_id if shopper.checks_in else None
-    return found
-
-
-@dataclass(slots=True)
-class _Held:
-    """A unit away from the shelves."""
-
-    barcode: str
-    taker: str
-    is_hidden: bool = False
-
-
-class _Hands:
-    """What everybody holds while a scenario is played on paper, newest last."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._held: dict[str, list[_Held]] = {shopper.shopper_id: [] for shopper in scenario.shoppers}
-
-    def take(self, shopper: str, units: Iterable[_Held]) -> None:
-        """Add units to somebody's hands."""
-        self._held[shopper].extend(units)
-
-    def release(self, shopper: str, barcode: str, quantity: int) -> list[_Held]:
-        """Take units out of somebody's hands, the newest first and what they hide last.
-
-        Raises:
-            ValueError: They do not hold so many.
-        """
-        own = [unit for unit in self._held[shopper] if unit.barcode == barcode]
-        if len(own) < quantity:
-            raise ValueError(f"{shopper} holds {len(own)} of {barcode}, not {quantity}")
-        own.sort(key=lambda unit: not unit.is_hidden)
-        released = own[len(own) - quantity :][::-1]
-        self._held[shopper] = [unit for unit in self._held[shopper] if all(unit is not gone for gone in released)]
-        for unit in released:
-            unit.is_hidden = False
-        return released
-
-    def conceal(self, shopper: str, barcode: str, quantity: int) -> None:
-        """Hide units that somebody shows in their hands.
-
-        Raises:
-            ValueError: They do not show so many.
-        """
-        shown = [unit for unit in self._held[shopper] if unit.barcode == barcode and not unit.is_hidden]
-        if len(shown) < quantity:
-            raise ValueError(f"{shopper} holds {len(shown)} of {barcode}, not {quantity}")
-        for unit in shown[len(shown) - quantity :]:
-            unit.is_hidden = True
-
-    def carry_out(self, shopper: str) -> list[_Held]:
-        """Let somebody leave with all they have."""
-        units, self._held[shopper] = self._held[shopper], []
-        return units
-
-
-def _used_up(scenario: Scenario) -> list[_Held]:
-    """Play the events on paper and give every unit that left the store or was used up in it, in that order."""
-    hands = _Hands(scenario)
-    gone: list[_Held] = []
-    returning = sorted((s.returns_at_s, s.shopper_id) for s in scenario.shoppers if s.returns_at_s is not None)
-    for number, event in enumerate(scenario.events, start=1):
-        while returning and returning[0][0] <= event.t_s:
-            gone += hands.carry_out(returning.pop(0)[1])
-        with _at(f"{scenario.origin}: event {number}"):
-            gone += _move(hands, event)
-    for shopper in scenario.shoppers:
-        gone += hands.carry_out(shopper.shopper_id)
-    return gone
-
-
-def _move(hands: _Hands, event: ScenarioEvent) -> list[_Held]:
-    """Change who holds what as one event does; returns the units it used up."""
-    if event.barcode is None:
-        return []
-    if event.action is Action.PICK:
-        hands.take(event.shopper, [_Held(event.barcode, event.shopper) for _ in range(event.quantity)])
-    elif event.action is Action.CONCEAL:
-        hands.conceal(event.shopper, event.barcode, event.quantity)
-    elif event.action in (Action.PUT_BACK, Action.DROP):
-        hands.release(event.shopper, event.barcode, event.quantity)
-    elif event.action is Action.HAND_OVER and event.other is not None:
-        hands.take(event.other, hands.release(event.shopper, event.barcode, event.quantity)[::-1])
-    elif event.action is Action.CONSUME:
-        return hands.release(event.shopper, event.barcode, event.quantity)
-    return []
-
-
-def due_receipts(scenario: Scenario) -> dict[str, dict[str, int]]:
-    """Say what each payer owes, by the format's rule and from the events alone.
-
-    The payer of whoever took a unit off a shelf last pays for it if it leaves the store or is used up in it.
-
-    Returns:
-        Payer -> barcode -> quantity, payers as listed, barcodes sorted; who pays and owes nothing has an empty one.
-
-    Raises:
-        ValueError: Somebody puts back, passes on, drops, hides or uses what they do not hold.
-    """
-    paying = payers(scenario)
-    due: dict[str, dict[str, int]] = {shopper: {} for shopper, payer in paying.items() if payer == shopper}
-    for unit in _used_up(scenario):
-        payer = paying[unit.taker]
-        if payer is not None:
-            due[payer][unit.barcode] = due[payer].get(unit.barcode, 0) + 1
-    return {payer: dict(sorted(lines.items())) for payer, lines in due.items()}
-
-
-def due_unpaid(scenario: Scenario) -> tuple[tuple[str, str, int], ...]:
-    """Say what people without a payer took for good, staff aside: (shopper, barcode, quantity), as listed, sorted.
-
-    Raises:
-        ValueError: As :func:`due_receipts`.
-    """
-    paying = payers(scenario)
-    shoppers = {shopper.shopper_id: shopper for shopper in scenario.shoppers}
-    lost: dict[tuple[str, str], int] = {}
-    for unit in _used_up(scenario):
-        if paying[unit.taker] is None and shoppers[unit.taker].role is not Role.STAFF:
-            lost[unit.taker, unit.barcode] = lost.get((unit.taker, unit.barcode), 0) + 1
-    place = {shopper.shopper_id: row for row, shopper in enumerate(scenario.shoppers)}
-    return tuple(
-        (shopper, barcode, lost[shopper, barcode])
-        for shopper, barcode in sorted(lost, key=lambda key: (place[key[0]], key[1]))
-    )
-
-
-def receipt_differences(scenario: Scenario) -> tuple[str, ...]:
-    """Say where a scenario's own receipts differ from the rule, one sentence each; empty if it has none or they agree.
-
-    Raises:
-        ValueError: As :func:`due_receipts`.
-    """
-    if scenario.receipts is None:
-        return ()
-    due = due_receipts(scenario)
-    found = []
-    for payer in dict.fromkeys([*due, *scenario.receipts]):
-        if payer not in due:
-            found.append(f"{payer} has a receipt but pays for nobody")
-        elif payer not in scenario.receipts:
-            found.append(f"{payer} pays but has no receipt")
-        own, ruled = scenario.receipts.get(payer, {}), due.get(payer, {})
-        for barcode in sorted({*own, *ruled}):
-            if own.get(barcode, 0) != ruled.get(barcode, 0):
-                found.append(
-                    f"{payer}: {barcode}: the file says {own.get(barcode, 0)}, the rule says {ruled.get(barcode, 0)}"
-                )
-    return tuple(found)
-
-
 def site_of(scenario: Scenario, site: Path | None = None) -> StoreLayout:
     """Read the store that a scenario plays in.
 
@@ -910,436 +733,6 @@ def site_of(scenario: Scenario, site: Path | None = None) -> StoreLayout:
 
 def _read_store(path: Path) -> StoreLayout:
     return read_layout(path) if path.is_file() else read_site(path)
-
-
-def bins_at(layout: StoreLayout, place: Place) -> tuple[Bin, ...]:
-    """Return the bins of a place: those on any of its plates, or, where it names none, all on its shelf.
-
-    Raises:
-        ValueError: The layout has no such gondola, shelf or plate.
-    """
-    on_gondola = [b for b in layout.bins if b.gondola_id == place.gondola]
-    plates = [p for p in layout.plates if p.gondola_id == place.gondola]
-    if not on_gondola and not plates:
-        raise ValueError(f"there is no gondola {place.gondola}")
-    on_shelf = tuple(b for b in on_gondola if b.shelf_id == place.shelf)
-    if not on_shelf and all(p.shelf_id != place.shelf for p in plates):
-        raise ValueError(f"there is no shelf {place.gondola}/{place.shelf}")
-    if not place.plates:
-        return on_shelf
-    known = {p.plate_id for p in plates}
-    for plate_id in place.plate_ids:
-        if plate_id not in known:
-            raise ValueError(f"there is no plate {plate_id}")
-    return tuple(b for b in on_shelf if not set(place.plate_ids).isdisjoint(b.plate_ids))
-
-
-@dataclass(frozen=True, slots=True)
-class BinStock:
-    """Units that stand in a bin when the day begins."""
-
-    bin_id: str
-    sku: str
-    quantity: int
-
-
-def starting_stock(day: StoreLayout, scenario: Scenario) -> tuple[BinStock, ...]:
-    """Say what stands in each bin of :func:`day_layout` with a product when the day begins, bins as listed.
-
-    A bin has ``USUAL_COUNT`` units unless its override says otherwise; an override over plates that are no neighbours
-    gives several bins, which share its count.
-    """
-    counts: dict[str, int] = {}
-    for override in scenario.stock_overrides:
-        own = [
-            b
-            for b in day.bins
-            if b.sku == override.barcode
-            and (b.gondola_id, b.shelf_id) == (override.place.gondola, override.place.shelf)
-            and bool(b.plate_ids) == bool(override.place.plates)
-            and set(b.plate_ids) <= set(override.place.plate_ids)
-            and b.bin_id not in counts
-        ]
-        total = USUAL_COUNT if override.count is None else override.count
-        for row, a_bin in enumerate(own):
-            counts[a_bin.bin_id] = total * (row + 1) // len(own) - total * row // len(own)
-    return tuple(BinStock(b.bin_id, b.sku, counts.get(b.bin_id, USUAL_COUNT)) for b in day.bins if b.sku is not None)
-
-
-def true_masses(day: StoreLayout, scenario: Scenario) -> dict[str, float]:
-    """Say what one unit of each product really weighs, grams: sku -> mass, products as ``day`` lists them.
-
-    What the scenario says, else what the catalogue says. A product that neither knows weighs something all the same:
-    between 50 and 800 g, as packs in small shops do, always the same for one barcode.
-    """
-    said = {product.barcode: product.mass_g for product in scenario.products}
-    masses = {}
-    for product in day.products:
-        mass_g = said.get(product.sku)
-        if mass_g is None:
-            mass_g = product.mass_g
-        if math.isnan(mass_g):
-            share = zlib.crc32(product.sku.encode()) / 2**32
-            mass_g = round(50.0 * 16.0**share, 1)
-        masses[product.sku] = mass_g
-    return masses
-
-
-def day_layout(layout: StoreLayout, scenario: Scenario) -> StoreLayout:
-    """Return the store as it is planned on the scenario's day, with a floor plan.
-
-    Overridden plates carry what the overrides say, as bins of their own; several overrides on one plate stand side by
-    side, as several bins that name the same plate. What is left of a planned bin keeps its product. Products that only
-    the scenario knows are added; those whose mass it says the catalogue does not know lose it. Where people can walk,
-    come in and go out is added if the layout does not say.
-
-    Raises:
-        ValueError: An override names a plate or shelf that the layout does not have; the message names the file and the
-            number of the override.
-    """
-    bins = _overridden_bins(layout, scenario)
-    return with_doors(replace(layout, bins=bins, products=_day_products(layout, bins, scenario)))
-
-
-def _day_products(layout: StoreLayout, bins: Sequence[Bin], scenario: Scenario) -> tuple[ProductRecord, ...]:
-    records = {product.sku: product for product in layout.products}
-    currency = layout.products[0].currency if layout.products else "USD"
-    for product in scenario.products:
-        known = records.get(product.barcode)
-        if known is None:
-            mass_g = math.nan if product.mass_g is None else product.mass_g
-            records[product.barcode] = ProductRecord(product.barcode, product.name, mass_g, None, currency)
-        elif product.mass_g is None:
-            records[product.barcode] = replace(known, mass_g=math.nan)
-    named = [b.sku for b in bins] + [event.barcode for event in scenario.events]
-    for sku in named:
-        if sku is not None and sku not in records:
-            records[sku] = ProductRecord(sku, sku, math.nan, None, currency)
-    return tuple(records.values())
-
-
-_Shelf = tuple[int | None, int | None]
-
-
-def _overridden_bins(layout: StoreLayout, scenario: Scenario) -> tuple[Bin, ...]:
-    if not scenario.stock_overrides:
-        return layout.bins
-    by_shelf: dict[_Shelf, list[StockOverride]] = {}
-    for number, override in enumerate(scenario.stock_overrides, start=1):
-        with _at(f"{scenario.origin}: stock override {number}"):
-            bins_at(layout, override.place)
-        by_shelf.setdefault((override.place.gondola, override.place.shelf), []).append(override)
-    taken: set[str] = set()
-    bins: list[Bin] = []
-    done: set[_Shelf] = set()
-    names = {b.bin_id for b in layout.bins if (b.gondola_id, b.shelf_id) not in by_shelf}
-    for a_bin in layout.bins:
-        shelf = (a_bin.gondola_id, a_bin.shelf_id)
-        if shelf not in by_shelf:
-            bins.append(a_bin)
-        elif shelf not in done:
-            done.add(shelf)
-            own = [b for b in layout.bins if (b.gondola_id, b.shelf_id) == shelf]
-            plates = {p.plate_id: p for p in layout.plates if (p.gondola_id, p.shelf_id) == shelf}
-            for new in _shelf_of_the_day(own, plates, by_shelf[shelf]):
-                bins.append(replace(new, bin_id=_free_name(new.bin_id, names | taken)))
-                taken.add(bins[-1].bin_id)
-    return tuple(bins)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    letters = "bcdefghijklmnopqrstuvwxyz"
-    choices = (name, *(name + letter for letter in letters), *(f"{name}-{k}" for k in range(27, len(taken) + 29)))
-    return next(choice for choice in choices if choice not in taken)
-
-
-def _shelf_of_the_day(
-    planned: Sequence[Bin], plates: Mapping[str, Plate], overrides: Sequence[StockOverride]
-) -> list[Bin]:
-    """Return the bins of one shelf: what is left of the planned ones, and the overrides' own; from plate to plate."""
-    overridden = {plate_id for override in overrides for plate_id in override.place.plate_ids}
-    replaces_all = any(not override.place.plates for override in overrides)
-    bins: list[tuple[tuple[int, ...], Bin]] = []
-    for a_bin in planned:
-        if not overridden.intersection(a_bin.plate_ids):
-            if not (replaces_all and not a_bin.plate_ids):
-                bins.append((_numbers(a_bin.plate_ids), a_bin))
-            continue
-        left = [plates[plate_id] for plate_id in a_bin.plate_ids if plate_id not in overridden]
-        for run in _runs(left):
-            box = _hull([plate.box for plate in run])
-            name = _run_name(run)
-            own = replace(a_bin, bin_id=name, plate_ids=tuple(p.plate_id for p in run), box=box, capacity=None)
-            bins.append((_numbers(own.plate_ids), own))
-    for override, own_plates, box in _placed(planned, plates, overrides):
-        name = _run_name(own_plates) if own_plates else f"{override.place.gondola}/{override.place.shelf}"
-        own = Bin(
-            bin_id=name,
-            sku=override.barcode,
-            gondola_id=override.place.gondola,
-            shelf_id=override.place.shelf,
-            plate_ids=tuple(plate.plate_id for plate in own_plates),
-            box=box,
-        )
-        bins.append((_numbers(own.plate_ids), own))
-    return [a_bin for _, a_bin in sorted(bins, key=lambda entry: entry[0])]
-
-
-def _numbers(plate_ids: Iterable[str]) -> tuple[int, ...]:
-    return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
-
-
-def _runs(plates: Iterable[Plate]) -> list[list[Plate]]:
-    """Split plates of one shelf into runs of neighbours by number."""
-    runs: list[list[Plate]] = []
-    for plate in sorted(plates, key=lambda plate: plate.number):
-        if runs and plate.number == runs[-1][-1].number + 1:
-            runs[-1].append(plate)
-        else:
-            runs.append([plate])
-    return runs
-
-
-def _run_name(run: Sequence[Plate]) -> str:
-    return run[0].plate_id if len(run) == 1 else f"{run[0].plate_id}-{run[-1].number}"
-
-
-def _hull(boxes: Sequence[Box]) -> Box:
-    """Return the smallest box on the first one's axes around boxes."""
-    corners = boxes[0].local_points(np.concatenate([box.corners_m for box in boxes]))
-    return _part(boxes[0], corners.min(axis=0), corners.max(axis=0))
-
-
-def _part(box: Box, low: FloatArray, high: FloatArray) -> Box:
-    """Return the box between two corners given on another box's own axes, metres."""
-    world_from_box = box.world_from_box.copy()
-    world_from_box[:3, 3] += box.world_from_box[:3, :3] @ low
-    return Box(world_from_box, high - low)
-
-
-def _placed(
-    planned: Sequence[Bin], plates: Mapping[str, Plate], overrides: Sequence[StockOverride]
-) -> Iterable[tuple[StockOverride, list[Plate], Box]]:
-    """Give each override of a shelf its space, one entry for each run of neighbouring plates.
-
-    Overrides on the same plates divide their whole width; of those that overlap otherwise each has its share of every
-    plate, in the order in which they stand.
-    """
-    blocks: dict[tuple[int, ...], list[StockOverride]] = {}
-    for override in overrides:
-        for run in _runs(plates[plate_id] for plate_id in override.place.plate_ids):
-            blocks.setdefault(tuple(plate.number for plate in run), []).append(override)
-        if not override.place.plates:
-            blocks.setdefault((), []).append(override)
-    by_number = {plate.number: plate for plate in plates.values()}
-    for numbers, members in blocks.items():
-        if numbers:
-            space = _hull([_share(by_number, number, numbers, list(blocks)) for number in numbers])
-        else:
-            unsensed = [b.box for b in planned if not b.plate_ids and b.box is not None]
-            space = _hull(unsensed or [b.box for b in planned if b.box is not None])
-        width_m = space.size_m[0] / len(members)
-        for place, override in enumerate(members):
-            low, high = np.zeros(3), space.size_m.copy()
-            low[0], high[0] = place * width_m, (place + 1) * width_m
-            yield override, [by_number[n] for n in numbers], _part(space, low, high)
-
-
-def _share(
-    by_number: Mapping[int, Plate], number: int, numbers: tuple[int, ...], blocks: Sequence[tuple[int, ...]]
-) -> Box:
-    """Return the part of a plate's box that one block of overrides has among all that stand on it."""
-    box = by_number[number].box
-
-    def middle_m(block: tuple[int, ...]) -> float:
-        return float(np.mean([box.local_points(by_number[n].box.centre_m[None])[0, 0] for n in block]))
-
-    here = sorted((block for block in blocks if number in block), key=middle_m)
-    width_m = box.size_m[0] / len(here)
-    low, high = np.zeros(3), box.size_m.copy()
-    low[0], high[0] = here.index(numbers) * width_m, (here.index(numbers) + 1) * width_m
-    return _part(box, low, high)
-
-
-@dataclass(frozen=True, slots=True)
-class FaultReach:
-    """What a fault hits in a store.
-
-    Attributes:
-        cameras: Ids of the cameras.
-        plates: Ids of the plates.
-        joints: Whether the tracked joints are hit.
-    """
-
-    cameras: tuple[str, ...]
-    plates: tuple[str, ...]
-    joints: bool
-
-
-_CAMERA_FAULTS = (FaultKind.CAMERA_DEAD, FaultKind.CAMERA_FOGGED, FaultKind.CAMERA_MOVED)
-_PLATE_FAULTS = (FaultKind.PLATE_STUCK, FaultKind.BUMP, FaultKind.DRIFT)
-_STREAM_NAMES = {
-    "cameras": "cameras",
-    "scales": "scales",
-    "plates": "scales",
-    "joints": "joints",
-    "targets": "joints",
-    "bodies": "joints",
-}
-
-
-def reach_of(fault: Fault, layout: StoreLayout) -> FaultReach:
-    """Say what a fault hits.
-
-    A fault without a target hits all that its kind can hit: cameras, plates, or every stream of messages. Only a clock
-    that runs wrong everywhere would be no fault: without a target it is the cameras' and the joints', which come from
-    them.
-
-    Raises:
-        ValueError: The layout has no such camera, gondola, shelf or plate, or the kind does not hit such a thing.
-    """
-    cameras = tuple(camera.camera_id for camera in layout.cameras)
-    plates = tuple(plate.plate_id for plate in layout.plates)
-    hits_cameras, hits_plates = fault.kind not in _PLATE_FAULTS, fault.kind not in _CAMERA_FAULTS
-    if fault.target is None:
-        if fault.kind is FaultKind.CLOCK_SKEW:
-            return FaultReach(cameras, (), True)
-        return FaultReach(cameras if hits_cameras else (), plates if hits_plates else (), hits_cameras and hits_plates)
-    hit_cameras: list[str] = []
-    hit_plates: list[str] = []
-    joints = False
-    for name in fault.target.split(","):
-        stream = _STREAM_NAMES.get(name.lower())
-        as_camera = next((c for c in (name, f"cam{name}") if c in cameras), None)
-        on = [p for p in plates if p == name or p.startswith(f"{name}/")]
-        if stream is not None:
-            hit_cameras += cameras if stream == "cameras" else ()
-            hit_plates += plates if stream == "scales" else ()
-            joints |= stream == "joints"
-        elif as_camera is not None and hits_cameras and not (on and hits_plates and as_camera != name):
-            hit_cameras.append(as_camera)
-        elif on and hits_plates:
-            hit_plates += on
-        else:
-            what = "camera" if not hits_plates else "plate" if not hits_cameras else "camera or plate"
-            raise ValueError(f"{fault.kind}: there is no {what} {name}")
-    return FaultReach(
-        tuple(c for c in cameras if c in hit_cameras), tuple(p for p in plates if p in set(hit_plates)), joints
-    )
-
-
-@dataclass(slots=True)
-class _Pile:
-    """Like units on one place of a shelf, while a scenario is played on paper."""
-
-    spots: frozenset[str]
-    quantity: int
-
-
-class _Stage:
-    """A store and its people while a scenario is played on paper."""
-
-    def __init__(self, day: StoreLayout, scenario: Scenario) -> None:
-        self._day = day
-        self._hands = _Hands(scenario)
-        bins = {b.bin_id: b for b in day.bins}
-        self._piles: dict[str, list[_Pile]] = {}
-        for stock in starting_stock(day, scenario):
-            self._stand(stock.sku, _spots((bins[stock.bin_id],)), stock.quantity)
-        self._foreign: list[tuple[str, frozenset[str]]] = []
-        self._away: set[str] = set()
-        self._shoppers = {shopper.shopper_id: shopper for shopper in scenario.shoppers}
-
-    def play(self, event: ScenarioEvent) -> None:
-        """Play one event.
-
-        Raises:
-            ValueError: It cannot happen.
-        """
-        self._check_inside(event.shopper, event.t_s)
-        if event.other is not None:
-            if event.other == event.shopper:
-                raise ValueError(f"{event.action}: {event.shopper} cannot do this with themselves")
-            self._check_inside(event.other, event.t_s)
-        spots: frozenset[str] = frozenset()
-        if event.place is not None:
-            bins = bins_at(self._day, event.place)
-            spots = frozenset(event.place.plate_ids) or _spots(bins)
-            around = spots | _spots(bins)
-            if event.action is Action.PICK and event.barcode is not None:
-                self._take(event.barcode, spots, around, event.quantity)
-            elif event.action is Action.HOLD and event.barcode is not None:
-                self._find(event.barcode, spots, around, event.quantity)
-        if event.action is Action.RESTOCK and self._shoppers[event.shopper].role is not Role.STAFF:
-            raise ValueError(f"restock: {event.shopper} is not staff")
-        elif event.action is Action.PLACE_FOREIGN:
-            self._foreign.append((event.shopper, spots))
-        elif event.action is Action.TAKE_FOREIGN:
-            standing = [row for row, (_, on) in enumerate(self._foreign) if on & spots]
-            if not standing:
-                raise ValueError("take_foreign: nothing foreign stands there")
-            own = [row for row in standing if self._foreign[row][0] == event.shopper]
-            del self._foreign[(own or standing)[-1]]
-        _move(self._hands, event)
-        if event.action in (Action.PUT_BACK, Action.RESTOCK) and event.barcode is not None:
-            self._stand(event.barcode, spots, event.quantity)
-
-    def _stand(self, sku: str, spots: frozenset[str], quantity: int) -> None:
-        self._piles.setdefault(sku, []).append(_Pile(spots, quantity))
-
-    def _check_inside(self, shopper_id: str, t_s: float) -> None:
-        shopper = self._shoppers[shopper_id]
-        if t_s < shopper.enters_at_s:
-            raise ValueError(f"{shopper_id} enters only at {shopper.enters_at_s:g} s")
-        has_returned = shopper.returns_at_s is not None and t_s >= shopper.returns_at_s
-        if has_returned and shopper_id not in self._away:
-            self._away.add(shopper_id)
-            self._hands.carry_out(shopper_id)
-        if shopper.leaves_at_s is not None and t_s > shopper.leaves_at_s and not has_returned:
-            raise ValueError(f"{shopper_id} leaves at {shopper.leaves_at_s:g} s")
-
-    def _find(self, sku: str, spots: frozenset[str], around: frozenset[str], quantity: int) -> list[_Pile]:
-        """Give the piles of a product in the bins around: what stands on the very spots first, the newest of that."""
-        newest_first = self._piles.get(sku, [])[::-1]
-        piles = [pile for pile in newest_first if pile.quantity and pile.spots & around]
-        standing = sum(pile.quantity for pile in piles)
-        if standing < quantity:
-            raise ValueError(f"{standing} of {sku} stand there, not {quantity}")
-        return sorted(piles, key=lambda pile: -len(pile.spots & spots) / len(pile.spots))
-
-    def _take(self, sku: str, spots: frozenset[str], around: frozenset[str], quantity: int) -> None:
-        for pile in self._find(sku, spots, around, quantity):
-            taken = min(quantity, pile.quantity)
-            pile.quantity -= taken
-            quantity -= taken
-
-
-def _spots(bins: Iterable[Bin]) -> frozenset[str]:
-    """Name what bins stand on: their plates; a bin without scales is a spot of its own."""
-    return frozenset(spot for b in bins for spot in (b.plate_ids or (f"bin {b.bin_id}",)))
-
-
-def check_scenario(scenario: Scenario, layout: StoreLayout) -> None:
-    """Play a scenario on paper and refuse it at the first thing that cannot happen in a store.
-
-    A pick may come from any bin that stands on one of its plates, as labels made by people are only so exact.
-
-    Args:
-        scenario: The scenario.
-        layout: The store's layout, before or after :func:`day_layout`.
-
-    Raises:
-        ValueError: ``FILE: event N: reason``, or the number of the fault or override that names what the store does not
-            have.
-    """
-    day = day_layout(layout, scenario)
-    for number, fault in enumerate(scenario.faults, start=1):
-        with _at(f"{scenario.origin}: fault {number}"):
-            reach_of(fault, day)
-    stage = _Stage(day, scenario)
-    for number, event in enumerate(scenario.events, start=1):
-        with _at(f"{scenario.origin}: event {number}"):
-            stage.play(event)
 
 
 def library() -> tuple[Path, ...]:

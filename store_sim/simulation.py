@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from store_sim.bodies import Skeletons, pose, tracked_joints
+from store_sim.day import FaultReach, reach_of
 from store_sim.figures import Figures, Goods
 from store_sim.happenings import ActiveFault, Happenings
 from store_sim.joints import JointSettings, JointTracker
 from store_sim.recording import LAYOUT_FILE, RecordingWriter
 from store_sim.scales import PlateSensors, PlateSettings
-from store_sim.scenarios import Action, FaultKind, FaultReach, Scenario, ScenarioShopper, reach_of, scenario_to_json
+from store_sim.scenarios import Action, FaultKind, Scenario, ScenarioShopper, scenario_to_json
 from store_sim.truth import TrueVisit, Truth
 from store_sim.world import STEPS_PER_S, World
 from vision.arrays import FloatArray, ImageArray
@@ -112,7 +113,7 @@ class Simulation:
         """Open the store; nothing is played yet.
 
         Args:
-            layout: The store on that day (``store_sim.scenarios.day_layout``).
+            layout: The store on that day (``store_sim.day.day_layout``).
             scenario: What happens.
             seed: Decides everything that the scenario leaves open.
             sensors: Which sensors there are, of ``SENSORS``; those that the layout has nothing of say nothing.

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from store_sim.day import starting_stock, true_masses
 from store_sim.figures import Goods, Whereabouts
 from store_sim.goods import look_of
-from store_sim.scenarios import Action, Place, Scenario, starting_stock, true_masses
+from store_sim.scenarios import Action, Place, Scenario
 from vision.arrays import FloatArray
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
 

@@ -99,7 +99,7 @@ class World:
         """Prepare a store; call :meth:`reset` next.
 
         Args:
-            layout: The store as planned on that day (``store_sim.scenarios.day_layout``). A floor plan and doors are
+            layout: The store as planned on that day (``store_sim.day.day_layout``). A floor plan and doors are
                 added if it has none.
             scenario: What is to happen.
             keeps_order: True if all shoppers share the script's clock, as scenario files want it. False if everybody

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from store_sim.scenarios import day_layout, read_scenario, site_of
+from store_sim.day import day_layout
+from store_sim.scenarios import read_scenario, site_of
 from store_sim.simulation import Simulation
 from tests.conftest import PROJECT
 from vision.frames import Tick

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from store_sim.day import day_layout
 from store_sim.demo_shop import ABOUT, DEMO_LAYOUT, DEMO_SCENARIO, demo_layout
-from store_sim.scenarios import Action, check_scenario, day_layout, due_receipts, read_scenario, site_of
+from store_sim.rules import check_scenario, due_receipts
+from store_sim.scenarios import Action, read_scenario, site_of
 from store_sim.world import World
 from vision.layout import layout_to_yaml, read_layout
 

@@ -5,7 +5,8 @@ import pytest
 
 from store_sim.habits import NO_HABITS, Habits, restlessness
 from store_sim.happenings import Happenings
-from store_sim.scenarios import Scenario, ScenarioShopper, due_receipts
+from store_sim.rules import due_receipts
+from store_sim.scenarios import Scenario, ScenarioShopper
 from store_sim.world import World
 from tests.store_sim.shops import a_scenario, a_shop, at, pick
 

@@ -6,20 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from store_sim.day import day_layout
 from store_sim.library_shop import LAYOUT_FILE
-from store_sim.scenarios import (
-    Action,
-    FaultKind,
-    Scenario,
-    check_scenario,
-    day_layout,
-    due_receipts,
-    due_unpaid,
-    library,
-    read_scenario,
-    scenario_to_json,
-    site_of,
-)
+from store_sim.rules import check_scenario, due_receipts, due_unpaid
+from store_sim.scenarios import Action, FaultKind, Scenario, library, read_scenario, scenario_to_json, site_of
 from store_sim.world import STEPS_PER_S, World
 from vision.layout import StoreLayout, read_layout
 

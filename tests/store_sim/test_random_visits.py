@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store_sim.autocheckout import read_site
+from store_sim.day import day_layout
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import confusion_of, random_scenario
+from store_sim.rules import check_scenario, due_receipts
 from store_sim.scenarios import (
     Action,
     Place,
@@ -17,9 +19,6 @@ from store_sim.scenarios import (
     Scenario,
     ScenarioEvent,
     ScenarioShopper,
-    check_scenario,
-    day_layout,
-    due_receipts,
     read_scenario,
     scenario_to_json,
 )

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from store_sim.day import day_layout
 from store_sim.figures import Whereabouts
-from store_sim.scenarios import Place, Scenario, StockOverride, day_layout
+from store_sim.scenarios import Place, Scenario, StockOverride
 from store_sim.stock import FOREIGN_SKU, NOBODY, Stock
 from tests.store_sim.shops import PLATES, UNSENSED, a_scenario, a_shop, at, mass_g
 from vision.layout import StoreLayout

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from store_sim.day import day_layout
 from store_sim.figures import Whereabouts
 from store_sim.navigation import floor_plan
+from store_sim.rules import due_receipts, due_unpaid
 from store_sim.scenarios import (
     Action,
     Fault,
@@ -17,9 +19,6 @@ from store_sim.scenarios import (
     Scenario,
     ScenarioEvent,
     ScenarioShopper,
-    day_layout,
-    due_receipts,
-    due_unpaid,
     read_scenario,
     site_of,
 )
