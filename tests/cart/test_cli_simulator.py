@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from cart import evaluate as evaluation_module
 from store_sim.datasets import read_coco, read_mot
 from store_sim.demo_shop import demo_layout
 from store_sim.recording import RecordingSource
-from store_sim.scenarios import library, read_scenario
+from store_sim.scenarios import Action, Carried, FaultKind, Role, ScenarioShopper, library, read_scenario
 from tests.cart.running import Tillfree, refusal
 from tests.cart.shopfloor import write_people_model, write_site
 from tests.cart.test_evaluate import ISSUE_KEYS
 from tests.conftest import PROJECT
+from tests.test_docs import fences
 from vision.layout import layout_to_yaml
 
 Entry = dict[str, Any]
@@ -175,6 +177,22 @@ def test_a_store_that_is_not_where_the_scenario_says_is_replaced_and_said(
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("note: ")
     assert "gone.yaml" in ran.err
+
+
+def test_the_example_on_the_page_about_scenarios_plays(tillfree: Tillfree, tmp_path: Path) -> None:
+    folder = PROJECT / "store_sim"
+    (example,) = fences((folder / "SCENARIOS.md").read_text("utf-8"), {"json"})
+    entry = json.loads(example)
+    (tmp_path / "visit.json").write_text(json.dumps(entry | {"site": str(folder / entry["site"])}), encoding="utf-8")
+    ran = tillfree("simulate", tmp_path / "visit.json", "--out", tmp_path / "visit")
+    assert (ran.status, ran.err) == (0, "")
+    assert "1 visit, 2 interactions" in ran.out
+
+
+def test_the_page_about_scenarios_names_all_that_the_format_has() -> None:
+    page = (PROJECT / "store_sim" / "SCENARIOS.md").read_text("utf-8")
+    words = [*Action, *FaultKind, *Role, *Carried, *(column.name for column in fields(ScenarioShopper)[1:])]
+    assert [word for word in words if f"`{word}`" not in page] == []
 
 
 def test_a_published_visit_is_simulated_in_its_site(tillfree: Tillfree, shared: Path, tmp_path: Path) -> None:
