@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
+from tracking.past import Past
 from tracking.shelves import Shelves
 from tracking.types import LONGEST_SPAN_S, Candidate, Evidence, HandPoints, Interaction, WeightChange
 from vision.arrays import FloatArray
@@ -99,12 +100,14 @@ class _Account:
         skus: The products.
         joint: Weight of each person (in the order of ``people``, then somebody unseen), product and quantity (from 1).
         something_else: Weight of each person, as above, and none of the products.
+        nearness: Weight of each bin by its place.
     """
 
     people: tuple[int, ...]
     skus: tuple[str, ...]
     joint: FloatArray
     something_else: FloatArray
+    nearness: FloatArray
 
     @property
     def evidence(self) -> float:
@@ -118,7 +121,7 @@ def explain_weight_change(
     hands: HandPoints,
     namespace: UUID,
     settings: AttributionSettings | None = None,
-    past: Sequence[Interaction] = (),
+    past: Past | None = None,
 ) -> tuple[Interaction, ...]:
     """Say who took or put back what, with probabilities.
 
@@ -135,11 +138,14 @@ def explain_weight_change(
         when it is smaller than any product there explains at this noise, or its plates are not in the layout.
     """
     settings = settings or AttributionSettings()
+    known = Past() if past is None else past
     told: list[Interaction] = []
-    for part in _best_parts(change, shelves, hands, past, settings):
-        interaction = _interaction(part, shelves, hands, namespace, [*past, *told], settings)
-        if interaction is not None:
-            told.append(interaction)
+    for part, account in _best_parts(change, shelves, hands, known, settings):
+        # What the first part leaves changes what the others are.
+        so_far = Past([*known.interactions, *told]) if told else known
+        own = _account(part, shelves, hands, so_far, settings) if told else account
+        if own is not None:
+            told.append(_interaction(part, own, shelves, namespace, settings))
     return tuple(told)
 
 
@@ -147,12 +153,12 @@ def _best_parts(
     change: WeightChange,
     shelves: Shelves,
     hands: HandPoints,
-    past: Sequence[Interaction],
+    past: Past,
     settings: AttributionSettings,
-) -> list[WeightChange]:
-    """The runs of a change's parts that explain it best, each taken as one change."""
+) -> list[tuple[WeightChange, _Account | None]]:
+    """The runs of a change's parts that explain it best, each taken as one change, with what explains it."""
     parts = change.parts or (change,)
-    best: list[tuple[float, list[WeightChange]]] = [(0.0, [])]
+    best: list[tuple[float, list[tuple[WeightChange, _Account | None]]]] = [(0.0, [])]
     for end in range(1, len(parts) + 1):
         ways = []
         for begin in range(end):
@@ -172,7 +178,7 @@ def _best_parts(
                 score += (
                     math.log((1 - settings.handled_again) / (2 * settings.press_g)) - abs(level_g) / settings.press_g
                 )
-            ways.append((score, [*before, run] if happened else before))
+            ways.append((score, [*before, (run, account)] if happened else before))
         best.append(
             max(
                 ways,
@@ -200,16 +206,8 @@ def _joined(parts: Sequence[WeightChange]) -> WeightChange:
 
 
 def _interaction(
-    change: WeightChange,
-    shelves: Shelves,
-    hands: HandPoints,
-    namespace: UUID,
-    past: Sequence[Interaction],
-    settings: AttributionSettings,
-) -> Interaction | None:
-    account = _account(change, shelves, hands, past, settings)
-    if account is None:
-        return None
+    change: WeightChange, account: _Account, shelves: Shelves, namespace: UUID, settings: AttributionSettings
+) -> Interaction:
     products = account.joint.sum(axis=0)
     best_row, best_column = (0, 0)
     named = False
@@ -218,7 +216,7 @@ def _interaction(
         named = float(products[best_row].sum()) > float(account.something_else.sum())
     sku = account.skus[best_row] if named else None
     quantity = best_column + 1 if named else 1
-    bin_id = _place(shelves, _nearness(shelves, _plates(change, shelves), settings), sku, change)
+    bin_id = _place(shelves, account.nearness, sku, change)
     start_ns, end_ns = _span(change)
     return Interaction(
         interaction_id=uuid5(namespace, f"{bin_id}@{change.start_ns}"),
@@ -259,7 +257,7 @@ def _account(
     change: WeightChange,
     shelves: Shelves,
     hands: HandPoints,
-    past: Sequence[Interaction],
+    past: Past,
     settings: AttributionSettings,
 ) -> _Account | None:
     """Weigh every person, product and quantity; None for a change that is too small to be any product's."""
@@ -308,75 +306,43 @@ def _account(
 
     shares = _people(change, plates, hands, settings)
     people = tuple(shares)
-    joint = np.repeat((prior[:, None] * by_mass)[None], len(people) + 1, axis=0)
+    joint = (prior[:, None] * by_mass)[None]
     something_else = np.full(len(people) + 1, settings.something_else * broad)
     if change.delta_g > 0:
-        joint *= settings.unseen_take
+        joint = np.repeat(joint * settings.unseen_take, len(people) + 1, axis=0)
         something_else *= settings.unseen_take
-        for held in _held(past):
-            i = row.get(held.sku) if held.sku is not None else None
-            up_to = units <= held.quantity
-            spread = np.where(units < held.quantity, settings.mass_spread, 0.0)
-            variance = change.sigma_g**2 + held.unit_sigma_g**2 * units**2 + settings.scale_g**2
-            again: FloatArray = _gauss(moved_g, units * held.unit_g, variance + (spread * units * held.unit_g) ** 2)
-            again = np.where(up_to & np.isfinite(again), (1 - settings.odd_share) * again * in_one_grip, 0.0)
-            if i is not None:
-                again += np.where(up_to, settings.odd_share if math.isfinite(held.unit_g) else 1.0, 0.0) * by_mass[i]
-                again *= settings.stray_put_back + at_place[i]
-            belief = held.probability * np.array(
-                [1.0 if person == held.identity_id else settings.handed_over for person in (*people, None)]
-            )
-            if i is None:
-                something_else += belief * settings.stray_put_back * float(again.sum())
-            else:
-                joint[:, i] += belief[:, None] * again
+        held = past.held()
+        column = np.array([-1 if sku is None else row.get(sku, -1) for sku in held.sku], np.int64)
+        unit_g, unit_sigma_g = held.unit_g[:, None], held.unit_sigma_g[:, None]
+        up_to = units <= held.quantity[:, None]
+        spread = np.where(units < held.quantity[:, None], settings.mass_spread, 0.0)
+        variance = change.sigma_g**2 + unit_sigma_g**2 * units**2 + settings.scale_g**2
+        again: FloatArray = _gauss(moved_g, units * unit_g, variance + (spread * units * unit_g) ** 2)
+        again = np.where(up_to & np.isfinite(again), (1 - settings.odd_share) * again * in_one_grip, 0.0)
+        mine = np.array([people.index(who) if who in people else -1 for who in held.identity_id.tolist()], np.int64)
+        # Somebody else may hold it by now; who took it most probably still does.
+        extra = 1 - settings.handed_over
+        is_known = column >= 0
+        i, own = column[is_known], mine[is_known]
+        odd = np.where(np.isfinite(held.unit_g[is_known]), settings.odd_share, 1.0)[:, None]
+        known = again[is_known] + np.where(up_to[is_known], odd, 0.0) * by_mass[i]
+        known *= (held.probability[is_known] * (settings.stray_put_back + at_place[i]))[:, None]
+        by_anybody = np.zeros_like(by_mass)
+        np.add.at(by_anybody, i, known)
+        joint += settings.handed_over * by_anybody
+        np.add.at(joint, (own[own >= 0], i[own >= 0]), extra * known[own >= 0])
+        strange = held.probability[~is_known] * settings.stray_put_back * again[~is_known].sum(axis=1)
+        own = mine[~is_known]
+        something_else += settings.handed_over * strange.sum()
+        np.add.at(something_else, own[own >= 0], extra * strange[own >= 0])
     by_person = np.array([*shares.values(), 1 - sum(shares.values())])
-    return _Account(people, skus, by_person[:, None, None] * joint, by_person * something_else)
+    return _Account(people, skus, by_person[:, None, None] * joint, by_person * something_else, nearness)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What somebody took, as far as it has not come back; the mass of a unit is as weighed then, nan if it was not."""
-
-    identity_id: int
-    sku: str | None
-    quantity: int
-    probability: float
-    unit_g: float
-    unit_sigma_g: float
-
-
-def _held(past: Sequence[Interaction]) -> list[_Held]:
-    taken: defaultdict[tuple[int, str | None], float] = defaultdict(float)
-    left: defaultdict[tuple[int, str | None], float] = defaultdict(float)
-    for interaction in past:
-        for candidate in interaction.candidates:
-            units = candidate.quantity * candidate.probability
-            key = candidate.identity_id, candidate.sku
-            if interaction.kind is Handling.PICK:
-                taken[key] += units
-                left[key] += units
-            else:
-                left[key] -= units
-    held = []
-    for interaction in past:
-        if interaction.kind is not Handling.PICK:
-            continue
-        weight = interaction.evidence.weight
-        for candidate in interaction.candidates:
-            key = candidate.identity_id, candidate.sku
-            share = candidate.probability * min(1.0, max(0.0, left[key]) / max(taken[key], 1e-9))
-            if share > 0:
-                unit_g = math.nan if weight is None else abs(weight.delta_g) / candidate.quantity
-                unit_sigma_g = math.nan if weight is None else weight.sigma_g / candidate.quantity
-                held.append(_Held(*key, candidate.quantity, share, unit_g, unit_sigma_g))
-    return held
-
-
-def _left_there(change: WeightChange, past: Sequence[Interaction]) -> dict[str, float]:
+def _left_there(change: WeightChange, past: Past) -> dict[str, float]:
     """Probability of each product that it was put back on the changed plates and is still there."""
     there: defaultdict[str, float] = defaultdict(float)
-    for interaction in past:
+    for interaction in past.at_plates(change.plate_ids):
         overlap = len(set(interaction.plate_ids).intersection(change.plate_ids)) / len(change.plate_ids)
         sign = 1 if interaction.kind is Handling.PUT_BACK else -1
         for candidate in interaction.candidates:

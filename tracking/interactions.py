@@ -9,6 +9,7 @@ import numpy as np
 
 from tracking.attribution import explain_weight_change
 from tracking.contacts import ContactWatcher
+from tracking.past import Past
 from tracking.shelves import Shelves
 from tracking.types import (
     LONGEST_SPAN_S,
@@ -71,8 +72,9 @@ class InteractionWatcher:
         self._weight_changes: list[WeightChange] = []
         self._shelf_changes: list[ShelfChange] = []
         self._speaking_plates: set[str] = set()
+        self._heard: set[tuple[str, ...]] = set()
         self._ended: list[HandContact] = []
-        self._past: list[Interaction] = []
+        self._past = Past()
 
     @property
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
@@ -88,7 +90,10 @@ class InteractionWatcher:
 
     def plates_speak(self, plate_ids: Sequence[str]) -> None:
         """Say that samples of these plates arrive, so that their scales decide."""
-        self._speaking_plates.update(plate_ids)
+        block = tuple(plate_ids)
+        if block not in self._heard:  # the same few blocks come all day
+            self._heard.add(block)
+            self._speaking_plates.update(block)
 
     def add(self, weight_changes: Sequence[WeightChange], shelf_changes: Sequence[ShelfChange]) -> None:
         """Take what scales and shelf pictures saw; it is judged when hands around it are known."""
@@ -139,7 +144,7 @@ class InteractionWatcher:
             interactions += [self._told(interaction) for interaction in self._from_weight(change)]
         if interactions:
             oldest_ns = max(i.time_ns for i in interactions) - int(self._settings.past_s * NANOSECONDS)
-            self._past = [i for i in self._past if i.time_ns >= oldest_ns]
+            self._past.forget(oldest_ns)
         return sorted(interactions, key=lambda i: i.time_ns)
 
     def finish(self) -> tuple[list[HandContact], list[Interaction]]:
@@ -154,12 +159,13 @@ class InteractionWatcher:
 
     def _told(self, interaction: Interaction) -> Interaction:
         """Remember an interaction, under an id of its own: two hands may take from one bin at one instant."""
-        known = {past.interaction_id for past in self._past}
         own_id = interaction.interaction_id
-        while own_id in known:
+        while own_id in self._past:
             own_id = uuid5(own_id, "another")
-        self._past.append(replace(interaction, interaction_id=own_id))
-        return self._past[-1]
+        if own_id != interaction.interaction_id:
+            interaction = replace(interaction, interaction_id=own_id)
+        self._past.add(interaction)
+        return interaction
 
     def _known_contacts(self) -> list[HandContact]:
         """Contacts that have ended lately, and those of hands that are still there."""

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import FloatArray, IntArray
 from vision.layout import Bin, Plate, StoreLayout
 
 
@@ -19,17 +19,15 @@ class BinBoxes:
         axes: Own axes in columns, shape (b, 3, 3).
         corners_m: Where the own axes begin, shape (b, 3), metres.
         sizes_m: Length along each own axis, shape (b, 3), metres.
-        limits_m: Least and largest world coordinates of each, shape (b, 2, 3), metres.
-        groups: Gondola of each as a number from 0, shape (b,); all boxes without one are a gondola, too.
-        group_limits_m: Least and largest world coordinates of each gondola's boxes, shape (g, 2, 3), metres.
+        low_m: Least world coordinates of each, shape (3, b), metres.
+        high_m: Largest, shape (3, b), metres.
     """
 
     axes: FloatArray
     corners_m: FloatArray
     sizes_m: FloatArray
-    limits_m: FloatArray
-    groups: IntArray
-    group_limits_m: FloatArray
+    low_m: FloatArray
+    high_m: FloatArray
 
     @classmethod
     def of(cls, bins: Sequence[Bin]) -> Self:
@@ -39,18 +37,8 @@ class BinBoxes:
         sizes = np.array([box.size_m for box in boxes], float).reshape(-1, 3)
         axes, corners = frames[:, :3, :3], frames[:, :3, 3]
         sides = axes * sizes[:, None]
-        limits = np.stack(
-            [corners + np.minimum(sides, 0).sum(axis=2), corners + np.maximum(sides, 0).sum(axis=2)], axis=1
-        )
-        gondolas = [-1 if a_bin.gondola_id is None else a_bin.gondola_id for a_bin in bins if a_bin.box is not None]
-        numbers, groups = np.unique(np.array(gondolas, np.int64), return_inverse=True)
-        group_limits = np.array(
-            [
-                [limits[groups == group, 0].min(axis=0), limits[groups == group, 1].max(axis=0)]
-                for group in range(len(numbers))
-            ]
-        ).reshape(-1, 2, 3)
-        return cls(axes, corners, sizes, limits, groups, group_limits)
+        low, high = corners + np.minimum(sides, 0).sum(axis=2), corners + np.maximum(sides, 0).sum(axis=2)
+        return cls(axes, corners, sizes, np.ascontiguousarray(low.T), np.ascontiguousarray(high.T))
 
     def local(self, points_m: FloatArray) -> FloatArray:
         """Points, shape (h, 3), on the axes of every box: shape (b, h, 3)."""
@@ -65,24 +53,17 @@ class BinBoxes:
     def nearest_m(self, points_m: FloatArray, within_m: float) -> FloatArray:
         """Distance of points, shape (h, 3), from the nearest box: shape (h,), inf where none is within ``within_m``."""
         nearest = np.full(len(points_m), np.inf)
-        points, gondolas = np.nonzero(_around(self.group_limits_m[None], points_m[:, None], within_m))
-        for gondola in dict.fromkeys(gondolas.tolist()):  # most hands are near none, a few near one
-            mine = points[gondolas == gondola]
-            boxes = np.flatnonzero(self.groups == gondola)
-            rows, columns = np.nonzero(_around(self.limits_m[None, boxes], points_m[mine, None], within_m))
-            rows, columns = mine[rows], boxes[columns]
-            local = np.einsum("ni,nij->nj", points_m[rows] - self.corners_m[columns], self.axes[columns])
-            outside = np.maximum(np.maximum(-local, local - self.sizes_m[columns]), 0.0)
-            away = np.sqrt(np.einsum("ni,ni->n", outside, outside))
-            np.minimum.at(nearest, rows, np.where(away <= within_m, away, np.inf))
+        reach_m = within_m + 1e-6  # for rounding
+        around = np.ones((len(points_m), len(self.sizes_m)), bool)
+        for axis, low, high in zip(points_m.T[..., None], self.low_m - reach_m, self.high_m + reach_m, strict=True):
+            around &= axis >= low
+            around &= axis <= high
+        rows, boxes = np.nonzero(around)
+        local = np.einsum("ni,nij->nj", points_m[rows] - self.corners_m[boxes], self.axes[boxes])
+        outside = np.maximum(np.maximum(-local, local - self.sizes_m[boxes]), 0.0)
+        away = np.sqrt(np.einsum("ni,ni->n", outside, outside))
+        np.minimum.at(nearest, rows, np.where(away <= within_m, away, np.inf))
         return nearest
-
-
-def _around(limits_m: FloatArray, points_m: FloatArray, within_m: float) -> BoolArray:
-    """Whether points, shape (..., 3), are within limits, shape (..., 2, 3), and so much around them."""
-    reach_m = within_m + 1e-6  # for rounding
-    inside = (points_m >= limits_m[..., 0, :] - reach_m) & (points_m <= limits_m[..., 1, :] + reach_m)
-    return np.asarray(inside.all(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from store_sim.autocheckout import AutoCheckoutSource, read_site
 from tests.tracking.plates import START_NS, a_gondola
 from tracking.attribution import AttributionSettings, explain_weight_change
+from tracking.past import Past
 from tracking.scales import WeightWatcher
 from tracking.shelves import Shelves
 from tracking.types import HandPoints, Interaction, WeightChange
@@ -189,7 +190,7 @@ def put_back(delta_g: float, plate_id: str, past: Sequence[Interaction], person:
     plate = next(plate for plate in layout.plates if plate.plate_id == plate_id)
     change = later(a_change(delta_g, plate_id), 20.0)
     seen = hands((20.0, person, a_hand(plate)[2]))
-    (interaction,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=past)
+    (interaction,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=Past(past))
     return interaction
 
 
@@ -212,7 +213,7 @@ def test_who_holds_a_thing_is_who_puts_it_back() -> None:
     taken = explain(a_change(-318.4, "1/1/5"), hands(a_hand(plate, person=2)))
     change = later(a_change(318.4, "1/1/9"), 20.0)
     both = hands(*((20.0, person, a_hand(layout.plates[8])[2]) for person in (1, 2)))
-    (back,) = explain_weight_change(change, Shelves.of(layout), both, STORE, past=[taken])
+    (back,) = explain_weight_change(change, Shelves.of(layout), both, STORE, past=Past([taken]))
     assert (back.candidates[0].identity_id, back.candidates[0].sku) == (2, "sauce")
     assert back.candidates[0].probability > 0.8
 
@@ -228,7 +229,7 @@ def test_what_was_put_back_at_the_wrong_place_may_be_taken_from_there() -> None:
     layout = a_store()
     change = later(a_change(-622, "1/1/3"), 40.0)
     seen = hands((40.0, 2, a_hand(layout.plates[2])[2]))
-    (again,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=[taken, back])
+    (again,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=Past([taken, back]))
     assert (again.candidates[0].identity_id, again.candidates[0].sku) == (2, "water")
     assert again.candidates[0].probability > 0.9
 

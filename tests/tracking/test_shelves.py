@@ -25,3 +25,19 @@ def test_distances_are_those_of_the_single_boxes(point: tuple[float, float, floa
     boxes = [a_bin.box for a_bin in layout.bins if a_bin.box is not None]
     found = BinBoxes.of(layout.bins).distances_m(np.array([point]))[0]
     assert found == pytest.approx([float(box.distances_m(np.array([point]))[0]) for box in boxes], abs=1e-9)
+
+
+@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 3), max_size=6), st.floats(0.01, 2))
+def test_the_nearest_box_is_the_least_distance_unless_it_is_too_far(
+    points: list[tuple[float, float, float]], within_m: float
+) -> None:
+    points_m = np.array(points).reshape(-1, 3)
+    boxes = BinBoxes.of(a_store().bins)
+    least_m = boxes.distances_m(points_m).min(axis=1, initial=np.inf)
+    wanted = np.where(least_m <= within_m, least_m, np.inf)
+    clear = abs(least_m - within_m) > 1e-9
+    assert boxes.nearest_m(points_m, within_m)[clear] == pytest.approx(wanted[clear], abs=1e-9)
+
+
+def test_no_box_is_near_where_there_is_none() -> None:
+    assert BinBoxes.of(()).nearest_m(np.zeros((2, 3)), 1.0).tolist() == [np.inf, np.inf]
