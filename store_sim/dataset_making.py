@@ -11,13 +11,22 @@ import cv2
 import numpy as np
 
 from store_sim.bodies import pose
-from store_sim.datasets import IMAGES, AnnotatedFrame, TrackNumbers, from_picture, write_coco, write_yolo
+from store_sim.datasets import (
+    IMAGES,
+    PERSON,
+    PRODUCT,
+    AnnotatedFrame,
+    TrackNumbers,
+    from_picture,
+    write_coco,
+    write_yolo,
+)
 from store_sim.lens import CameraEffects, LensSettings
 from store_sim.processes import deaf_to_ctrl_c, single_threaded
 from store_sim.random_days import RandomDay
 from store_sim.render import Renderer
 from store_sim.scenarios import Scenario
-from store_sim.world import World
+from store_sim.world import STEPS_PER_S, World
 from vision.arrays import FloatArray, ImageArray
 from vision.cameras import Camera
 from vision.layout import StoreLayout
@@ -33,9 +42,8 @@ _CAMERAS_A_SHOP = 4
 _PICTURE_EVERY_S = (0.8, 4.0)  # people must have moved before the next
 _BEGINS_S = (5.0, 45.0)  # a shop that has just opened is emptier than shops are
 _EMPTY_SHARE = 0.05  # pictures that may show nobody: a detector has to learn shelves too
-_STEPS_A_SECOND = 30
 _QUALITY = 92  # of the files; the camera's own compression is already in the pictures
-_MOST_STEPS = 30 * 60 * 60  # an hour of store time for the pictures of one shop: then something is wrong
+_MOST_STEPS = 60 * 60 * STEPS_PER_S  # an hour of store time for the pictures of one shop: then something is wrong
 
 _MOST_DAYS = 50
 
@@ -162,8 +170,8 @@ def make_dataset(
         out,
         {split: sum(job.split == split for job in jobs) for split in splits},
         {split: len(own) for split, own in splits.items()},
-        sum(int((frame.class_id == 0).sum()) for frame in every),
-        sum(int((frame.class_id == 1).sum()) for frame in every),
+        sum(int((frame.class_id == PERSON).sum()) for frame in every),
+        sum(int((frame.class_id == PRODUCT).sum()) for frame in every),
     )
 
 
@@ -261,7 +269,7 @@ def _taken(
     renderer = Renderer(world.layout, [camera.camera_id for camera in chosen], seed)
     effects = {camera.camera_id: CameraEffects(_lens(rng), rng.spawn(1)[0]) for camera in chosen}
     tracks = {camera.camera_id: TrackNumbers() for camera in chosen}
-    due, taken = round(float(rng.uniform(*_BEGINS_S)) * _STEPS_A_SECOND), 0
+    due, taken = round(float(rng.uniform(*_BEGINS_S)) * STEPS_PER_S), 0
     for step in range(_MOST_STEPS):
         if world.done or taken >= images:
             return
@@ -277,7 +285,7 @@ def _taken(
         skeletons = pose(figures)
         picture = renderer.render(camera.camera_id, figures, skeletons, world.goods, with_ids=True)
         image = effects[camera.camera_id].apply(picture.image, world.now_ns)
-        due = step + round(float(rng.uniform(*_PICTURE_EVERY_S)) * _STEPS_A_SECOND)
+        due = step + round(float(rng.uniform(*_PICTURE_EVERY_S)) * STEPS_PER_S)
         if image is None:  # the camera lost it
             continue
         frame = from_picture(picture, camera, figures, skeletons, "picture.jpg", tracks[camera.camera_id])

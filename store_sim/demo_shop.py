@@ -13,11 +13,10 @@ import numpy as np
 
 from store_sim.day import day_layout
 from store_sim.random_range import gtin_check_digit
-from store_sim.random_shop import looking_at
 from store_sim.scenarios import read_scenario, site_of
 from store_sim.simulation import JOINTS, SCALES, Simulation
 from vision.arrays import FloatArray
-from vision.cameras import Camera
+from vision.cameras import Camera, looking_at
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface, SurfaceKind, upright_box
 
 DEMO_LAYOUT = Path(__file__).parent / "demo" / "shop.yaml"

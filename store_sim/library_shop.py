@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from store_sim.random_range import gtin_check_digit
 from vision.arrays import FloatArray
-from vision.cameras import Camera
-from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface, layout_to_yaml
+from vision.cameras import Camera, looking_at
+from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface, layout_to_yaml, upright_box
 
 LAYOUT_FILE = Path(__file__).parent / "library" / "corner_shop.yaml"
 """Where :func:`library_shop` is written down, for scenarios to name."""
@@ -153,34 +154,21 @@ def in_store_barcode(number: int) -> str:
     '2000000000015'
     """
     digits = f"20{number:010d}"
-    weighted = sum(int(digit) * (1, 3)[place % 2] for place, digit in enumerate(digits))
-    return digits + str(-weighted % 10)
+    return digits + gtin_check_digit(digits)
 
 
 def _box(gondola: _Gondola, first: int, plates: int, height_m: float, space_m: float) -> Box:
-    turn = np.deg2rad(gondola.yaw_deg)
-    # Quarter turns only: rounding keeps the committed file free of 6e-17.
-    cosine, sine = round(float(np.cos(turn))), round(float(np.sin(turn)))
-    world_from_box = np.eye(4)
-    world_from_box[:2, :2] = [[cosine, -sine], [sine, cosine]]
-    along_m = round(first * PLATE_WIDTH_M, 3)
-    corner = (gondola.corner_m[0] + cosine * along_m, gondola.corner_m[1] + sine * along_m, height_m)
-    world_from_box[:3, 3] = np.round(corner, 3)
-    return Box(world_from_box, np.round([plates * PLATE_WIDTH_M, DEPTH_M, space_m], 3))
+    size_m = np.round([plates * PLATE_WIDTH_M, DEPTH_M, space_m], 3)
+    row = upright_box(np.array([*gondola.corner_m, height_m]), gondola.yaw_deg, size_m).world_from_box
+    # Rounding keeps the committed file free of 0.30000000000000004.
+    return upright_box(np.round((row @ [first * PLATE_WIDTH_M, 0, 0, 1])[:3], 3), gondola.yaw_deg, size_m)
 
 
 def _camera(number: int, hangs_m: tuple[float, float], looks_m: tuple[float, float]) -> Camera:
-    origin = np.array([*hangs_m, CEILING_M])
-    forward = np.array([*looks_m, LOOKED_AT_M]) - origin
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    cam_from_world = np.eye(4)
-    cam_from_world[:3, :3] = [right, np.cross(forward, right), forward]
-    cam_from_world[:3, 3] = -cam_from_world[:3, :3] @ origin
+    pose = looking_at(np.array([*hangs_m, CEILING_M]), np.array([*looks_m, LOOKED_AT_M]))
     width, height = RESOLUTION_WH
     intrinsics = np.array([[FOCAL_PX, 0, width / 2], [0, FOCAL_PX, height / 2], [0, 0, 1.0]])
-    return Camera(f"cam{number}", intrinsics, np.array(DISTORTION), cam_from_world, RESOLUTION_WH)
+    return Camera(f"cam{number}", intrinsics, np.array(DISTORTION), pose, RESOLUTION_WH)
 
 
 def _surfaces() -> Iterable[Surface]:

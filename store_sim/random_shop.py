@@ -9,7 +9,7 @@ import numpy as np
 from store_sim.goods import look_of
 from store_sim.random_range import SORTS, InventedProduct, random_range
 from vision.arrays import BoolArray, FloatArray
-from vision.cameras import Camera
+from vision.cameras import Camera, looking_at
 from vision.layout import Bin, Box, Plate, StoreLayout, Surface, SurfaceKind, upright_box
 
 GONDOLAS, PRODUCTS = (3, 60), (20, 2000)
@@ -451,18 +451,6 @@ def _cameras(rng: np.random.Generator, room: _Room, bins: Sequence[Bin]) -> list
         weight[np.linalg.norm(places - places[best], axis=1) < APART_M] *= 0.4
         weight[best] = 0
     return [replace(candidates[row], camera_id=f"cam{number}") for number, row in enumerate(chosen, start=1)]
-
-
-def looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:
-    """Camera from world, shape (4, 4), for a camera that hangs upright and looks at a point."""
-    forward = (aim_m - position_m) / np.linalg.norm(aim_m - position_m)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = np.array([right, np.cross(forward, right), forward])
-    cam_from_world = np.eye(4)
-    cam_from_world[:3, :3] = rotation
-    cam_from_world[:3, 3] = -rotation @ position_m
-    return cam_from_world
 
 
 def _solids(room: _Room) -> FloatArray:

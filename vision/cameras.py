@@ -172,6 +172,26 @@ def nearest_to_rays(origins: FloatArray, directions: FloatArray, weights: FloatA
     return np.asarray(point)
 
 
+def looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:
+    """Camera from world, shape (4, 4), of a camera that hangs upright and looks at a point.
+
+    Args:
+        position_m: Where it hangs, shape (3,), metres.
+        aim_m: What is in the middle of its picture, shape (3,), metres; not right above or below it.
+
+    >>> looking_at(np.array([0.0, 0, 2]), np.array([0.0, 4, 2]))[:3, 3].tolist()
+    [0.0, 2.0, 0.0]
+    """
+    forward = (aim_m - position_m) / np.linalg.norm(aim_m - position_m)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    rotation = np.array([right, np.cross(forward, right), forward])
+    cam_from_world = np.eye(4)
+    cam_from_world[:3, :3] = rotation
+    cam_from_world[:3, 3] = -rotation @ position_m
+    return cam_from_world
+
+
 def ray_distances(point_m: FloatArray, origins: FloatArray, directions: FloatArray) -> FloatArray:
     """Perpendicular distance of a point, shape (3,), from rays, shape (n, 3): shape (n,), metres."""
     offsets = point_m - origins
