@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ MAD_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation (Hampel, 1974)."""
 
 _LOG = logging.getLogger(__name__)
+
+_Columns: TypeAlias = IntArray | slice  # a slice where they follow each other, which needs no gathering
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class WeightWatcher:
         }
         self._gondola_of = {plate.plate_id: plate.gondola_id for plate in plates}
         self._gondolas: dict[int, _Gondola] = {}
-        self._columns: dict[tuple[str, ...], tuple[tuple[int, IntArray, IntArray], ...]] = {}
+        self._columns: dict[tuple[str, ...], tuple[tuple[int, _Columns, _Columns], ...]] = {}
 
     @property
     def saturated_plates(self) -> frozenset[str]:
@@ -160,7 +162,7 @@ class WeightWatcher:
         self._gondolas.clear()
         return sorted(changes, key=lambda change: change.time_ns)
 
-    def _columns_of(self, plate_ids: tuple[str, ...]) -> tuple[tuple[int, IntArray, IntArray], ...]:
+    def _columns_of(self, plate_ids: tuple[str, ...]) -> tuple[tuple[int, _Columns, _Columns], ...]:
         known = self._columns.get(plate_ids)
         if known is None:
             places: defaultdict[int, dict[str, int]] = defaultdict(dict)
@@ -171,13 +173,19 @@ class WeightWatcher:
             known = tuple(
                 (
                     gondola_id,
-                    np.array(list(own.values())),
-                    np.array([[p.plate_id for p in self._plates[gondola_id]].index(plate_id) for plate_id in own]),
+                    _columns(list(own.values())),
+                    _columns([[p.plate_id for p in self._plates[gondola_id]].index(plate_id) for plate_id in own]),
                 )
                 for gondola_id, own in places.items()
             )
             self._columns[plate_ids] = known
         return known
+
+
+def _columns(numbers: list[int]) -> _Columns:
+    if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return slice(numbers[0], numbers[0] + len(numbers))
+    return np.array(numbers)
 
 
 @dataclass(slots=True)
@@ -268,7 +276,7 @@ class _Gondola:
         self._pending: dict[int, list[_Step]] = {}
         self._closed: list[_Step] = []
 
-    def update(self, times_ns: IntArray, grams: FloatArray, columns: IntArray) -> list[WeightChange]:
+    def update(self, times_ns: IntArray, grams: FloatArray, columns: _Columns) -> list[WeightChange]:
         """Take samples of some of the columns in."""
         if len(times_ns) and times_ns[0] <= self._last_ns:
             new = times_ns > self._last_ns
@@ -432,9 +440,13 @@ class _Gondola:
 
     def _measure_shaking(self, ratio: FloatArray) -> None:
         """Update how much more than usual each shelf's plates stray, from the ratio of each, inf where it has none."""
-        grid: NDArray[Any] = np.full(self._shelf_grid, np.inf)
-        grid[self._shelf_place] = ratio
-        grid.sort(axis=1)
+        grid: NDArray[Any]
+        if ratio.size == self._shelf_grid[0] * self._shelf_grid[1]:  # shelves with equally many plates, in order
+            grid = np.sort(ratio.reshape(self._shelf_grid), axis=1)
+        else:
+            grid = np.full(self._shelf_grid, np.inf)
+            grid[self._shelf_place] = ratio
+            grid.sort(axis=1)
         count = np.add.reduce(grid < np.inf, axis=1, dtype=np.int64)
         median = grid[self._shelf_rows, np.maximum(0, count - 1) // 2]
         total = int(np.add.reduce(count))
