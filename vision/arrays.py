@@ -23,6 +23,8 @@ def check_shape(name: str, array: NDArray[Any], expected: Sequence[int | str]) -
     Raises:
         ValueError: The number of axes or a fixed length differs; the message gives both shapes.
     """
+    if array.shape == expected:
+        return
     if array.ndim == len(expected):
         # A plain loop, not all(...): this runs thousands of times a second.
         for have, want in zip(array.shape, expected, strict=True):
