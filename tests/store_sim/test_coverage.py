@@ -1,5 +1,7 @@
 """Tests of store_sim.coverage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,20 @@ LAYOUT = StoreLayout(
 
 def test_cameras_that_see_other_bins_come_before_near_copies() -> None:
     assert {"c2.5", "c5"} <= set(choose_cameras(LAYOUT, 4))
+
+
+def test_a_camera_at_each_door_comes_before_another_look_at_shelves() -> None:
+    at_doors = (camera("entrance", 20, 6), camera("exit", -20, 6))
+    store = replace(
+        LAYOUT,
+        cameras=(*LAYOUT.cameras, *at_doors),
+        entrance_m=np.array([[19.5, 6.0], [20.5, 6.0]]),
+        exit_m=np.array([[-19.5, 6.0], [-20.5, 6.0]]),
+    )
+    assert {"entrance", "exit"} < set(choose_cameras(store, 4))
+    # One look at a door is enough.
+    twice = replace(store, cameras=(*store.cameras, camera("entrance again", 20, 6)))
+    assert "entrance again" not in choose_cameras(twice, 4)
 
 
 def test_all_cameras_are_taken_when_there_are_not_more() -> None:
