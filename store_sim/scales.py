@@ -197,7 +197,8 @@ class PlateSensors:
         own = list(gondolas.values())
         self._lines_m = np.array(list(gondola_lines_m(layout).values())).reshape(-1, 2, 2)
         # Electronics and floor have days of their own; the settings below stand for today.
-        noisy, lively, shaken, drifting = np.exp(rng.normal(0, settings.day_spread, 4)).tolist()
+        noisy = float(np.exp(rng.normal(0, settings.day_spread)))
+        lively, shaken, drifting = np.exp(rng.spawn(1)[0].normal(0, settings.day_spread, 3)).tolist()
         settings = replace(
             settings,
             white_g=noisy * settings.white_g,
