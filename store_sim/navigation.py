@@ -1,5 +1,6 @@
 """The floor that simulated shoppers walk on: where fixtures and doors are, and the way around them."""
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -22,6 +23,8 @@ RASTER_M = 0.04
 MOST_CELLS = 1_500_000  # a hall of 50 m by 48 m; a larger one gets a coarser raster
 MOST_FLOOR_CELLS = 100_000_000  # 200 m by 200 m: a floor is made out from the fixtures up to here
 ROUTE_CELLS = 6000  # shortest ways over this many cells take 3 ms, and are kept by where they lead
+MOST_ROUTE_CELLS = 200_000  # a hall of 110 m by 110 m; a larger one gets coarser cells
+KEPT_BYTES = 16_000_000  # of such ways: more of them than a small shop has places, and a hundred of a hall
 
 STANDING_M = (0.42, 0.36, 0.5, 0.6, 0.75, 0.95)
 """From a shelf's front to the middle of a body that reaches into it, the best first."""
@@ -135,13 +138,15 @@ class FloorPlan:
 
 
 class Router:
-    """Shortest ways over a floor plan. Fields of distances are kept by where they lead, so that ways repeat cheaply."""
+    """Shortest ways over a floor plan. Those used last are kept by where they lead, so that ways repeat cheaply."""
 
     def __init__(self, plan: FloorPlan) -> None:
         """Lay a grid over the floor, coarse enough to be searched in milliseconds."""
         self._plan = plan
         low, high = plan.walkable_m.min(axis=0), plan.walkable_m.max(axis=0)
-        self._cell_m = float(np.clip(np.sqrt(np.prod(high - low) / ROUTE_CELLS), 0.1, 0.25))
+        area_m2 = float(np.prod(high - low))
+        self._cell_m = float(np.clip(np.sqrt(area_m2 / ROUTE_CELLS), 0.1, 0.25))
+        self._cell_m = max(self._cell_m, math.sqrt(area_m2 / MOST_ROUTE_CELLS))
         shape = np.ceil((high - low) / self._cell_m).astype(int) + 1
         self._low, self._shape = low, (int(shape[1]), int(shape[0]))
         rows, columns = np.mgrid[: self._shape[0], : self._shape[1]]
@@ -155,7 +160,8 @@ class Router:
         # Along walls and shelves it is a little longer to the feeling: people keep half a metre off where they can.
         cost = np.where(clearance < 0.45, 1.3, 1.0)
         self._graph = self._edges(cost)
-        self._fields: dict[int, IntArray] = {}
+        self._fields: dict[int, IntArray] = {}  # the one used last stands last
+        self._kept = max(1, KEPT_BYTES // (4 * len(self._points)))
 
     def _edges(self, cost: FloatArray) -> csr_matrix:
         cells = np.arange(len(self._points)).reshape(self._shape)
@@ -195,16 +201,24 @@ class Router:
         if self._plan.sees(start_m, goal_m[None])[0]:
             return np.asarray(goal_m[None])
         goal, start = self._cell_near(goal_m), self._cell_near(start_m)
-        before = self._fields.get(goal)
-        if before is None:
-            _, found = dijkstra(self._graph, indices=[goal], return_predecessors=True)
-            before = self._fields[goal] = found[0]
+        before = self._field(goal)
         way = [start]
         while way[-1] != goal and before[way[-1]] >= 0:
             way.append(int(before[way[-1]]))
         if way[-1] != goal:
             return np.asarray(goal_m[None])
         return self._pulled(start_m, np.vstack([self._points[way], goal_m]))
+
+    def _field(self, goal: int) -> IntArray:
+        """The next cell on the way to a goal, for every cell; negative where none leads there."""
+        field = self._fields.pop(goal, None)
+        if field is None:
+            _, found = dijkstra(self._graph, indices=[goal], return_predecessors=True)
+            field = np.asarray(found[0], np.int32)
+            while len(self._fields) >= self._kept:
+                del self._fields[next(iter(self._fields))]
+        self._fields[goal] = field
+        return field
 
     def _pulled(self, start_m: FloatArray, way_m: FloatArray) -> FloatArray:
         """Pull a way over cells tight, like a string round the corners."""

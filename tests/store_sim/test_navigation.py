@@ -57,6 +57,25 @@ def test_clearance_is_the_same_however_many_threads_measure_it() -> None:
     np.testing.assert_array_equal(plans[0].clearance_m, plans[1].clearance_m)
 
 
+def test_ways_are_the_same_whether_they_were_kept_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = floor_plan(a_room(WALL))
+    goals = [np.array(goal) for goal in ((5.0, 4.5), (2.0, 5.0), (4.0, 5.5), (5.0, 4.5))]
+    start = np.array([5.0, 1.0])
+    kept = Router(plan)
+    ways = [kept.route(start, goal) for goal in goals]
+    monkeypatch.setattr("store_sim.navigation.KEPT_BYTES", 0)  # room for one
+    forgetful = Router(plan)
+    for goal, way in zip(goals, ways, strict=True):
+        np.testing.assert_array_equal(forgetful.route(start, goal), way)
+    assert len(ways[0]) > 1
+
+
+def test_ways_over_an_endless_floor_take_coarse_cells() -> None:
+    router = Router(floor_plan(a_room(WALL, size_m=1e6)))
+    way = router.route(np.array([3.0, 1.0]), np.array([9e5, 9e5]))
+    assert way[-1].tolist() == [9e5, 9e5]
+
+
 def test_fixtures_miles_apart_make_no_hall() -> None:
     room = replace(a_room(a_box(0, 0, 1, 0.4), a_box(9e5, 9e5, 1, 0.4)), walkable_m=None)
     with pytest.raises(
