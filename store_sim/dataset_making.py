@@ -311,9 +311,10 @@ def _lens(rng: np.random.Generator) -> LensSettings:
         vignette=float(rng.uniform(0, 0.4)),
         exposure_wander=usual.exposure_wander * float(rng.uniform(1, 3)),
         tint_wander=usual.tint_wander * float(rng.uniform(1, 3)),
-        shot_noise=usual.shot_noise * worse * float(rng.uniform(0.5, 1.8)),
-        read_noise=usual.read_noise * worse * float(rng.uniform(0.5, 1.8)),
-        sharpening=float(rng.uniform(0, 0.8)),
+        shot_noise=usual.shot_noise * worse * float(rng.uniform(0.5, 4)),
+        read_noise=usual.read_noise * worse * float(rng.uniform(0.5, 4)),
+        contrast=float(rng.uniform(0, 2 * usual.contrast)),
+        sharpening=float(rng.uniform(0, 1.5 * usual.sharpening)),
         ghosting=0.0,  # pictures are seconds apart: there is no last one to shine through
         jpeg_quality=int(rng.integers(40, 90)),
         drops_per_s=0.0,
