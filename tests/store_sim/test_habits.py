@@ -1,5 +1,7 @@
 """What shoppers do besides what a scenario says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,19 @@ def test_who_only_points_touches_nothing() -> None:
             pointed += 1
             assert min(box.distances_m(grip[None])[0] for box in boxes) == pytest.approx(0.15, abs=0.01)
     assert pointed
+
+
+def test_who_brushes_past_a_shelf_brushes_goods_at_the_height_of_hips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store_sim.world.BRUSH_PER_S", 30.0)
+    monkeypatch.setattr("store_sim.world.BRUSH_M", 0.8)
+    monkeypatch.setattr("store_sim.world.BRUSHED_M", 0.8)
+    heights = {plate.plate_id: float(plate.box.world_from_box[2, 3]) for plate in a_shop().plates}
+    for habits in (NO_HABITS, replace(NO_HABITS, brushes=1.0)):
+        steps = [step for seed in range(2) for step in played(habits, seed)[1] if step.knocks]
+        assert steps
+        brushed = {press.plate_id for step in steps for press in step.presses}
+        assert bool(brushed) == bool(habits.brushes)
+        assert all(0.6 <= heights[plate_id] <= 1.2 for plate_id in brushed)
 
 
 def test_people_differ() -> None:
