@@ -131,7 +131,7 @@ def replay(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = Path("demo-out"),
-    seed: Annotated[int, typer.Option(help="Another seed, another morning.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed, another morning.")] = 2,
 ) -> None:
     """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
     with one_line_errors():

@@ -489,7 +489,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_charges_what_was_carried_out(morning: tuple[Path, str]) -> None:
     folder, out = morning
-    simulation = played(1)
+    simulation = played(2)
     right, prices = simulation.true_receipts, {p.sku: p.unit_price_minor for p in simulation.layout.products}
     found = {receipt["shopper"]: receipt for receipt in document(folder / "demo.json")["receipts"]}
     assert set(found) == set(right)
@@ -507,7 +507,7 @@ def test_the_demo_charges_what_was_carried_out(morning: tuple[Path, str]) -> Non
 def test_the_demo_shows_what_a_shop_meets(morning: tuple[Path, str]) -> None:
     folder, out = morning
     found = document(folder / "demo.json")
-    simulation = played(1)
+    simulation = played(2)
     truth = simulation.truth
     assert len(found["interactions"]) == len(truth.interactions)
     for got, true in zip(found["interactions"], truth.interactions, strict=True):
