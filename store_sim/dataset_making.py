@@ -55,14 +55,12 @@ class MadeDataset:
     """What was made.
 
     Attributes:
-        folder: Where it lies.
         shops: Shops of each split, by name of the split.
         pictures: Pictures of each split.
         people: Annotated people in all.
         products: Annotated products in hands.
     """
 
-    folder: Path
     shops: dict[str, int]
     pictures: dict[str, int]
     people: int
@@ -167,7 +165,6 @@ def make_dataset(
     write_yolo(out / POSE_FOLDER, splits, "pose", pictures=out)
     every = [frame for own in splits.values() for frame in own]
     return MadeDataset(
-        out,
         {split: sum(job.split == split for job in jobs) for split in splits},
         {split: len(own) for split, own in splits.items()},
         sum(int((frame.class_id == PERSON).sum()) for frame in every),

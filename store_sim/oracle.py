@@ -169,7 +169,7 @@ class OracleDetector:
         if self._points is None or self._points[0] is not scene.skeletons:
             self._points = scene.skeletons, coco_keypoints(scene.skeletons), outline(scene.skeletons)
         _, keypoints_m, outline_m = self._points
-        view = _View.of(scene.camera, scene.figures, scene.skeletons, keypoints_m, outline_m, self._fixtures)
+        view = _View.of(scene.camera, scene.figures, keypoints_m, outline_m, self._fixtures)
         return eye.seen(frame, scene.figures, view)
 
 
@@ -206,7 +206,6 @@ class _View:
         cls,
         camera: Camera,
         figures: Figures,
-        skeletons: Skeletons,
         keypoints_m: FloatArray,
         outline_m: FloatArray,
         fixtures: "_Fixtures",
