@@ -46,16 +46,21 @@ class Touches:
         self.loads = [load for load in self._planned if load.time_ns <= now_ns]
         self._planned = [load for load in self._planned if load.time_ns > now_ns]
 
-    def weigh(self, change_g: Mapping[str, float], sign: float = 1.0, after_s: float = 0.0) -> None:
-        """Weight comes (``sign`` 1) or goes (-1), plate by plate, from now on, or from a while after."""
+    def weigh(self, change_g: Mapping[str, float], sign: float = 1.0, after_s: float = 0.0) -> float:
+        """Weight comes (``sign`` 1) or goes (-1), plate by plate, from now on, or from a while after.
+
+        Returns:
+            Seconds until all of it has: for so long the hand is on it.
+        """
         rng = self._rng
         if self._tilts and change_g and rng.random() < self._tilts:
             first = float(rng.uniform(*TILTED))
-            rise_s = float(rng.uniform(0.1, 0.25))
+            rise_s = float(rng.uniform(0.06, 0.15))
             self._come(change_g, sign * first, after_s, rise_s)
-            sign, after_s = sign * (1 - first), after_s + rise_s + float(rng.uniform(0.05, 0.5))
-        # Goods tip and slide before they have left.
-        self._come(change_g, sign, after_s, float(rng.uniform(0.06, 0.2)))
+            sign, after_s = sign * (1 - first), after_s + rise_s + float(rng.uniform(0.05, 0.3))
+        rise_s = float(rng.uniform(0.06, 0.2))  # goods tip and slide before they have left
+        self._come(change_g, sign, after_s, rise_s)
+        return after_s + rise_s
 
     def _come(self, change_g: Mapping[str, float], part: float, after_s: float, rise_s: float) -> None:
         middle_ns = self._now_ns + round((after_s + rise_s / 2) * NANOSECONDS)

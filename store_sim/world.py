@@ -1007,7 +1007,8 @@ class World:
                 hand = person.hands[min(k, len(person.hands) - 1)]
                 lost = self.stock.take(units, person.row, hand)
                 # Two hands do not lift at the same instant.
-                self._touches.weigh(lost, -1.0, float(self._rng.uniform(0.03, 0.35)) if k else 0.0)
+                settled_s = self._touches.weigh(lost, -1.0, float(self._rng.uniform(0.03, 0.35)) if k else 0.0)
+                self._stay(person, settled_s)
                 self._note(person, Handling.PICK, event.place, lost, event.barcode, event.quantity)
         elif action is Action.TAKE_FOREIGN:
             unit = person.rows[0][0]
@@ -1048,11 +1049,16 @@ class World:
         self._show_hands(person.row)
         errand.state = State.AFTER
 
+    def _stay(self, person: Person, seconds: float) -> None:
+        """Keep the hand on goods until all their weight has come or gone."""
+        person.withdraw_s = max(person.withdraw_s, self.now_s + seconds)
+        person.end_s = max(person.end_s, self.now_s + seconds + FREE_AGAIN_S - RELEASE_S)
+
     def _set_down(self, person: Person, errand: Errand) -> None:
         event = errand.first
         units = person.rows[0]
         gained = self.stock.put(units, person.slots[0], event.place)
-        self._touches.weigh(gained)
+        self._stay(person, self._touches.weigh(gained))
         self._touches.set_down(gained)
         sku = None if event.action is Action.PLACE_FOREIGN else event.barcode
         self._note(person, Handling.PUT_BACK, event.place, gained, sku, len(units))

@@ -75,3 +75,30 @@ def test_goods_that_are_set_down_thud_and_the_hand_lets_go() -> None:
     assert 0 < thud.grams < 250.0
     assert thud.end_ns - thud.start_ns < 0.2 * SECOND_NS
     assert release.grams > 0
+
+
+@given(seed=st.integers(0, 1000))
+def test_what_is_tipped_goes_in_two_parts_and_all_of_it_soon(seed: int) -> None:
+    touches = Touches(np.random.default_rng(seed), tilts=1.0)
+    touches.begin(SECOND_NS)
+    settled_s = touches.weigh({"1/1/1": 200.0, "1/1/2": 50.0}, -1.0)
+    loads = list(touches.loads)
+    for step in range(2, 40):
+        touches.begin(SECOND_NS + step * SECOND_NS // 30)
+        loads += touches.loads
+    assert len(loads) == 4
+    assert sum(load.grams for load in loads) == pytest.approx(-250.0)
+    last_s = max(load.time_ns / SECOND_NS + load.rise_s / 2 for load in loads) - 1
+    assert last_s == pytest.approx(settled_s, abs=1e-6)
+    assert settled_s < 0.66
+
+
+def test_a_hand_that_rests_weighs_nothing_when_it_is_gone() -> None:
+    touches = some_touches()
+    touches.rest(PLATES, 1.5)
+    loads: list[PlateLoad] = []
+    for step in range(1, 90):
+        touches.begin(SECOND_NS + step * SECOND_NS // 30)
+        loads += touches.loads
+    assert sum(load.grams for load in loads) == pytest.approx(0.0)
+    assert max(load.grams for load in loads) > 20
