@@ -1,10 +1,10 @@
-"""Which cameras to look through when not all of them are wanted: those that together see doors and most shelves."""
+"""Which cameras to look through when not all of them are wanted: those that together see most shelves, and the door."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import BoolArray, FloatArray
 from vision.cameras import Camera
 from vision.layout import StoreLayout
 
@@ -12,17 +12,15 @@ FARTHEST_M = 5.0
 """A hand in a bin farther away is a few pixels of a 640x360 picture."""
 LOOKS_AT_ENOUGH = 2
 """A bin that two cameras see can be placed in the world by a hand's two rays; a third adds little."""
-DOOR_WEIGHT = 0.5
-"""A door against all bins: who is not seen coming in has no account, so it comes before what two cameras share. One
-look is enough, for a code is bound to whoever stands there."""
 DOORSTEP_M = 0.4
-"""A door is seen by whoever sees people from head to foot a step inside it."""
+"""Whoever comes in is seen by a camera that sees people from head to foot so far inside the entrance."""
 
 
 def choose_cameras(layout: StoreLayout, count: int) -> tuple[str, ...]:
-    """Choose the cameras that together see the doors, most bins at least twice, and then most of the floor.
+    """Choose the cameras that together see most bins at least twice, and then most of the floor.
 
-    One after the other, whichever adds most (greedy cover); equal ones in the layout's order.
+    One after the other, whichever adds most (greedy cover); equal ones in the layout's order. One of several sees the
+    entrance, where that can be had: who is not seen coming in has no account.
 
     Args:
         layout: The store with its calibrated cameras.
@@ -38,14 +36,17 @@ def choose_cameras(layout: StoreLayout, count: int) -> tuple[str, ...]:
         raise ValueError(f"expected at least one camera, got {count}")
     if not layout.cameras:
         raise ValueError(f"layout {layout.name}: there is no calibrated camera")
-    targets, weights, enough = _targets(layout)
+    targets, weights = _targets(layout)
     seen = np.stack([visible(camera, targets) for camera in layout.cameras])
+    at_door = np.array([_sees_entrance(camera, layout) for camera in layout.cameras])
     looks = np.zeros(len(targets), int)
     chosen: list[int] = []
     while len(chosen) < min(count, len(layout.cameras)):
         # The second look at a bin is worth as much as the first, a third next to nothing.
-        worth = weights * np.where(looks < enough, 1.0, np.where(enough > 1, 0.05, 0.0))
+        worth = weights * np.where(looks < LOOKS_AT_ENOUGH, 1.0, 0.05)
         gains = [0.0 if i in chosen else float(worth[seen[i]].sum()) + 1e-9 for i in range(len(seen))]
+        if len(chosen) == count - 1 > 0 and at_door.any() and not at_door[chosen].any():
+            gains = [gain if at_door[i] else 0.0 for i, gain in enumerate(gains)]
         best = int(np.argmax(gains))
         chosen.append(best)
         looks += seen[best]
@@ -75,11 +76,22 @@ def visible(camera: Camera, points_m: FloatArray) -> BoolArray:
     return np.asarray(inside & near)
 
 
-def _targets(layout: StoreLayout) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Points to be seen, shape (n, 3), metres, their weights (n,), and how many looks at each are enough (n,).
+def _sees_entrance(camera: Camera, layout: StoreLayout) -> bool:
+    """Whether a camera sees somebody who comes in, from head to foot; False where the store has no entrance."""
+    line = layout.entrance_m
+    fronts = [a_bin.box.centre_m[:2] for a_bin in layout.bins if a_bin.box is not None]
+    if line is None or not fronts:
+        return False
+    inward = np.array([line[0, 1] - line[1, 1], line[1, 0] - line[0, 0]]) / np.linalg.norm(line[1] - line[0])
+    middle = line.mean(axis=0)
+    if (np.mean(fronts, axis=0) - middle) @ inward < 0:
+        inward = -inward
+    x, y = middle + DOORSTEP_M * inward
+    return bool(visible(camera, np.array([[x, y, 0.1], [x, y, 1.7]])).all())
 
-    They are the bins' fronts, the floor they face, and people in the doors.
-    """
+
+def _targets(layout: StoreLayout) -> tuple[FloatArray, FloatArray]:
+    """Points to be seen, shape (n, 3), metres, and their weights (n,): the bins' fronts, and the floor they face."""
     fronts, floor = [], []
     for a_bin in layout.bins:
         if a_bin.box is None:
@@ -88,15 +100,5 @@ def _targets(layout: StoreLayout) -> tuple[FloatArray, FloatArray, IntArray]:
         axes = a_bin.box.world_from_box
         fronts.append((axes @ [size[0] / 2, 0.0, size[2] / 2, 1.0])[:3])
         floor.append(((axes @ [size[0] / 2, -0.5, 0.0, 1.0])[:3]) * [1, 1, 0])
-    people: list[FloatArray] = []
-    doors = [line for line in (layout.entrance_m, layout.exit_m) if line is not None]
-    middle = np.mean(floor, axis=0)[:2] if floor else np.zeros(2)
-    for line in doors:
-        across = np.array([line[0, 1] - line[1, 1], line[1, 0] - line[0, 0]])
-        across *= np.sign(across @ (middle - line.mean(axis=0))) * DOORSTEP_M / np.linalg.norm(across)
-        people += [np.array([*(line.mean(axis=0) + across), height_m]) for height_m in (0.1, 1.0, 1.7)]
-    points = np.array(fronts + floor + people).reshape(-1, 3)
-    counts = [len(fronts), len(floor), len(people)]
-    a_person = DOOR_WEIGHT * max(len(fronts), 1) * len(doors) / max(len(people), 1)
-    weights = np.repeat([1.0, 0.2, a_person], counts)
-    return points, weights, np.repeat([LOOKS_AT_ENOUGH, LOOKS_AT_ENOUGH, 1], counts)
+    points = np.array(fronts + floor).reshape(-1, 3)
+    return points, np.repeat([1.0, 0.2], [len(fronts), len(floor)])
