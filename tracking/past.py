@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
 
-from tracking.types import Interaction
+from tracking.types import Evidence, Interaction
 from vision.arrays import FloatArray, IntArray, check_shape
 from vision.shelf import Handling
 
@@ -81,7 +81,7 @@ class Past:
         """Remember an interaction."""
         for plate_id in interaction.plate_ids:
             self._at_plate[plate_id].append(len(self._interactions))
-        self._interactions.append(interaction)
+        self._interactions.append(_without_curves(interaction))
         self._ids.add(interaction.interaction_id)
         is_pick = interaction.kind is Handling.PICK
         weight = interaction.evidence.weight
@@ -129,3 +129,11 @@ class Past:
             unit_g,
             sigma_g,
         )
+
+
+def _without_curves(interaction: Interaction) -> Interaction:
+    """What is asked of an interaction later; curve, hands and pictures behind it are a hundred times that."""
+    weight = interaction.evidence.weight
+    if weight is not None:
+        weight = replace(weight, curve_ns=np.zeros(0, np.int64), curve_g=np.zeros(0), parts=())
+    return replace(interaction, evidence=Evidence(weight=weight))

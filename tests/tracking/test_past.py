@@ -24,7 +24,7 @@ def an_interaction(
     moment = number * SECOND_NS
     weight = None
     if moved_g is not None:
-        weight = WeightChange(plate_ids, moved_g, 2.0, moment, moment, moment, np.zeros(0, np.int64), np.zeros(0))
+        weight = WeightChange(plate_ids, moved_g, 2.0, moment, moment, moment, np.arange(99), np.zeros(99))
     return Interaction(
         UUID(int=number),
         kind,
@@ -88,3 +88,10 @@ def test_what_is_forgotten_leaves_no_trace() -> None:
     assert UUID(int=2) in past
     assert past.held().identity_id.tolist() == [2, 3]
     assert past.at_plates(["1/1/1"]) == told[2:]
+
+
+def test_curves_and_hands_behind_an_interaction_are_not_kept_for_the_day() -> None:
+    (kept,) = Past([an_interaction(1, Candidate(7, "water", 1, 0.9), moved_g=-300.0)]).interactions
+    assert kept.evidence.weight is not None
+    assert kept.evidence.weight.delta_g == -300.0
+    assert len(kept.evidence.weight.curve_g) == 0
