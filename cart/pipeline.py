@@ -337,6 +337,7 @@ class StorePipeline:
         for visit in self._parties() if self._entries is not None and entry.code is not None else ():
             if visit.shopper == entry.code and visit.session.has_account:
                 visit.members.append(entry.identity_id)
+                self._doubt(visit, entry)
                 self._visits[entry.identity_id] = visit
                 if visit in self._leaving:
                     self._leaving.remove(visit)
@@ -345,8 +346,15 @@ class StorePipeline:
         name = entry.code if entry.code is not None else f"unknown-{self._visit_count}"
         has_account = entry.code is not None and not name.startswith(STAFF_PREFIX) and self._has_account(name)
         session = self._checkout.check_in(name, _moment(entry.entered_ns), has_account=has_account)
-        self._visits[entry.identity_id] = _Visit(name, session, entry.entered_ns, [entry.identity_id], {})
+        visit = self._visits[entry.identity_id] = _Visit(name, session, entry.entered_ns, [entry.identity_id], {})
+        self._doubt(visit, entry)
         return VisitOpened(name, entry.identity_id, entry.entered_ns)
+
+    def _doubt(self, visit: _Visit, entry: Entry) -> None:
+        """Have a person look at a visit whose code may be that of somebody who came in at the same moment."""
+        if not entry.is_sure:
+            reason = "Several people came in at nearly the same moment: this code may have been another's"
+            self._checkout.flag(visit.session.session_id, reason, None, _moment(entry.entered_ns))
 
     def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
         return [

@@ -26,6 +26,9 @@ class EntrySettings:
             whom nobody has seen yet.
         settle_s: A crossing and a gate's word are put together only when both are this old, so that somebody whom a
             tracker finds late is not missed in favour of whoever comes next.
+        crossing_s: Standard deviation of a crossing's moment, for somebody who was seen crossing ...
+        guessed_s: ... and for somebody who was first seen inside, whose moment is reckoned back.
+        doubt: A code is sure when no exchange with another one is more probable than this share of it.
         doorstep_m: Who is first seen farther inside than this did not come in just now.
         walking_mps: To tell when somebody who is first seen inside crossed the line.
     """
@@ -33,6 +36,9 @@ class EntrySettings:
     apart_s: float = 2.0
     wait_s: float = 2.5
     settle_s: float = 0.8
+    crossing_s: float = 0.25
+    guessed_s: float = 0.7
+    doubt: float = 0.05
     doorstep_m: float = 2.0
     walking_mps: float = 1.2
 
@@ -45,11 +51,13 @@ class Entry:
         identity_id: Who, as the trackers number them.
         code: What the gate read for them; None for somebody whom no gate let in.
         entered_ns: When they crossed the line, or were first seen, store clock.
+        is_sure: False if the code may as well be that of somebody who came in at nearly the same moment.
     """
 
     identity_id: int
     code: str | None
     entered_ns: int
+    is_sure: bool = True
 
 
 @dataclass(slots=True)
@@ -57,6 +65,7 @@ class _Newcomer:
     first_ns: int
     inside_m: float
     crossed_ns: int | None = None
+    is_guessed: bool = False
 
 
 class EntryBinder:
@@ -78,6 +87,8 @@ class EntryBinder:
         self._newcomers: dict[int, _Newcomer] = {}
         self._known: set[int] = set()
         self._words: list[GateEvent] = []
+        self._bound: list[int] = []
+        self._doubted: list[GateEvent] = []
 
     def hear(self, gates: Sequence[GateEvent]) -> None:
         """Take what gates said."""
@@ -97,8 +108,9 @@ class EntryBinder:
                 self._see(identity_id, int(people.first_seen_ns[row]), people.position_m[row], now_ns)
         gone = [identity_id for identity_id in self._newcomers if identity_id not in here]
         entries = self._matched(now_ns) + self._overdue(now_ns)
-        for identity_id in gone:
+        for identity_id in (*gone, *self._bound):
             self._newcomers.pop(identity_id, None)
+        self._bound = []
         return entries
 
     def _see(self, identity_id: int, first_ns: int, position_m: FloatArray, now_ns: int) -> None:
@@ -108,6 +120,7 @@ class EntryBinder:
             newcomer = _Newcomer(first_ns, inside_m)
             if inside_m >= 0:
                 newcomer.crossed_ns = first_ns - round(inside_m / self._settings.walking_mps * NANOSECONDS)
+                newcomer.is_guessed = True
             self._newcomers[identity_id] = newcomer
         elif newcomer.crossed_ns is None and inside_m >= 0:
             newcomer.crossed_ns = now_ns
@@ -138,25 +151,55 @@ class EntryBinder:
             identity_id, crossed_ns = crossed[row]
             if not too_far[row, column] and max(crossed_ns, self._words[column].timestamp_ns) <= settled_ns:
                 heard.add(column)
-                entries.append(self._entered(identity_id, self._words[column].code, crossed_ns))
+                word = self._words[column]
+                rivals = self._exchangeable(row, column, apart_s, [who for who, _ in crossed])
+                sure = not rivals and word not in self._doubted
+                # Whoever gets the other word later is as unsure, though this one is then no longer there.
+                self._doubted += rivals
+                entries.append(self._entered(identity_id, word.code, crossed_ns, sure))
         self._words = [word for column, word in enumerate(self._words) if column not in heard]
         return entries
+
+    def _exchangeable(self, row: int, column: int, apart_s: FloatArray, crossed: Sequence[int]) -> list[GateEvent]:
+        """Other codes that may as well be this person's."""
+        settings = self._settings
+        spread_s = np.array(
+            [settings.guessed_s if self._newcomers[who].is_guessed else settings.crossing_s for who in crossed]
+        )
+        cost = 0.5 * (apart_s / spread_s[:, None]) ** 2
+        found = []
+        for other, word in enumerate(self._words):
+            if other == column or word.code == self._words[column].code:
+                continue
+            own = cost[row, column]
+            # With nobody else who may have it, the other word is about somebody whom no tracker has found.
+            swaps = [
+                cost[row, other] + cost[rival, column] - own - cost[rival, other]
+                for rival in range(len(crossed))
+                if rival != row
+            ] or [cost[row, other] - own]
+            if min(swaps) < -np.log(settings.doubt):
+                found.append(word)
+        return found
 
     def _overdue(self, now_ns: int) -> list[Entry]:
         """Newcomers whom no gate has spoken of in time, and words that were about nobody in view."""
         wait_ns = round(self._settings.wait_s * NANOSECONDS)
         self._words = [word for word in self._words if word.timestamp_ns + wait_ns > now_ns]
+        self._doubted = [word for word in self._doubted if word.timestamp_ns + 2 * wait_ns > now_ns]
         entries = []
-        for identity_id, newcomer in list(self._newcomers.items()):
+        for identity_id, newcomer in self._newcomers.items():
+            if identity_id in self._known:
+                continue
             since_ns = newcomer.first_ns if newcomer.crossed_ns is None else max(newcomer.first_ns, newcomer.crossed_ns)
             if newcomer.crossed_ns is not None and since_ns + wait_ns <= now_ns:
                 entries.append(self._entered(identity_id, None, newcomer.first_ns))
         return entries
 
-    def _entered(self, identity_id: int, code: str | None, entered_ns: int) -> Entry:
-        del self._newcomers[identity_id]
+    def _entered(self, identity_id: int, code: str | None, entered_ns: int, sure: bool = True) -> Entry:
         self._known.add(identity_id)
-        return Entry(identity_id, code, entered_ns)
+        self._bound.append(identity_id)
+        return Entry(identity_id, code, entered_ns, sure)
 
 
 def _inward(layout: StoreLayout, line_m: FloatArray) -> FloatArray:

@@ -510,6 +510,12 @@ def test_a_group_on_one_code_has_one_visit_that_ends_with_its_last_member() -> N
     assert len([e for e in events if isinstance(e, VisitOpened | VisitClosed)]) == 2
 
 
+def test_a_code_that_may_have_been_anothers_charges_nobody() -> None:
+    ticks = list(play([Touch("a", BIN, 6.0, units_g(BIN, -1))], 12.0, shoppers=["a", "b"]))
+    visits = closed(gated(ticks, [(0.1, "ada"), (0.2, "ben")]))
+    assert {visit.outcome.status for visit in visits.values()} == {SessionStatus.NEEDS_REVIEW}
+
+
 def test_what_somebody_without_a_code_takes_is_charged_to_nobody() -> None:
     ticks = list(play([Touch("a", BIN, 6.0, units_g(BIN, -1))], 12.0))
     (visit,) = closed(gated(ticks, [(0.1, None)])).values()

@@ -93,6 +93,17 @@ def test_somebody_found_late_keeps_the_code_that_the_next_one_would_have_taken()
     assert codes(entries) == {1: "ada", 2: "ben"}
 
 
+def test_two_who_may_have_each_others_code_are_said_to_be_unsure() -> None:
+    far_apart = walked_in({1: 3.0, 2: 6.5}, [(3.0, "ada"), (6.5, "ben")], seen_from_m=1.2)
+    together = walked_in({1: 3.0, 2: 3.4}, [(3.0, "ada"), (3.4, "ben")], seen_from_m=1.2)
+    seen_crossing = walked_in({1: 3.0, 2: 3.9}, [(3.0, "ada"), (3.9, "ben")])
+    one_code = walked_in({1: 3.0, 2: 3.4}, [(3.0, "ada"), (3.4, "ada")], seen_from_m=1.2)
+    assert [entry.is_sure for entry in far_apart] == [True, True]
+    assert [entry.is_sure for entry in together] == [False, False]
+    assert [entry.is_sure for entry in seen_crossing] == [True, True]
+    assert [entry.is_sure for entry in one_code] == [True, True]
+
+
 def test_who_follows_through_without_a_code_has_none() -> None:
     assert codes(walked_in({1: 3.0, 2: 3.7}, [(3.0, "ada"), (3.7, None)])) == {1: "ada", 2: None}
 
