@@ -53,7 +53,7 @@ from store_sim.scale_comparison import PlateComparison, compare
 from store_sim.scale_fit import recorded_layout, simulated_visit
 from store_sim.scale_statistics import pick_of, record_plates, statistics_of
 from store_sim.scenarios import Scenario, library, read_scenario, site_of
-from store_sim.simulation import CAMERAS, JOINTS, SCALES, Simulation, record
+from store_sim.simulation import CAMERAS, Simulation, record
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4
@@ -102,6 +102,9 @@ def simulate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the recording goes.")] = Path("recording"),
     random: RandomOption = False,
     site: SiteOption = None,
+    sensors: Annotated[
+        str, typer.Option(metavar="NAMES", help="What there is beside the gates: some of scales, joints, cameras.")
+    ] = "scales,joints",
     render: Annotated[bool, typer.Option("--render", help="Film it with the store's cameras too.")] = False,
     cameras: CamerasOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other people, paces, noise.")] = 0,
@@ -115,7 +118,8 @@ def simulate(
     with one_line_errors():
         if (scenario is None) != random:
             raise UsageError("expected a scenario file, or --random, and not both")
-        if not render:
+        seen_with = parse_sensors(sensors) | ({CAMERAS} if render else frozenset())
+        if CAMERAS not in seen_with:
             _refuse_in_vain("--render", cameras=cameras)
         check_new_folder(out)
         if scenario is not None:
@@ -126,13 +130,12 @@ def simulate(
         else:
             _refuse_in_vain("a scenario", site=site)
             store, played = _random_day(seed, gondolas, products, visits, shoppers, confusing).made()
-        sensors = frozenset({SCALES, JOINTS, *([CAMERAS] if render else [])})
         simulation = Simulation(
             store,
             played,
             seed,
-            sensors=sensors,
-            cameras=cameras_of(store, cameras) if render else (),
+            sensors=seen_with,
+            cameras=cameras_of(store, cameras) if CAMERAS in seen_with else (),
             keeps_order=not random,
         )
         began_s = time.perf_counter()

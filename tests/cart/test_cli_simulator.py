@@ -133,6 +133,20 @@ def test_a_made_up_shop_is_simulated(tillfree: Tillfree, tmp_path: Path) -> None
     assert tillfree("replay", tmp_path / "day").status == 0
 
 
+def test_a_visit_is_recorded_by_the_sensors_that_are_asked_for(
+    tillfree: Tillfree, case: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "visit"
+    ran = tillfree("simulate", case(), "--out", out, "--sensors", "scales,cameras", "--cameras", 1)
+    assert ran.status == 0
+    ticks = list(RecordingSource(out))
+    assert not any(tick.bodies for tick in ticks)
+    assert any(tick.scales for tick in ticks)
+    assert any(tick.frames for tick in ticks)
+    assert any(tick.gates for tick in ticks)
+    assert "sensors: expected some of" in refusal(tillfree("simulate", case(), "--sensors", "radar"))
+
+
 def test_a_visit_is_filmed_by_one_camera(tillfree: Tillfree, case: Callable[..., Path], tmp_path: Path) -> None:
     out = tmp_path / "visit"
     ran = tillfree("simulate", case(), "--out", out, "--render", "--cameras", 1)
