@@ -200,7 +200,7 @@ class JointTracker:
         step_s = 1 / RATE_HZ if self._last_ns is None else (now_ns - self._last_ns) / NANOSECONDS
         self._last_ns = now_ns
         if figures.person_id != self._people:
-            self._take_over(figures.person_id, now_ns)
+            self._take_over(figures.person_id)
         tracked = self._follow(figures.position_m, now_ns)
         at_shelf = self._sight.in_gondola(joints[:, _WRISTS], self._settings.shelf_reach_m)
         noisy, score = self._err(joints, at_shelf, step_s)
@@ -211,7 +211,7 @@ class JointTracker:
             self._confuse(figures.position_m, noisy, score, tracked, now_ns, step_s)
         return self._told(noisy, score, tracked, now_ns)
 
-    def _take_over(self, people: tuple[str, ...], now_ns: int) -> None:
+    def _take_over(self, people: tuple[str, ...]) -> None:
         """Carry on with the people who are still there; those who are gone linger, those who are new begin."""
         before = {track.person_id: row for row, track in enumerate(self._tracks)}
         old_rows = [before.pop(person_id, None) for person_id in people]
