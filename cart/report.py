@@ -255,7 +255,11 @@ def _facts(report: ReplayReport) -> list[_Fact]:
     money = " + ".join(f"{format_amount(total, currency)} {currency}" for currency, total in sums.items())
     facts.append(_Fact("Charged", money or "nothing", _count(len(charged), "receipt")))
     reviews = sum(receipt.status == "needs_review" for receipt in report.receipts)
-    facts.append(_Fact("For review", str(reviews), "a person decides" if reviews else "nothing is in doubt"))
+    lost = sum(not interaction.charged_to for interaction in report.interactions)
+    said = "a person decides" if reviews else "nothing is in doubt"
+    if lost:
+        said = f"{_count(lost, 'interaction')} {'is' if lost == 1 else 'are'} nobody's"
+    facts.append(_Fact("For review", str(reviews), said))
     return facts
 
 

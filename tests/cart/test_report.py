@@ -300,6 +300,15 @@ def test_sums_are_kept_apart_by_currency() -> None:
     assert "1.05 USD + 250 JPY" in Page(render_report(a_report(receipts=receipts))).text
 
 
+def test_an_item_that_nobody_known_took_is_no_good_reason_to_say_that_all_is_well() -> None:
+    paid = a_report().receipts[:1]
+    assert "nothing is in doubt" in Page(render_report(a_report(receipts=paid))).text
+    lost = (an_interaction(), an_interaction(9.0, candidates=(), charged_to=""))
+    text = Page(render_report(a_report(receipts=paid, interactions=lost))).text
+    assert "nothing is in doubt" not in text
+    assert "1 interaction is nobody's" in text
+
+
 def test_a_receipt_needs_a_real_currency() -> None:
     with pytest.raises(ValueError, match="ISO 4217"):
         ReceiptRow("Ada", "charged", "$", 100)
