@@ -765,7 +765,8 @@ def _camera_entries(layout: StoreLayout) -> dict[str, dict[str, object]]:
             "resolution_wh": list(camera.resolution_wh),
             "intrinsics": camera.intrinsics.tolist(),
             "distortion": camera.distortion.tolist(),
-            "world_from_cam": np.linalg.inv(camera.cam_from_world).tolist(),
+            # Rounded to a picometre, for the last digits of an inverse differ between processors; + 0.0 turns -0 to 0.
+            "world_from_cam": (np.linalg.inv(camera.cam_from_world).round(12) + 0.0).tolist(),
         }
     for view in layout.views:
         entry = entries.setdefault(view.camera_id, {"resolution_wh": list(view.resolution_wh)})

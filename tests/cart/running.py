@@ -15,6 +15,9 @@ class Ran:
 
 Tillfree = Callable[..., Ran]
 
+HEARS_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""For a process that is to be stopped: a shell's background job would hand down that Ctrl-C is ignored."""
+
 
 def refusal(ran: Ran) -> str:
     """The one line in which the command says why it did not do it."""

@@ -22,7 +22,7 @@ from store_sim.datasets import read_coco, read_mot
 from store_sim.demo_shop import demo_layout
 from store_sim.recording import RecordingSource
 from store_sim.scenarios import Action, Carried, FaultKind, Role, ScenarioShopper, library, read_scenario
-from tests.cart.running import Tillfree, refusal
+from tests.cart.running import HEARS_CTRL_C, Tillfree, refusal
 from tests.cart.shopfloor import write_people_model, write_site
 from tests.cart.test_evaluate import ISSUE_KEYS
 from tests.conftest import PROJECT
@@ -523,7 +523,7 @@ def test_ctrl_c_ends_a_command_in_one_line(
     case: Callable[..., Path], tmp_path: Path, words: tuple[str, ...], begun: str
 ) -> None:
     path = case(shoppers=[{"id": "Ada", "enters_at_s": 0.5, "leaves_at_s": 3000.0}])
-    command = [sys.executable, "-c", "from cart.cli import main\nif __name__ == '__main__': main()"]
+    command = [sys.executable, "-c", f"{HEARS_CTRL_C}from cart.cli import main\nif __name__ == '__main__': main()"]
     running = subprocess.Popen(
         [*command, *(str(path) if word == "CASE" else word for word in words)],
         cwd=tmp_path,

@@ -32,6 +32,7 @@ from cart.scoring import CaseScore
 from store_sim.random_days import RandomDay
 from store_sim.scenarios import Scenario, ScenarioShopper, library
 from store_sim.truth import TrueLine, TrueReceipt, Truth
+from tests.cart.running import HEARS_CTRL_C
 from tests.cart.test_scoring import owes, saw, scored, took, visit
 from tests.conftest import PROJECT
 
@@ -172,7 +173,7 @@ def test_a_process_that_dies_takes_only_its_own_case_with_it(monkeypatch: pytest
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_says_nothing_more() -> None:
     script = (
-        "from tests.cart.test_evaluate import JOINTS, Sleepy\n"
+        f"{HEARS_CTRL_C}from tests.cart.test_evaluate import JOINTS, Sleepy\n"
         "from cart.evaluate import EvaluationJob, evaluate\n"
         "if __name__ == '__main__':\n"
         "    print('ready', flush=True)\n"
