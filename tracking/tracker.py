@@ -17,6 +17,7 @@ from tracking.association import assign, pair_overlaps, touching_pairs
 from tracking.kalman import BoxNoise, BoxStates
 from tracking.types import Tracks
 from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.boxes import cxcywh_from_xyxy
 from vision.cameras import Camera
 from vision.detections import COCO_PERSON, Detections
 from vision.pose import body_feet
@@ -170,11 +171,13 @@ class Tracker:
         self._next_id = 1
         self._now_ns: int | None = None
         self._followed = _Followed.nobody()
+        self._shown: tuple[_Followed, Detections] | None = None
 
     def reset(self) -> None:
         """Forget everybody, and the time; ids go on counting."""
         self._now_ns = None
         self._followed = _Followed.nobody()
+        self._shown = None
 
     def first_seen_ns(self, track_id: int) -> int:
         """When a person was first seen, which is before they were confirmed and first came in ``Tracks``.
@@ -228,7 +231,43 @@ class Tracker:
         self._now_ns = now_ns
         self._followed = followed
         shown = followed.confirmed & (match >= 0)
-        return self._tracks(followed[shown], detections[match[shown]])
+        self._shown = followed[shown], detections[match[shown]]
+        return self._tracks(*self._shown)
+
+    def coast(self, timestamp_ns: int) -> Tracks:
+        """Say where those whom the last frame showed are by now, in a frame in which nobody was looked for.
+
+        Nothing is remembered of it: to be coasted is neither to be seen nor to be missed, and it does not matter how
+        often or at which instants it is asked between two frames with detections.
+
+        Args:
+            timestamp_ns: Store clock of the frame, nanoseconds, not before the last frame with detections.
+
+        Returns:
+            The people of the last ``update``, each moved on at their velocity: the filtered box, and with it foot point
+            and key-points of the last detection as the box moves and grows; its confidence as it was. At the time of
+            the last frame it is what ``update`` gave. Nobody before the first frame.
+
+        Raises:
+            ValueError: The time lies before the last frame's.
+        """
+        if self._now_ns is None or self._shown is None:
+            return self._tracks(_Followed.nobody(), Detections.empty(self.camera_id, timestamp_ns))
+        if timestamp_ns < self._now_ns:
+            raise ValueError(
+                f"camera {self.camera_id}: time ran backwards, from {self._now_ns} ns to {timestamp_ns} ns"
+            )
+        before, seen = self._shown
+        states = kalman.predict(before.states, (timestamp_ns - self._now_ns) / NS_PER_S, self._settings.noise)
+        old, new = cxcywh_from_xyxy(before.states.xyxy)[:, None], cxcywh_from_xyxy(states.xyxy)[:, None]
+        growth = new[..., 2:] / old[..., 2:]
+        corners = (seen.xyxy.reshape(-1, 2, 2) - old[..., :2]) * growth + new[..., :2]
+        keypoints = seen.keypoints.copy()
+        keypoints[..., :2] = (keypoints[..., :2] - old[..., :2]) * growth + new[..., :2]
+        moved = replace(
+            seen, timestamp_ns=timestamp_ns, xyxy=corners.reshape(-1, 4).astype(seen.xyxy.dtype), keypoints=keypoints
+        )
+        return self._tracks(replace(before, states=states), moved)
 
     def _usable(self, detections: Detections) -> Detections:
         boxes = detections.xyxy

@@ -226,6 +226,64 @@ def test_detections_of_another_camera_are_refused() -> None:
         Tracker("cam").update(detections(0, [], "other"))
 
 
+def test_coasting_moves_people_on_as_they_walked() -> None:
+    tracker = Tracker("cam", overhead_camera())
+    follow([[person(100 + 10 * i, y=50, height=150), person(300, y=100)] for i in range(20)], tracker=tracker)
+    now = tracker.coast(1_900_000_000)
+    later = tracker.coast(2_200_000_000)
+    assert later.timestamp_ns == 2_200_000_000
+    assert later.track_id.tolist() == [1, 2]
+    assert later.confidence.tolist() == now.confidence.tolist()
+    assert later.first_seen_ns.tolist() == [0, 0]
+    np.testing.assert_allclose(later.xyxy[0] - now.xyxy[0], [30, 0, 30, 0], atol=1)
+    np.testing.assert_allclose(later.xyxy[1], now.xyxy[1], atol=0.5)
+    np.testing.assert_allclose(later.floor_m[0] - now.floor_m[0], [0.3, 0], atol=0.01)
+
+
+def test_coasting_to_the_last_frame_gives_what_it_gave() -> None:
+    frames = crowd(3)
+    tracker = Tracker("cam")
+    last = follow(frames, tracker=tracker)[-1]
+    again = tracker.coast(last.timestamp_ns)
+    assert len(last) > 0
+    assert again.track_id.tolist() == last.track_id.tolist()
+    np.testing.assert_array_equal(again.xyxy, last.xyxy)
+
+
+def test_keypoints_coast_with_their_box() -> None:
+    tracker = Tracker("cam")
+    for i in range(20):
+        seen = detections(i / 10, [person(100 + 10 * i)])
+        keypoints = np.full((1, 17, 3), 0.9, np.float32)
+        keypoints[0, :, :2] = [100 + 10 * i, 150]
+        tracker.update(Detections("cam", seen.timestamp_ns, seen.xyxy, seen.confidence, seen.class_id, keypoints))
+    tracks = tracker.coast(2_100_000_000)
+    np.testing.assert_allclose(tracks.keypoints[0], [[310, 150, 0.9]] * 17, atol=1)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), looks=st.integers(1, 4))
+def test_coasting_between_frames_changes_nothing(seed: int, looks: int) -> None:
+    frames = crowd(seed)
+    plain, coasted = Tracker("cam"), Tracker("cam")
+    for i, rows in enumerate(frames):
+        before, after = plain.update(detections(i / 10, rows)), coasted.update(detections(i / 10, rows))
+        assert before.track_id.tolist() == after.track_id.tolist()
+        np.testing.assert_array_equal(before.xyxy, after.xyxy)
+        for look in range(looks):
+            assert set(coasted.coast(i * 100_000_000 + look * 20_000_000).track_id.tolist()) == set(
+                after.track_id.tolist()
+            )
+
+
+def test_nobody_coasts_before_the_first_frame_and_not_into_the_past() -> None:
+    tracker = Tracker("cam")
+    assert len(tracker.coast(5)) == 0
+    tracker.update(detections(1.0, []))
+    with pytest.raises(ValueError, match="camera cam: time ran backwards, from 1000000000 ns to 999999999 ns"):
+        tracker.coast(999_999_999)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
