@@ -1,5 +1,6 @@
 """Films a replay: the footage with boxes, identities, hands and bins, and the live carts beside it."""
 
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,24 +13,28 @@ from cart.replay import Replay, ReplayStep, product_names, public_status
 from tracking.types import Sightings
 from vision.annotate import (
     CartPanel,
+    FloorPlan,
     Overlay,
     Panel,
     PersonMark,
+    PlanPerson,
     ThingMark,
     VideoWriter,
     bin_mark,
     cell_size,
     compose,
+    floor_plan,
     identity_colour,
     zone_marks,
 )
-from vision.arrays import ImageArray
+from vision.arrays import FloatArray, ImageArray
 from vision.frames import Frame, Source
-from vision.shelf import PRODUCT_CLASSES
+from vision.shelf import PRODUCT_CLASSES, Handling
 
 NANOSECONDS = 1_000_000_000
 LATEST_SHOWN = 8
 PICTURE_KEPT_S = 1.0
+TRAIL_S = 4.0  # long enough to see where somebody came from, short enough that trails of five people do not tangle
 SURE_ENOUGH_TO_SHOW = 0.25  # what the shelf watcher counts
 LEAST_STEP_NS = 1_000_000  # cameras a hair apart may share an instant of the store clock, pictures of a film may not
 
@@ -55,6 +60,9 @@ class Film:
         self._camera_ids = source.camera_ids
         self._cell_wh = cell_size(list(source.resolutions_wh.values()))
         self._names = product_names(replay.pipeline.layout)
+        layout = replay.pipeline.layout
+        self._plan = floor_plan(layout, self._camera_ids)
+        self._trails: dict[int, deque[tuple[int, FloatArray]]] = {}
         self._zones: dict[str, Overlay] = {}
         self._last: dict[str, Frame] = {}
         self._latest: list[str] = []
@@ -82,7 +90,7 @@ class Film:
             shown = kept if kept is not None and kept.timestamp_ns >= oldest_ns else None
             images.append(None if shown is None else shown.image)
             overlays.append(self._overlay(camera_id, shown))
-        panel = Panel(f"{step.media_s:.1f} s", self._carts(), tuple(self._latest))
+        panel = Panel(f"{step.media_s:.1f} s", self._carts(), tuple(self._latest), self._people_from_above())
         shown_ns = step.tick.timestamp_ns
         if self._shown_ns is not None:
             shown_ns = max(shown_ns, self._shown_ns + LEAST_STEP_NS)
@@ -112,6 +120,42 @@ class Film:
             things=self._things(camera_id),
         )
 
+    def _shelf_label(self, bin_id: str) -> str:
+        """What stands where a hand is; the place itself where that is not known."""
+        sku = self._replay.pipeline.layout.bin(bin_id).sku
+        return bin_id if sku is None else self._names.get(sku, bin_id)
+
+    def _people_from_above(self) -> FloorPlan | None:
+        """The floor plan with everybody on it who has a place in the store."""
+        people = self._replay.pipeline.people
+        if self._plan is None:
+            return None
+        oldest_ns = people.timestamp_ns - int(TRAIL_S * NANOSECONDS)
+        here = people.identity_id.tolist()
+        self._trails = {identity_id: trail for identity_id, trail in self._trails.items() if identity_id in here}
+        marks = []
+        for row, identity_id in enumerate(here):
+            trail = self._trails.setdefault(identity_id, deque())
+            if np.isfinite(people.position_m[row]).all():
+                trail.append((people.timestamp_ns, people.position_m[row]))
+            while trail and trail[0][0] < oldest_ns:
+                trail.popleft()
+            marks.append(
+                PlanPerson(
+                    self._called(identity_id),
+                    identity_colour(identity_id),
+                    people.position_m[row],
+                    people.position_cov_m2[row],
+                    np.array([place for _, place in trail]).reshape(-1, 2),
+                    people.hands_m[row, :, :2],
+                )
+            )
+        return replace(self._plan, people=tuple(marks))
+
+    def _called(self, identity_id: int) -> str:
+        """Who somebody is; a number for somebody who is in no visit."""
+        return self._replay.pipeline.shopper(identity_id) or f"person-{identity_id}"
+
     def _things(self, camera_id: str) -> tuple[ThingMark, ...]:
         detections = next((d for d in self._replay.pipeline.detections if d.camera_id == camera_id), None)
         if detections is None:
@@ -140,7 +184,7 @@ class Film:
                 keypoints = detections.keypoints[nearest]
             marks.append(
                 PersonMark(
-                    pipeline.shopper(identity_id) or f"person-{identity_id}",
+                    self._called(identity_id),
                     identity_colour(identity_id),
                     sightings.xyxy[row],
                     keypoints,
@@ -150,11 +194,13 @@ class Film:
         return tuple(marks)
 
     def _carts(self) -> tuple[CartPanel, ...]:
+        touching = dict(self._replay.pipeline.open_contacts)
         return tuple(
             CartPanel(
                 cart.shopper,
                 identity_colour(cart.identity_id),
                 tuple(f"{quantity} x {self._names.get(sku, sku)}" for sku, quantity in cart.lines),
+                f"at {self._shelf_label(touching[cart.identity_id])}" if cart.identity_id in touching else "",
             )
             for cart in self._replay.pipeline.carts()
         )
@@ -162,11 +208,15 @@ class Film:
     def _said(self, seen: InteractionSeen) -> str:
         interaction = seen.interaction
         best = interaction.candidates[0] if interaction.candidates else None
-        who = f"  {seen.shoppers[0]} {best.probability:.2f}" if best is not None else ""
-        what = self._names.get(interaction.sku or "", "")
-        verb = interaction.kind.value.replace("_", " ")
-        place = place_name(self._replay.pipeline.layout.bin(interaction.bin_id))
-        return f"{self._replay.seconds(interaction.time_ns):.1f} s  {verb} {what or place}{who}"
+        what = self._names.get(interaction.sku or "", "") or place_name(
+            self._replay.pipeline.layout.bin(interaction.bin_id)
+        )
+        verb = "took" if interaction.kind is Handling.PICK else "put back"
+        who = "somebody unseen" if best is None else seen.shoppers[0]
+        sure = "" if best is None else f", {min(best.probability, 0.99):.0%}"  # never "100 %"
+        doubt = "" if seen.sure else "?"
+        moment_s = self._replay.seconds(interaction.time_ns)
+        return f"{moment_s:.1f} s  {who} {verb} {interaction.quantity} x {what}{sure}{doubt}"
 
     def __enter__(self) -> Self:
         self._writer.__enter__()

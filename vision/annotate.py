@@ -45,6 +45,9 @@ SHELF_COLOUR: Colour = (205, 200, 190)
 FLOOR_COLOUR: Colour = (120, 200, 110)
 THING_COLOUR: Colour = (90, 220, 240)
 EXIT_COLOUR: Colour = (110, 90, 255)
+NOTICE_COLOUR: Colour = (80, 150, 255)  # something is wrong with a camera
+PLAN_FLOOR: Colour = (58, 52, 46)
+PLAN_SHELF: Colour = (112, 106, 100)
 
 KEYPOINT_SHOWN = 0.3  # below this visibility a pose model's point is a guess that would only clutter the picture
 SKELETON = (
@@ -55,6 +58,10 @@ SKELETON = (
 )
 EDGE_SAMPLES = 17  # points along a projected edge, enough that lens distortion bends it smoothly
 PANEL_LEAST_PX = 120  # a panel less high has no room for a cart and what happened last
+PLAN_SHARE = 0.26  # of a panel's height, so that three carts and the latest interactions still find room below
+PLAN_LEAST_PX = 90  # a floor plan less high shows nothing
+PLAN_MARGIN_PX = 6  # a person at the very edge of the floor still shows as a dot
+ELLIPSE_CHI2 = 5.99  # 95 % of two degrees of freedom: where somebody stands, as far as is known
 FRONT_STEP_M = 0.35  # where a person stands who uses a shelf, seen from its front
 
 # Divides the frame times of all common rates (24, 25, 30, 50, 60, 30000/1001) and stays below MPEG-4's limit of 65535.
@@ -108,10 +115,17 @@ class BinMark:
 
 @dataclass(frozen=True, slots=True)
 class ThingMark:
-    """A product that a detector sees: its name with how sure it is, and its box, shape (4,), pixels."""
+    """A product that a detector sees.
+
+    Attributes:
+        label: Its name with how sure that is; ``""`` for none.
+        xyxy: Box, shape (4,), pixels.
+        colour: That of the person who holds it; None for a thing that nobody holds.
+    """
 
     label: str
     xyxy: FloatArray
+    colour: Colour | None = None
 
     def __post_init__(self) -> None:
         check_shape("ThingMark.xyxy", self.xyxy, (4,))
@@ -128,6 +142,8 @@ class Overlay:
         floor_px: Outlines of the walkable floor, polylines (n, 2), pixels.
         exit_px: The exit line or zone, polylines (n, 2), pixels.
         things: Products that are seen in it.
+        state: In the upper right corner: how this very picture was looked at, such as ``"detected"``.
+        notices: Along the lower edge: what is wrong with the camera, one short line each.
     """
 
     caption: str = ""
@@ -136,6 +152,8 @@ class Overlay:
     floor_px: tuple[FloatArray, ...] = ()
     exit_px: tuple[FloatArray, ...] = ()
     things: tuple[ThingMark, ...] = ()
+    state: str = ""
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, outlines in (("floor_px", self.floor_px), ("exit_px", self.exit_px)):
@@ -145,11 +163,64 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class CartPanel:
-    """A live cart: the shopper's label and colour, and one line of text an item."""
+    """A live cart: the shopper's label and colour, one line of text an item, and what their hands are at just now."""
 
     shopper: str
     colour: Colour
     lines: tuple[str, ...]
+    doing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPerson:
+    """Somebody on the floor plan.
+
+    Attributes:
+        label: Who, for people.
+        colour: See ``identity_colour``.
+        position_m: Where they stand, shape (2,), metres.
+        covariance_m2: How sure that is, shape (2, 2), square metres; nan where it is not known.
+        trail_m: Where they stood before, oldest first, shape (n, 2), metres.
+        hands_m: Both hands from above, shape (2, 2), metres, nan when unseen.
+    """
+
+    label: str
+    colour: Colour
+    position_m: FloatArray
+    covariance_m2: FloatArray = field(default_factory=lambda: np.full((2, 2), np.nan))
+    trail_m: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    hands_m: FloatArray = field(default_factory=lambda: np.full((2, 2), np.nan))
+
+    def __post_init__(self) -> None:
+        check_shape("PlanPerson.position_m", self.position_m, (2,))
+        check_shape("PlanPerson.covariance_m2", self.covariance_m2, (2, 2))
+        check_shape("PlanPerson.trail_m", self.trail_m, ("n", 2))
+        check_shape("PlanPerson.hands_m", self.hands_m, (2, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class FloorPlan:
+    """The store from above, x to the right and y upwards.
+
+    Attributes:
+        floor_m: Outlines of the walkable floor, polylines (n, 2), metres.
+        shelves_m: Outlines of the gondolas, polylines (n, 2), metres.
+        doors_m: Entrance and exit lines, each (2, 2), metres.
+        cameras_m: Where cameras hang, shape (c, 2), metres.
+        people: Everybody in the store.
+    """
+
+    floor_m: tuple[FloatArray, ...] = ()
+    shelves_m: tuple[FloatArray, ...] = ()
+    doors_m: tuple[FloatArray, ...] = ()
+    cameras_m: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    people: tuple[PlanPerson, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("floor_m", "shelves_m", "doors_m"):
+            for outline in getattr(self, name):
+                check_shape(f"FloorPlan.{name}", outline, ("n", 2))
+        check_shape("FloorPlan.cameras_m", self.cameras_m, ("c", 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +230,14 @@ class Panel:
     Attributes:
         title: First line, such as the store's clock.
         carts: Live carts.
-        latest: Latest interactions, newest first: ``"12.1 s  put back L  0.93"``.
+        latest: Latest interactions, newest first: ``"12.1 s  Ada took 1 x Jam, 93 %"``.
+        plan: The store from above with everybody in it; None where no camera is calibrated.
     """
 
     title: str = ""
     carts: tuple[CartPanel, ...] = ()
     latest: tuple[str, ...] = ()
+    plan: FloorPlan | None = None
 
 
 def identity_colour(identity_id: int) -> Colour:
@@ -202,6 +275,31 @@ def zone_marks(layout: StoreLayout, camera_id: str, resolution_wh: tuple[int, in
         if layout.exit_m is not None:
             way_out += _projected(camera, np.insert(layout.exit_m, 2, 0.0, axis=1))
     return Overlay(bins=tuple(bins), floor_px=tuple(floor), exit_px=tuple(way_out))
+
+
+def floor_plan(layout: StoreLayout, camera_ids: Sequence[str] = ()) -> FloorPlan | None:
+    """Return the store from above without people; fill them in with ``dataclasses.replace``.
+
+    Args:
+        layout: The store.
+        camera_ids: Cameras that are looked through; others of the store are left out.
+
+    Returns:
+        The plan; None for a store that is only drawn in pictures.
+    """
+    corners = [
+        (a_bin.gondola_id, a_bin.box.corners_m[:, :2]) for a_bin in layout.bins if a_bin.box is not None
+    ]  # bins of one gondola share its axes, so the hull of all corners is its outline
+    shelves = []
+    for gondola_id in dict.fromkeys(number for number, _ in corners):
+        points = np.concatenate([own for number, own in corners if number == gondola_id])
+        shelves.append(_closed(cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(float)))
+    floor = () if layout.walkable_m is None else (_closed(np.asarray(layout.walkable_m, float)),)
+    if not shelves and not floor:
+        return None
+    doors = tuple(np.asarray(line, float) for line in (layout.entrance_m, layout.exit_m) if line is not None)
+    cameras = [camera.position_m[:2] for camera in layout.cameras if camera.camera_id in camera_ids]
+    return FloorPlan(floor, tuple(shelves), doors, np.array(cameras, float).reshape(-1, 2))
 
 
 def bin_mark(layout: StoreLayout, bin_id: str, camera_id: str, resolution_wh: tuple[int, int]) -> BinMark | None:
@@ -260,11 +358,15 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
     for thing in overlay.things:
         left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
         corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
-        pen.line(corners, THING_COLOUR, dashed=True)
+        pen.line(corners, thing.colour or THING_COLOUR, dashed=thing.colour is None, wide=thing.colour is not None)
     for person in overlay.people:
         _draw_person(pen, person, scale)
     # Labels come last, so that no line runs through one; the most important choose their place first.
     pen.label(overlay.caption, [(0, 0)], PAPER, INK)
+    if overlay.state:
+        pen.label(overlay.state, [(canvas.shape[1], 0)], INK, PAPER)
+    for place, notice in enumerate(reversed(overlay.notices), start=1):
+        pen.label(notice, [(0, canvas.shape[0] - place * pen.label_size(notice)[1])], NOTICE_COLOUR, INK)
     for person in overlay.people:
         if np.isfinite(person.xyxy).all():
             left, top, right, bottom = (person.xyxy * np.tile(scale, 2)).tolist()
@@ -288,7 +390,8 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
     for thing in overlay.things:
         left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
         _, tall = pen.label_size(thing.label)
-        pen.label(thing.label, [(left, bottom - tall), (left, bottom), (left, top)], THING_COLOUR, INK)
+        spots = [(left, bottom), (left, top - tall), (right, top), (left, bottom - tall)]
+        pen.label(thing.label, spots, thing.colour or THING_COLOUR, INK)
     return canvas
 
 
@@ -305,20 +408,24 @@ def draw_panel(panel: Panel, height_px: int) -> ImageArray:
     if height_px < PANEL_LEAST_PX:
         raise ValueError(f"draw_panel: expected a height of at least {PANEL_LEAST_PX} pixels, got {height_px}")
     canvas = np.full((height_px, max(220, round(0.6 * height_px)), 3), BACKGROUND, np.uint8)
-    pen = _Pen(canvas)
+    pen = _Pen(canvas, max(11, round(4 + height_px / 42)))
     step, margin = round(1.55 * pen.text_px), pen.text_px
     y = margin
     if panel.title:
         pen.write(panel.title, (margin, y), PAPER, weight=600)
         y += round(1.3 * step)
+    plan_px = round(PLAN_SHARE * height_px)
+    if panel.plan is not None and plan_px >= PLAN_LEAST_PX:
+        _draw_plan(canvas[y : y + plan_px, margin : canvas.shape[1] - margin], panel.plan)
+        y += plan_px + step // 2
     rows: list[tuple[str, Colour]] = []
     for text in panel.latest:
         lines = pen.wrapped(text, margin)
-        if rows and len(rows) + len(lines) > max(2, height_px // step // 3):
+        if rows and len(rows) + len(lines) > max(2, height_px // step // 4):
             break
         rows += [(line, MUTED if rows else PAPER) for line in lines]
     latest_top = height_px - margin // 2 - step * (len(rows) + 1 if rows else 0)
-    _write_carts(pen, panel.carts, y, latest_top - step // 2)
+    _write_carts(pen, panel.carts, y, latest_top - step)
     if rows:
         cv2.line(canvas, (margin, latest_top - step // 4), (canvas.shape[1] - margin, latest_top - step // 4), MUTED, 1)
         pen.write("Latest", (margin, latest_top), MUTED)
@@ -404,7 +511,8 @@ def compose(
     for image, overlay in zip(images, overlays, strict=True):
         if image is None:
             blank = np.full((cell_wh[1], cell_wh[0], 3), BACKGROUND, np.uint8)
-            cells.append(draw(blank, Overlay(caption=f"{overlay.caption}  no picture".strip())))
+            said = Overlay(caption=f"{overlay.caption}  no picture".strip(), notices=overlay.notices)
+            cells.append(draw(blank, said))
         else:
             cells.append(draw(image, overlay, _fitted_wh(image, cell_wh)))
     pictures = mosaic(cells, cell_wh)
@@ -500,10 +608,11 @@ class VideoWriter:
 class _Pen:
     """Draws on one picture with widths that fit its height, and remembers where labels are."""
 
-    def __init__(self, canvas: ImageArray) -> None:
+    def __init__(self, canvas: ImageArray, text_px: int | None = None) -> None:
         self.canvas = canvas
         height = int(canvas.shape[0])
-        self.text_px = max(11, round(4 + height / 42))
+        # A film of four cameras is often looked at 1280 pixels wide: then 11 pixels are left of 15.
+        self.text_px = text_px or max(11, round(6 + height / 40))
         self.line_px = max(1, round(height / 400))
         self._font = cv2.FontFace("sans")
         self._labels: list[Rect] = []
@@ -600,6 +709,56 @@ def _draw_person(pen: _Pen, person: PersonMark, scale: FloatArray) -> None:
             pen.dot(hand, person.colour)
 
 
+def _draw_plan(canvas: ImageArray, plan: FloorPlan) -> None:
+    """Draw a floor plan as large as it fits into a picture, in place."""
+    outlines = [*plan.floor_m, *plan.shelves_m, *plan.doors_m, plan.cameras_m]
+    points = np.concatenate([np.zeros((0, 2)), *outlines])
+    if not len(points):
+        return
+    pen = _Pen(canvas, max(11, round(canvas.shape[0] / 15)))
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.array([canvas.shape[1], canvas.shape[0]], float) - 2 * PLAN_MARGIN_PX
+    px_per_m = float((size / np.maximum(high - low, 0.1)).min())
+    middle = (low + high) / 2
+
+    def placed(points_m: FloatArray) -> FloatArray:
+        offset = (np.asarray(points_m, float) - middle) * px_per_m
+        return np.asarray(offset * (1, -1) + np.array([canvas.shape[1], canvas.shape[0]]) / 2)
+
+    for outline in plan.floor_m:
+        cv2.fillPoly(canvas, [np.round(placed(outline)).astype(np.int32)], PLAN_FLOOR, cv2.LINE_AA)
+    for outline in plan.shelves_m:
+        cv2.fillPoly(canvas, [np.round(placed(outline)).astype(np.int32)], PLAN_SHELF, cv2.LINE_AA)
+    for line in plan.doors_m:
+        pen.line(placed(line), EXIT_COLOUR)
+    for place in placed(plan.cameras_m):
+        cv2.circle(canvas, _pixel(place), 3, MUTED, 1, cv2.LINE_AA)
+    here = [person for person in plan.people if np.isfinite(person.position_m).all()]
+    for person in here:
+        pen.line(placed(person.trail_m), person.colour)
+        if np.isfinite(person.covariance_m2).all():
+            pen.hairline(placed(_ellipse(person.position_m, person.covariance_m2)), person.colour)
+        for hand_m in person.hands_m[np.isfinite(person.hands_m).all(axis=1)]:
+            pen.hairline(placed(np.stack([person.position_m, hand_m])), person.colour)
+            cv2.circle(canvas, _pixel(placed(hand_m)), 2, person.colour, -1, cv2.LINE_AA)
+    for person in here:
+        pen.dot(placed(person.position_m), person.colour)
+    for person in here:
+        x, y = placed(person.position_m).tolist()
+        wide, tall = pen.label_size(person.label)
+        reach = 9.0
+        spots = [(x + reach, y - tall / 2), (x - reach - wide, y - tall / 2), (x - wide / 2, y - reach - tall)]
+        pen.label(person.label, [*spots, (x - wide / 2, y + reach)], person.colour, INK)
+
+
+def _ellipse(centre: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Outline of the 95 % ellipse of a normal distribution, shape (25, 2)."""
+    values, vectors = np.linalg.eigh(covariance)
+    angles = np.linspace(0, 2 * np.pi, 25)
+    unit = np.column_stack([np.cos(angles), np.sin(angles)])
+    return np.asarray(centre + (unit * np.sqrt(ELLIPSE_CHI2 * np.maximum(values, 0.0))) @ vectors.T)
+
+
 def _write_carts(pen: _Pen, carts: Sequence[CartPanel], y: int, bottom: int) -> None:
     step, margin = round(1.55 * pen.text_px), pen.text_px
     if not carts:
@@ -611,7 +770,8 @@ def _write_carts(pen: _Pen, carts: Sequence[CartPanel], y: int, bottom: int) -> 
             return
         swatch = pen.text_px
         cv2.rectangle(pen.canvas, (margin, y), (margin + swatch - 1, y + swatch - 1), cart.colour, -1)
-        pen.write(cart.shopper, (margin + swatch + swatch // 2, y), PAPER, weight=600)
+        name = cart.shopper if not cart.doing else f"{cart.shopper}  {cart.doing}"
+        pen.write(name, (margin + swatch + swatch // 2, y), PAPER, weight=600)
         y += step
         for row, line in enumerate(cart.lines or ("nothing yet",)):
             hidden = len(cart.lines) - row
