@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -279,15 +279,22 @@ class Labels:
 
 
 @lru_cache(maxsize=1024)
-def labels_of(product: ProductRecord) -> Labels:
+def labels_of(product: ProductRecord, like: ProductRecord | None = None) -> Labels:
     """Draw what is printed on a pack; drawn once, then remembered: do not write into the arrays.
 
     Packs whose names differ get other colours, another arrangement and their own name; packs that differ only in their
     barcode differ only on their sides.
+
+    Args:
+        product: What is in the pack.
+        like: A product of the same maker whose arrangement and colours the pack takes over, so that only what is
+            written and the colour of the contents differ, as makers do it with the flavours of a line.
     """
     look = look_of(product)
     colours = _colours_of(product)
-    rng = np.random.default_rng([_crc(_printed(product)), 3])
+    if like is not None:
+        colours = replace(_colours_of(like), fruit=colours.fruit)
+    rng = np.random.default_rng([_crc(_printed(like or product)), 3])
     across_m, deep_m, high_m = look.size_m * [1, 1, look.label_span[1] - look.label_span[0]]
     height = LABEL_PX if max(across_m, high_m) > SMALL_M else LABEL_PX // 2
     # A label much narrower than high needs no more columns; one much wider than high gets all the same rows.
