@@ -264,7 +264,7 @@ def _taken(
         return
     chosen = [every[k] for k in sorted(rng.choice(len(every), min(_CAMERAS_A_SHOP, len(every)), replace=False))]
     renderer = Renderer(world.layout, [camera.camera_id for camera in chosen], seed)
-    effects = {camera.camera_id: CameraEffects(_lens(rng), rng.spawn(1)[0]) for camera in chosen}
+    effects = {camera.camera_id: CameraEffects(random_lens(rng), rng.spawn(1)[0]) for camera in chosen}
     tracks = {camera.camera_id: TrackNumbers() for camera in chosen}
     due, taken = round(float(rng.uniform(*_BEGINS_S)) * STEPS_PER_S), 0
     for step in range(_MOST_STEPS):
@@ -299,7 +299,7 @@ def _in_view(camera: Camera, position_m: FloatArray) -> bool:
         return bool(((points >= 0) & (points < np.array(camera.resolution_wh))).all(axis=1).any())
 
 
-def _lens(rng: np.random.Generator) -> LensSettings:
+def random_lens(rng: np.random.Generator) -> LensSettings:
     """Draw a camera from good to bad, around the cheap dome that is the default."""
     usual = LensSettings()
     worse = float(np.exp(rng.normal(0, 0.35)))
