@@ -2,10 +2,11 @@
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,13 @@ import cv2
 import numpy as np
 import typer
 from pydantic import ValidationError
-from rich.progress import DownloadColumn
 from rich.table import Table
 
 from cart.checkout import Checkout
+from cart.cli_models import models_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
 from cart.config import Settings
+from cart.eyes import OURS, TimedDetector, named_detector
 from cart.film import Film
 from cart.money import format_amount
 from cart.payments import FakeGateway
@@ -38,15 +40,16 @@ from cart.report import write_report
 from cart.repository import Database
 from cart.terminal import ERR, OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
 from models import weights as model_files
+from store_sim.ahead import AheadSimulation
 from store_sim.autocheckout import read_site
 from store_sim.coverage import choose_cameras
 from store_sim.demo_shop import demo_layout, demo_simulation
 from store_sim.recording import RecordingSource
 from store_sim.replay import find_site, open_recording
-from store_sim.simulation import SENSORS
+from store_sim.simulation import CAMERAS, JOINTS, SCALES
 from store_sim.truth import Truth
 from vision.calibration import Calibration, calibrate_pairs, draw_calibration, read_point_pairs, write_calibration
-from vision.detector import DetectorBank, ObjectDetector, load_detector
+from vision.detector import ObjectDetector
 from vision.frames import Source
 from vision.layout import ANY_CAMERA, StoreLayout, read_layout
 from vision.sources import CameraAddress, StreamSource
@@ -58,14 +61,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 app.command()(dataset)
 
 LIVE_WAIT_S = 15.0
-DEMO_CAMERAS = 2  # enough to see every shelf of the demo; they film what the report shows
+DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where
 
 
 @app.callback()
@@ -96,7 +98,10 @@ def replay(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|FILE", help="A model that sees people or products; may be given several times."),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A model that sees people or products; may be given several times. Else the project's own.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything that came of it as JSON.")
@@ -110,11 +115,7 @@ def replay(
     with one_line_errors():
         check_outputs((json_file, video), report)
         source, store = _opened(paths, site, layout)
-        detector = _detector(weights or [])
-        if source.camera_ids and detector is None and not store.plates:
-            raise UsageError(
-                "these cameras need a model that sees people: give --weights NAME or FILE (tillfree models list)"
-            )
+        detector = _eyes(source, weights or [])
         fitted = store.for_pictures(source.resolutions_wh)
         pipeline = _pipeline(fitted, detector, has_gates=source.has_gates)
         # An address may hold a password.
@@ -130,27 +131,69 @@ def replay(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where film, report and receipts go.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(help="Another seed, another morning.")] = 2,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A model to see with; may be given several times. Else our own."),
+    ] = None,
+    joints: Annotated[
+        bool, typer.Option("--joints", help="Let an outside body tracker say who is where: no model, no film, fast.")
+    ] = False,
 ) -> None:
-    """Play a small simulated shop: from check-in to paid receipts, with a put-back and a visit sent to review."""
+    """Play a small simulated shop from pictures to paid receipts, with a put-back and a visit sent to review.
+
+    Four cameras are rendered, and the project's own models see people and hands in their pictures; scales weigh.
+    """
     with one_line_errors():
         out.mkdir(parents=True, exist_ok=True)  # rather now than after the visits
-        simulation = demo_simulation(seed, SENSORS, choose_cameras(demo_layout(), DEMO_CAMERAS))
-        layout = simulation.layout.for_pictures(simulation.resolutions_wh)
-        running = Replay(simulation, _pipeline(layout, None, has_gates=simulation.has_gates), keep_pictures=True)
-        _play(running, simulation, layout, None)
+        if joints and weights:
+            raise UsageError("--weights: not with --joints, for then no model looks")
+        began_s = time.perf_counter()
+        eyes = None if joints else TimedDetector(named_detector(weights or []))
+        sensors = frozenset({SCALES, CAMERAS, JOINTS} if joints else {SCALES, CAMERAS})
+        cameras = choose_cameras(demo_layout(), DEMO_CAMERAS) if joints else ()
+        if eyes is not None:
+            OUT.print(
+                f"Four cameras, seen with {', '.join(weights or [OURS])}; scales under every product.", markup=False
+            )
+        # Pictures are drawn by one core while the other looks at them.
+        with AheadSimulation(partial(demo_simulation, seed, sensors, cameras)) as simulation:
+            layout = simulation.layout.for_pictures(simulation.resolutions_wh)
+            running = Replay(simulation, _pipeline(layout, eyes, has_gates=simulation.has_gates), keep_pictures=True)
+            video = None if joints else out / "demo.mp4"
+            filming_s = _play(running, simulation, layout, video, "rendering and seeing")
+            truth, rendering_s = simulation.truth, simulation.cpu_s
         OUT.print()
         for closed in running.closed:
             OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
             for flag in closed.outcome.flags:
                 OUT.print(f"  {flag.reason}", markup=False)
             OUT.print()
-        remarks = _against_truth(running, simulation.truth)
+        remarks = _against_truth(running, truth)
         for remark in remarks:
             OUT.print(remark, markup=False)
         running.document().write(out / "demo.json")
+        reporting_s = time.perf_counter()
         page = write_report(running.report("Demo shop", remarks), out / "report")
+        ended_s = time.perf_counter()
+        seeing_s = 0.0 if eyes is None else eyes.wall_s
+        spent = [
+            ("rendering and simulating, beside the rest", rendering_s),
+            ("seeing", seeing_s),
+            ("following, weighing, judging", running.wall_s - running.waiting_s - seeing_s),
+            ("waiting for pictures", running.waiting_s),
+            ("filming", filming_s),
+            ("the report", ended_s - reporting_s),
+        ]
+        split = "; ".join(f"{what} {seconds:.1f} s" for what, seconds in spent if seconds >= 0.05)
+        OUT.print(
+            f"{counted(running.frames, 'picture')}, {running.media_s:.1f} s of the shop in {ended_s - began_s:.1f} s: "
+            f"{split}",
+            markup=False,
+        )
+        if video is not None:
+            OUT.print(f"Video: {video}", markup=False)
         OUT.print(f"Report: {page}", markup=False)
 
 
@@ -224,46 +267,6 @@ def bench(
             write_measurements(rows, json_file)
 
 
-@models_app.command("list")
-def list_models() -> None:
-    """Show the models of the manifest and which are here."""
-    with one_line_errors():
-        table = Table("name", "here", "size", "licence", "what it sees")
-        for entry in model_files.list_models():
-            state = model_files.model_state(entry)
-            table.add_row(entry.name, state.value, f"{entry.size_bytes / 1e6:.1f} MB", entry.licence, entry.about)
-        OUT.print(table)
-        OUT.print(f"Folder: {model_files.models_folder()}", markup=False)
-
-
-@models_app.command("pull")
-def pull_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `tillfree models list` shows.")],
-) -> None:
-    """Fetch a model, check it against the manifest, and keep it."""
-    with one_line_errors(), progress_bar(DownloadColumn()) as progress:
-        task = progress.add_task(name, total=None)
-
-        def tell(have: int, total: int) -> None:
-            progress.update(task, completed=have, total=total)
-
-        path = model_files.pull(name, progress=tell)
-        OUT.print(f"{path}", markup=False)
-
-
-@models_app.command("verify")
-def verify_models() -> None:
-    """Check the files that are here against the manifest; exit status 2 if one is damaged."""
-    with one_line_errors():
-        damaged = []
-        for entry, state in model_files.verify():
-            OUT.print(f"{entry.name}: {state.value}", markup=False)
-            if state is model_files.ModelState.DAMAGED:
-                damaged.append(entry.name)
-        if damaged:
-            raise UsageError(f"damaged: {', '.join(damaged)}; fetch again with tillfree models pull NAME")
-
-
 def main() -> None:
     """Run the command; a wrong option is told in one line too."""
     try:
@@ -315,13 +318,6 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
     return source, reduce(StoreLayout.overlaid, layers)
 
 
-def _detector(names: Sequence[str]) -> ObjectDetector | None:
-    detectors = [load_detector(model_files.resolve_weights(name)) for name in names]
-    if not detectors:
-        return None
-    return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
-
-
 def _pipeline(layout: StoreLayout, detector: ObjectDetector | None, *, has_gates: bool) -> StorePipeline:
     """Wire a store as the environment's settings say."""
     try:
@@ -345,15 +341,31 @@ def _pipeline(layout: StoreLayout, detector: ObjectDetector | None, *, has_gates
     )
 
 
-def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None) -> None:
-    """Run a replay to its end with a progress bar, printing what happens."""
+def _eyes(source: Source, weights: Sequence[str]) -> ObjectDetector | None:
+    """Load what sees a source's pictures, and say so if nobody has named it; None where there are none to be seen."""
+    if not source.camera_ids:
+        if weights:
+            raise UsageError("--weights: this recording has no cameras for a model to look through")
+        return None
+    if not weights and isinstance(source, RecordingSource) and source.has_bodies:
+        ERR.print("note: the recording's joints say who is where; --weights lets a model look too", markup=False)
+        return None
+    eyes = named_detector(weights)
+    if not weights:
+        ERR.print(f"note: seen with the project's own models ({OURS}); --weights names others", markup=False)
+    return eyes
+
+
+def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None, doing: str = "replaying") -> float:
+    """Run a replay to its end with a progress bar, printing what happens; give the seconds that filming took."""
     names = product_names(layout)
     stopped = False
+    filming_s = 0.0
     with ExitStack() as stack:
         film = None if video is None else stack.enter_context(Film(video, source, running))
         progress = stack.enter_context(progress_bar())
         total = source.duration_s if source.duration_s == source.duration_s else None
-        task = progress.add_task("replaying", total=total)
+        task = progress.add_task(doing, total=total)
         try:
             for step in running.steps():
                 for event in step.events:
@@ -361,8 +373,11 @@ def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | No
                     if line:
                         OUT.print(line, markup=False)
                 if film is not None:
+                    began_s = time.perf_counter()
                     film.add(step)
-                progress.update(task, completed=step.media_s)
+                    filming_s += time.perf_counter() - began_s
+                inside = ", ".join(cart.shopper for cart in running.pipeline.carts()) or "nobody inside"
+                progress.update(task, completed=step.media_s, description=f"{doing}: {inside}")
         except KeyboardInterrupt:
             # The way a live camera's replay ends: nobody's cart is lost.
             stopped = True
@@ -372,6 +387,7 @@ def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | No
                     OUT.print(line, markup=False)
     if stopped:
         ERR.print(f"note: stopped by hand after {running.media_s:.1f} s of the recording", markup=False)
+    return filming_s
 
 
 def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | None, report: Path | None) -> None:

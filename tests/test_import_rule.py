@@ -18,8 +18,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 SEES_EVERY_STAGE = frozenset(
     f"cart.{name}"
     for name in (
-        *("pipeline", "replay", "report", "film", "bench", "cli"),
+        *("pipeline", "replay", "report", "film", "bench", "cli", "eyes"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
+        *("cli_models", "cli_calibration"),
     )
 )
 

