@@ -1,51 +1,75 @@
-"""Store-wide identities: the tracks of all cameras joined on the floor, one anonymous number for each person."""
+"""Store-wide identities: the tracks of all cameras joined on the floor, one anonymous number for each person.
+
+Everybody is a constant-velocity Kalman filter on the floor whose fifth number is body height. That makes feet and heads
+alike: feet say where somebody stands, a head says where they would stand if they were so and so tall, and both are
+linear in the state (``tracking.floor``). Somebody whose feet are behind a gondola goes on by head and shoulders, at the
+height that was learnt while the feet were seen.
+
+Nobody appears or vanishes in the middle of a shop. Whoever is not seen stays, less and less surely placed; somebody who
+turns up away from the doors is one of those not seen now, if one of them can have got there.
+"""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
-from filterpy.kalman import KalmanFilter
 from scipy.optimize import linear_sum_assignment
 
+from tracking.camera_faults import CameraNotice, CameraWatch
+from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
+from tracking.looks import LOOK_LENGTH, look_distances, looks_of
 from tracking.types import Identities, Sightings, Tracks
 from tracking.visits import near_line
-from vision.arrays import BoolArray, FloatArray
-from vision.boxes import box_areas, intersections, iou_matrix
+from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
-from vision.frames import JOINT_NAMES, TrackedBodies
+from vision.frames import JOINT_NAMES, Frame, TrackedBodies
 from vision.layout import StoreLayout, polygon_margins
 from vision.pose import GRIP_PER_FOREARM, body_feet, hand_points
 
 logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
-NO_MATCH = 1e6
 COAST_S = 0.7  # who is hidden for longer has probably stopped or turned
 OUTSIDE_KEPT_S = 10.0  # no tracker keeps a track that long without seeing it
-EXCHANGE_CHI2 = 4.0  # another track of the camera is theirs rather than the one followed: e^2 times as likely
-BODY_M = (0.3, 1.75)  # half the width and the height of an adult standing with arms a little off the body
+START_S = 2.0  # whoever is found when the cameras are switched on was there before
+NO_MATCH = 1e6
+HEIGHT_M, HEIGHT_SIGMA_M = 1.68, 0.13
+"""Adults of both sexes (NCD-RisC, eLife 2016: means of 1.62 to 1.75 m, spread 0.07), shoes and a few children."""
+HEIGHT_DRIFT = 1e-4  # square metres a second: people bend and straighten up, and learning must not end
+WALKING_SIGMA_MPS = 0.8  # of the speed of somebody first seen, either way
+ACCELERATION_PSD = 0.6  # square metres a cubed second: a walker stops or turns within half a second
+STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
+WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
+HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
+FASTEST_MPS = 2.0  # hurrying through a shop
 
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
     """How tracks become people in the store.
 
+    Costs are twice a negative log-likelihood, as squared Mahalanobis distances are.
+
     Attributes:
-        foot_sigma_per_height: Standard deviation of a foot point in the picture, as a share of the box's height.
-        calibration_sigma_m: Floor error that is the same in every frame of a camera.
-        acceleration_mps2: How hard people start, stop and turn (standard deviation).
         gate_m: A track farther than this from an identity is not its track, however unsure both are: two strides.
-        gate_chi2: Squared Mahalanobis distance up to which a track may join an identity (99 % of 2 degrees of freedom).
-        astray_s: A followed track whose feet fail the gate for this long has gone over to somebody else.
-        same_place_iou: A box that overlaps this much with where a person is expected in the picture may be theirs
-            although its feet say otherwise: feet are hidden or mistaken more often than bodies.
-        confirm_s: Somebody seen for less is nobody yet.
+        gate_chi2: Squared Mahalanobis distance up to which a track may join an identity (99.9 % of 2 degrees of
+            freedom).
+        continuity: What it costs a camera's track to be somebody else than it was before.
+        reappearing: What it costs that somebody hidden shows again just now.
+        birth_at_door: Cost of somebody new near a door: one in ten seconds on two square metres ...
+        birth_inside: ... and elsewhere, a hundred times rarer.
+        astray_s: A followed track whose place fails the gate for this long has gone over to somebody else.
+        confirm_s: Somebody seen for less is nobody yet ...
+        stranger_s: ... and away from the doors, where nobody can be new.
         vanish_s: Who is not seen by any camera for this long has left ...
         hidden_s: ... unless last seen away from a known exit: nobody leaves through a wall, so they are hidden.
         followed_s: The same for people whom an outside tracker follows and knows again.
+        tentative_s: Who is nobody yet and is not seen for this long is forgotten.
         stride_mps: How fast somebody hidden may have moved on.
+        door_m: So near to a door people come in and go out.
         outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
         outside_s: For this long, so that one bad foot point does not end a visit.
         merge_m: Two identities nearer than this that no camera shows side by side are one person ...
@@ -53,26 +77,31 @@ class IdentitySettings:
         beside_s: ... unless one has shown them so for this long before: then one of them is only hidden now.
         nested_share: Of two boxes of one camera, the smaller may be the same person if more than this of it lies in the
             larger; nobody new is welcomed on it.
+        look_weight: How much clothes of other colours count.
     """
 
-    foot_sigma_per_height: float = 0.03
-    calibration_sigma_m: float = 0.1
-    acceleration_mps2: float = 2.0
     gate_m: float = 1.2
-    gate_chi2: float = 9.21
+    gate_chi2: float = 13.8
+    continuity: float = 6.0
+    reappearing: float = 4.6
+    birth_at_door: float = 7.0
+    birth_inside: float = 16.0
     astray_s: float = 0.5
-    same_place_iou: float = 0.3
     confirm_s: float = 0.3
+    stranger_s: float = 1.5
     vanish_s: float = 3.0
-    hidden_s: float = 8.0
+    hidden_s: float = 60.0
     followed_s: float = 30.0
+    tentative_s: float = 0.6
     stride_mps: float = 0.7
+    door_m: float = 1.5
     outside_m: float = 0.15
     outside_s: float = 0.25
     merge_m: float = 0.5
     merge_s: float = 0.8
     beside_s: float = 0.5
     nested_share: float = 0.8
+    look_weight: float = 12.0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -81,50 +110,154 @@ class IdentitySettings:
 
 
 @dataclass(slots=True)
-class _Person:
-    """One identity while it lives."""
+class _People:
+    """Everybody followed on the floor, one row each; ``c`` calibrated cameras.
 
-    identity_id: int
-    first_seen_ns: int
-    last_seen_ns: int
-    motion: KalmanFilter | None
-    rows: dict[str, int] = field(default_factory=dict)  # camera -> row of this tick's tracks
-    tracks: dict[str, int] = field(default_factory=dict)  # camera -> track followed
-    outside_since_ns: int | None = None
-    close_since_ns: dict[int, int] = field(default_factory=dict)
-    beside_s: dict[int, float] = field(default_factory=dict)  # how long cameras showed this person beside an older one
-    astray_since_ns: dict[str, int] = field(default_factory=dict)
+    Attributes:
+        key: Never used twice, shape (n,).
+        number: Identity, shape (n,); 0 for somebody who is nobody yet.
+        state: (x, y, vx, vy, height), shape (n, 5).
+        cov: Shape (n, 5, 5).
+        first_ns: When each was first seen, shape (n,).
+        last_ns: When last, shape (n,).
+        track: The track that each camera follows them by, shape (n, c), -1 without.
+        row: The row of this tick's tracks, shape (n, c), -1 where not seen.
+        astray_ns: Since when each camera's track is somewhere else, shape (n, c), 0 where it is not.
+        outside_ns: Since when they are beyond the walkable floor, shape (n,), 0 inside.
+        by_door: Whether they came in by a door, shape (n,).
+        look: Colours of their clothes, shape (n, k).
+        looked: How often these were seen, shape (n,).
+    """
 
-    @property
-    def position_m(self) -> FloatArray:
-        return np.full(2, np.nan) if self.motion is None else np.asarray(self.motion.x[:2, 0])
+    key: IntArray
+    number: IntArray
+    state: FloatArray
+    cov: FloatArray
+    first_ns: IntArray
+    last_ns: IntArray
+    track: IntArray
+    row: IntArray
+    astray_ns: IntArray
+    outside_ns: IntArray
+    by_door: BoolArray
+    look: FloatArray
+    looked: FloatArray
+
+    @classmethod
+    def nobody(cls, cameras: int) -> "_People":
+        whole = np.zeros(0, np.int64)
+        table = np.zeros((0, cameras), np.int64)
+        return cls(
+            whole,
+            whole.copy(),
+            np.zeros((0, 5)),
+            np.zeros((0, 5, 5)),
+            whole.copy(),
+            whole.copy(),
+            table,
+            table.copy(),
+            table.copy(),
+            whole.copy(),
+            np.zeros(0, bool),
+            np.zeros((0, LOOK_LENGTH)),
+            np.zeros(0),
+        )
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def keep(self, rows: BoolArray) -> None:
+        for column in fields(self):
+            setattr(self, column.name, getattr(self, column.name)[rows])
+
+    def add(self, key: int, place_m: FloatArray, cov_m2: FloatArray, first_ns: int, now_ns: int, by_door: bool) -> None:
+        cameras = self.track.shape[1]
+        state = np.array([*place_m, 0.0, 0.0, HEIGHT_M])
+        cov = np.diag([0.0, 0.0, WALKING_SIGMA_MPS**2, WALKING_SIGMA_MPS**2, HEIGHT_SIGMA_M**2])
+        cov[:2, :2] = cov_m2
+        none = np.full((1, cameras), -1, np.int64)
+        values = (
+            np.array([key]),
+            np.zeros(1, np.int64),
+            state[None],
+            cov[None],
+            np.array([first_ns]),
+            np.array([now_ns]),
+            none,
+            none.copy(),
+            np.zeros((1, cameras), np.int64),
+            np.zeros(1, np.int64),
+            np.array([by_door]),
+            np.zeros((1, LOOK_LENGTH)),
+            np.zeros(1),
+        )
+        for column, value in zip(fields(self), values, strict=True):
+            setattr(self, column.name, np.concatenate([getattr(self, column.name), value]))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One camera's tracks of this tick, with what they say."""
+
+    column: int
+    view: Tracks
+    camera: Camera
+    points: FloorPoints
+    looks: FloatArray | None
+    lag_s: float
+
+
+@dataclass(slots=True)
+class _PicturePerson:
+    """Somebody followed in the picture of a camera that is not calibrated."""
+
+    number: int
+    camera_id: str
+    track_id: int
+    first_ns: int
+    last_ns: int
+    row: int = -1
 
 
 class IdentityTracker:
     """Keeps one number for each person over all cameras of a store.
 
-    With calibrated cameras people are joined on the floor: each has a constant-velocity Kalman filter (filterpy) of
-    position and velocity in metres, and foot points of all cameras are its measurements, each with the error that its
-    camera has there. Without calibration each camera's tracks are people of their own.
+    With calibrated cameras people are joined on the floor (see the module). Without calibration each camera's tracks
+    are people of their own. Only people on the walkable floor count: reflections stand behind the mirror and passers-by
+    behind the glass.
 
-    Only people on the walkable floor count: reflections stand behind the mirror and passers-by behind the glass.
+    Appearance, if pictures are given, is a coarse histogram of the colours of clothes. It only decides between people
+    who may both be where a track is, lives in memory, and is gone with the identity.
     """
 
     def __init__(self, layout: StoreLayout, settings: IdentitySettings | None = None) -> None:
         self._layout = layout
         self._settings = settings or IdentitySettings()
-        self._people: list[_Person] = []
+        self._columns = {name: i for i, name in enumerate(sorted(camera.camera_id for camera in layout.cameras))}
+        self._people = _People.nobody(len(self._columns))
+        self._in_pictures: list[_PicturePerson] = []
         # Tracks in pictures that were beyond the walkable floor, and when last.
         self._outside: dict[tuple[str, int], int] = {}
-        self._next_id = 1
+        self._close_since_ns: dict[tuple[int, int], int] = {}
+        self._beside_s: dict[tuple[int, int], float] = {}
+        self._next_number = 1
+        self._next_key = 1
         self._now_ns: int | None = None
+        self._started_ns = 0
+        self._watch = CameraWatch(tuple(self._columns))
 
-    def update(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> Identities:
+    @property
+    def notices(self) -> tuple[CameraNotice, ...]:
+        """What is wrong with cameras, as found so far."""
+        return self._watch.notices
+
+    def update(self, timestamp_ns: int, tracks: Sequence[Tracks], frames: Sequence[Frame] = ()) -> Identities:
         """Take the tracks of one instant.
 
         Args:
             timestamp_ns: Store clock, nanoseconds; must not run backwards.
             tracks: One entry for each camera that gave a frame.
+            frames: The pictures that they are of, if clothes may help to tell people apart.
 
         Returns:
             Everybody in the store, also those hidden just now.
@@ -134,27 +267,48 @@ class IdentityTracker:
         """
         if self._now_ns is not None and timestamp_ns < self._now_ns:
             raise ValueError(f"time ran backwards from {self._now_ns} to {timestamp_ns} ns")
+        if self._now_ns is None:
+            self._started_ns = timestamp_ns
         dt_s = 0.0 if self._now_ns is None else (timestamp_ns - self._now_ns) / NANOSECONDS
         self._now_ns = timestamp_ns
-        for person in self._people:
-            person.rows.clear()
-            if person.motion is not None and dt_s > 0:
-                if (timestamp_ns - person.last_seen_ns) / NANOSECONDS > COAST_S:
-                    person.motion.x[2:] = 0.0
-                _predict(person.motion, dt_s, self._settings.acceleration_mps2)
-        for view in tracks:
+        people = self._people
+        people.row[:] = -1
+        for person in self._in_pictures:
+            person.row = -1
+        self._predict(dt_s)
+        pictures = {frame.camera_id: frame.image for frame in frames}
+        seen: list[_Seen] = []
+        for view in sorted(tracks, key=lambda each: each.camera_id):
             camera = self._layout.camera(view.camera_id)
             if camera is None:
-                self._follow_in_picture(view, timestamp_ns)
-            else:
-                self._follow_on_floor(view, camera, timestamp_ns)
+                self._follow_in_picture(view)
+                continue
+            picture = pictures.get(view.camera_id)
+            looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
+            column = self._columns[view.camera_id]
+            lag_s = (view.timestamp_ns - timestamp_ns) / NANOSECONDS - self._watch.skew_s(column)
+            seen.append(
+                _Seen(column, view, camera, floor_points(view, camera, HEIGHT_M), looks, min(max(lag_s, -0.5), 0.5))
+            )
+        self._watch.hear(timestamp_ns, [each.column for each in seen])
+        for each in seen:
+            self._associate(each)
+        for each in seen:
+            self._welcome(each)
+        self._watch.compare(
+            timestamp_ns, [(each.column, each.points, each.lag_s) for each in seen], people.row, people.state
+        )
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
-        self._merge(timestamp_ns, dt_s, tracks)
-        self._drop(timestamp_ns)
-        return self._identities(timestamp_ns, tracks)
+        self._merge(dt_s, seen)
+        self._settle()
+        self._drop()
+        return self._identities(tracks)
 
-    def _follow_in_picture(self, view: Tracks, timestamp_ns: int) -> None:
+    # In the picture of a camera that is not calibrated.
+
+    def _follow_in_picture(self, view: Tracks) -> None:
+        now_ns = self._now_ns or 0
         zone = self._layout.view(view.camera_id)
         inside = np.ones(len(view), bool)
         if zone is not None and zone.walkable_px is not None and len(view):
@@ -163,224 +317,411 @@ class IdentityTracker:
             inside = polygon_margins(zone.walkable_px, np.where(np.isnan(feet), bottoms, feet)) >= 0
         for row, track_id in enumerate(view.track_id.tolist()):
             if not inside[row]:
-                self._outside[view.camera_id, track_id] = timestamp_ns
+                self._outside[view.camera_id, track_id] = now_ns
                 continue
-            person = self._holder(view.camera_id, track_id)
+            key = view.camera_id, track_id
+            person = next((p for p in self._in_pictures if (p.camera_id, p.track_id) == key), None)
             if person is None:
-                came_in = (view.camera_id, track_id) in self._outside
-                person = self._welcome(timestamp_ns if came_in else int(view.first_seen_ns[row]), None)
-                person.tracks[view.camera_id] = track_id
-            person.rows[view.camera_id] = row
-            person.last_seen_ns = timestamp_ns
+                first_ns = now_ns if key in self._outside else int(view.first_seen_ns[row])
+                person = _PicturePerson(self._next_number, view.camera_id, track_id, first_ns, now_ns)
+                self._next_number += 1
+                self._in_pictures.append(person)
+            person.row = row
+            person.last_ns = now_ns
 
-    def _follow_on_floor(self, view: Tracks, camera: Camera, timestamp_ns: int) -> None:
-        settings = self._settings
-        errors = _floor_errors(view, camera, settings)
-        free = []
-        for row in range(len(view)):
-            person = self._holder(view.camera_id, int(view.track_id[row]))
-            if person is None:
-                free.append(row)
-                continue
-            if self._fits(person, view.camera_id, view.floor_m[row], errors[row], timestamp_ns):
-                self._see(person, view, row, errors[row], timestamp_ns)
-            else:
-                del person.tracks[view.camera_id]
-                free.append(row)
-        if not free:
+    # On the floor.
+
+    def _predict(self, dt_s: float) -> None:
+        """Constant velocity with white acceleration (Bar-Shalom et al., 2001, section 6.2.2)."""
+        people = self._people
+        if not len(people) or dt_s <= 0:
             return
-        open_people = [
-            person for person in self._people if view.camera_id not in person.rows and person.motion is not None
-        ]
-        cost = np.full((len(free), len(open_people)), NO_MATCH)
-        for j, person in enumerate(open_people):
-            expected = _expected_box(person.position_m, camera)
-            for i, row in enumerate(free):
-                floor_cost = self._cost(person, view.floor_m[row], errors[row])
-                if floor_cost <= settings.gate_chi2:
-                    cost[i, j] = floor_cost
-                elif iou_matrix(view.xyxy[[row]], expected)[0, 0] >= settings.same_place_iou:
-                    cost[i, j] = settings.gate_chi2
-        rows, columns = linear_sum_assignment(cost)
-        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-            if cost[i, j] < NO_MATCH:
-                open_people[j].tracks[view.camera_id] = int(view.track_id[free[i]])
-                self._see(open_people[j], view, free[i], errors[free[i]], timestamp_ns)
-        taken = {person.rows.get(view.camera_id) for person in open_people}
-        known_rows = [person.rows[view.camera_id] for person in self._people if view.camera_id in person.rows]
-        for row in free:
-            if row in taken or np.isnan(view.floor_m[row]).any() or not self._walkable(view.floor_m[row]):
+        hidden = self._unseen_s() > COAST_S
+        people.state[hidden, 2:4] = 0.0
+        transition = np.eye(5)
+        transition[0, 2] = transition[1, 3] = dt_s
+        people.state = people.state @ transition.T
+        cov = people.cov
+        cov[hidden, 2:4] = 0.0
+        cov[hidden, :, 2:4] = 0.0
+        cov[hidden, 2, 2] = cov[hidden, 3, 3] = WALKING_SIGMA_MPS**2
+        moving = transition @ cov @ transition.T
+        still = cov.copy()
+        noise = np.zeros((5, 5))
+        for axis in (0, 1):
+            noise[axis, axis] = ACCELERATION_PSD * dt_s**3 / 3
+            noise[axis, axis + 2] = noise[axis + 2, axis] = ACCELERATION_PSD * dt_s**2 / 2
+            noise[axis + 2, axis + 2] = ACCELERATION_PSD * dt_s
+        stroll = np.diag([STROLL_PSD * dt_s, STROLL_PSD * dt_s, 0.0, 0.0, 0.0])
+        cov = np.where(hidden[:, None, None], still + stroll, moving + noise)
+        cov[:, 4, 4] += HEIGHT_DRIFT * dt_s
+        for axis in (0, 1):
+            cov[hidden, axis, axis] = np.minimum(cov[hidden, axis, axis], WIDEST_M**2)
+        people.cov = cov
+
+    def _unseen_s(self) -> FloatArray:
+        return np.asarray(((self._now_ns or 0) - self._people.last_ns) / NANOSECONDS)
+
+    def _costs(
+        self, each: _Seen, rows: IntArray, who: IntArray
+    ) -> tuple[FloatArray, BoolArray, FloatArray, FloatArray]:
+        """What it costs that tracks show people, shape (m, n) each.
+
+        Returns:
+            The cost, ``NO_MATCH`` beyond the gate; whether the feet are believed; the squared distance without terms
+            for who is more probable; and the offset of the feet.
+        """
+        settings, people, points = self._settings, self._people, each.points
+        state, cov = people.state[who], people.cov[who]
+        places = state[:, :2] + each.lag_s * state[:, 2:4]
+        place_cov = cov[:, :2, :2] + each.lag_s**2 * cov[:, 2:4, 2:4]
+        unseen_s = self._unseen_s()[who]
+        reach_m = settings.gate_m + settings.stride_mps * unseen_s
+        offset = points.feet_m[rows][:, None] - places[None]
+        feet_d2, feet_spread = _mahalanobis(offset, place_cov[None] + points.feet_cov_m2[rows][:, None])
+        slope = points.slope[rows][:, None]  # (m, 1, 2)
+        aside = points.upper_m[rows][:, None] + slope * state[None, :, 4, None] - places[None]
+        across = -cov[None, :, :2, 4, None] * slope[:, :, None, :]
+        upper_cov = place_cov[None] + points.upper_cov_m2[rows][:, None] + across + across.swapaxes(2, 3)
+        upper_cov = upper_cov + slope[..., :, None] * slope[..., None, :] * cov[None, :, 4, 4, None, None]
+        upper_d2, upper_spread = _mahalanobis(aside, upper_cov)
+        with np.errstate(invalid="ignore"):
+            feet_fit = (feet_d2 <= settings.gate_chi2) & (np.linalg.norm(offset, axis=2) <= reach_m)
+            upper_fit = (upper_d2 <= settings.gate_chi2) & (np.linalg.norm(aside, axis=2) <= reach_m + 0.3)
+        has_feet = np.isfinite(points.feet_m[rows]).all(axis=1)[:, None]
+        by_feet = np.where(feet_fit, feet_d2 + feet_spread, NO_MATCH)
+        by_head = np.where(upper_fit, upper_d2 + upper_spread + HEAD_PENALTY * has_feet, NO_MATCH)
+        believes_feet = by_feet <= by_head
+        return (
+            np.minimum(by_feet, by_head),
+            np.asarray(believes_feet),
+            np.where(believes_feet, feet_d2, upper_d2),
+            offset,
+        )
+
+    def _associate(self, each: _Seen) -> None:
+        """Find out who of those known is who of a picture."""
+        settings, people, view, column = self._settings, self._people, each.view, each.column
+        m, n = len(view), len(people)
+        if not m or not n:
+            return
+        rows, who = np.arange(m), np.arange(n)
+        cost, by_feet, _, _ = self._costs(each, rows, who)
+        possible = cost < NO_MATCH
+        same = view.track_id[:, None] == people.track[None, :, column]
+        taken = same.any(axis=1)
+        cost = cost - settings.continuity * same
+        cost = cost + 0.5 * settings.continuity * (taken[:, None] & ~same)
+        cost = cost + settings.reappearing * (self._unseen_s() > 1.0)[None]
+        cost = cost + self._look_costs(each, rows, who)
+        births = self._birth_costs(each, rows)
+        table = np.full((m, n + m), NO_MATCH)
+        table[:, :n] = np.where(possible, cost, NO_MATCH)
+        table[np.arange(m), n + np.arange(m)] = births
+        chosen_rows, chosen = linear_sum_assignment(table)
+        mine = (chosen < n) & (table[chosen_rows, chosen] < NO_MATCH)
+        self._see(each, chosen_rows[mine], chosen[mine], by_feet[chosen_rows[mine], chosen[mine]])
+        # A followed track that is somewhere else for a moment is still theirs, but moves nobody.
+        free_rows = np.setdiff1d(rows, chosen_rows[mine])
+        for row in free_rows.tolist():
+            for j in np.flatnonzero(same[row]).tolist():
+                if people.row[j, column] >= 0:
+                    continue
+                now_ns = self._now_ns or 0
+                if not people.astray_ns[j, column]:
+                    people.astray_ns[j, column] = now_ns
+                if (now_ns - people.astray_ns[j, column]) / NANOSECONDS < settings.astray_s:
+                    people.row[j, column] = row
+                    self._note_seen(np.array([j]))
+                else:
+                    people.track[j, column] = -1
+                    people.astray_ns[j, column] = 0
+
+    def _look_costs(self, each: _Seen, rows: IntArray, who: IntArray) -> FloatArray:
+        """What clothes say, shape (m, n): less than nothing for the most alike, 0 where they are not known."""
+        people = self._people
+        if each.looks is None or not len(rows) or not len(who):
+            return np.zeros((len(rows), len(who)))
+        away = look_distances(each.looks[rows], people.look[who])
+        away[:, people.looked[who] < 5] = np.nan
+        known = np.isfinite(away)
+        usual = np.where(known, away, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return np.asarray(np.where(known, self._settings.look_weight * (away - usual[None]), 0.0))
+
+    def _birth_costs(self, each: _Seen, rows: IntArray) -> FloatArray:
+        """What it costs that tracks show somebody new, shape (m,)."""
+        places = np.where(
+            np.isfinite(each.points.feet_m[rows]),
+            each.points.feet_m[rows],
+            each.points.upper_m[rows] + each.points.slope[rows] * HEIGHT_M,
+        )
+        doors = np.array([self._at_door(place) for place in places], bool)
+        return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
+
+    def _at_door(self, place_m: FloatArray) -> bool:
+        """Whether somebody may come in here: at the doors; anywhere in a shop whose doors are not known."""
+        if ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S or self._layout.entrance_m is None:
+            return True
+        doors = [line for line in (self._layout.entrance_m, self._layout.exit_m) if line is not None]
+        return any(near_line(line, place_m, self._settings.door_m) for line in doors)
+
+    def _see(self, each: _Seen, rows: IntArray, who: IntArray, by_feet: BoolArray) -> None:
+        """Take what tracks say of where people are."""
+        people, points, settings = self._people, each.points, self._settings
+        if not len(rows):
+            return
+        people.row[who, each.column] = rows
+        people.track[who, each.column] = each.view.track_id[rows]
+        people.astray_ns[who, each.column] = 0
+        model = np.zeros((len(who), 2, 5))
+        model[:, 0, 0] = model[:, 1, 1] = 1.0
+        model[:, 0, 2] = model[:, 1, 3] = each.lag_s
+        state, cov = people.state[who], people.cov[who]
+        feet = np.flatnonzero(by_feet & np.isfinite(points.feet_m[rows]).all(axis=1))
+        state[feet], cov[feet] = _updated(
+            state[feet],
+            cov[feet],
+            model[feet],
+            points.feet_m[rows[feet]],
+            points.feet_cov_m2[rows[feet]],
+            settings.gate_chi2,
+        )
+        upper = np.flatnonzero(np.isfinite(points.upper_m[rows]).all(axis=1))
+        model[:, :, 4] = -points.slope[rows]
+        state[upper], cov[upper] = _updated(
+            state[upper],
+            cov[upper],
+            model[upper],
+            points.upper_m[rows[upper]],
+            points.upper_cov_m2[rows[upper]],
+            settings.gate_chi2,
+        )
+        people.state[who], people.cov[who] = state, cov
+        self._note_seen(who)
+        if each.looks is not None:
+            looks = each.looks[rows]
+            known = np.isfinite(looks).all(axis=1)
+            share = np.maximum(1 / (people.looked[who] + 1), 0.02)[:, None]
+            mixed = (1 - share) * people.look[who] + share * np.nan_to_num(looks)
+            people.look[who[known]] = mixed[known]
+            people.looked[who[known]] += 1
+
+    def _note_seen(self, who: IntArray) -> None:
+        people = self._people
+        inside = (people.outside_ns[who] == 0) | self._walkable(people.state[who, :2])
+        people.last_ns[who[inside]] = self._now_ns or 0
+
+    def _walkable(self, places_m: FloatArray, slack_m: float = 0.0) -> BoolArray:
+        if self._layout.walkable_m is None or not len(places_m):
+            return np.ones(len(places_m), bool)
+        return np.asarray(polygon_margins(self._layout.walkable_m, places_m) >= -slack_m)
+
+    def _welcome(self, each: _Seen) -> None:
+        """Take up those whom nobody known explains."""
+        people, view, column, points = self._people, each.view, each.column, each.points
+        bound = people.row[:, column]
+        free = np.setdiff1d(np.arange(len(view)), bound[bound >= 0])
+        if not len(free):
+            return
+        # Somebody new in an earlier camera's picture may be the one in this picture.
+        open_people = np.flatnonzero((bound < 0) & (people.last_ns == self._now_ns))
+        if len(open_people):
+            cost, by_feet, _, _ = self._costs(each, free, open_people)
+            chosen_rows, chosen = linear_sum_assignment(cost)
+            mine = cost[chosen_rows, chosen] < NO_MATCH
+            self._see(
+                each, free[chosen_rows[mine]], open_people[chosen[mine]], by_feet[chosen_rows[mine], chosen[mine]]
+            )
+            free = np.setdiff1d(free, free[chosen_rows[mine]])
+        known = people.row[:, column]
+        known_rows = known[known >= 0].tolist()
+        for row in free.tolist():
+            place, cov = points.feet_m[row], points.feet_cov_m2[row]
+            if np.isnan(place).any() or not self._walkable(place[None])[0]:
                 continue
             if any(self._nested(view, row, other) for other in known_rows):
                 continue
-            if self._exchange(view, row, errors, timestamp_ns):
-                known_rows.append(row)
-                continue
-            person = self._welcome(timestamp_ns, _motion(view.floor_m[row], errors[row]))
-            person.tracks[view.camera_id] = int(view.track_id[row])
-            person.rows[view.camera_id] = row
+            people.add(self._next_key, place, cov, self._now_ns or 0, self._now_ns or 0, self._at_door(place))
+            self._next_key += 1
+            people.row[-1, column] = row
+            people.track[-1, column] = view.track_id[row]
             known_rows.append(row)
-
-    def _exchange(self, view: Tracks, row: int, errors: FloatArray, timestamp_ns: int) -> bool:
-        """Give a row to somebody who stands there while the track that this camera follows them by is somebody else's.
-
-        Tracks that were exchanged when people crossed are found out one after the other; without this, the first would
-        be taken for somebody new.
-        """
-        gate = self._settings.gate_chi2
-        unseen = [person for person in self._people if view.camera_id not in person.rows]
-        best: tuple[_Person, _Person | None] | None = None
-        best_cost = gate
-        for person in self._people:
-            held = person.rows.get(view.camera_id)
-            cost = self._cost(person, view.floor_m[row], errors[row])
-            if held is None or np.isnan(view.floor_m[held]).any() or cost > best_cost:
-                continue
-            heir_cost, heir = min(
-                ((self._cost(other, view.floor_m[held], errors[held]), i) for i, other in enumerate(unseen)),
-                default=(NO_MATCH, 0),
-            )
-            if heir_cost <= gate:
-                best, best_cost = (person, unseen[heir]), cost
-            elif self._cost(person, view.floor_m[held], errors[held]) > cost + EXCHANGE_CHI2:
-                best, best_cost = (person, None), cost
-        if best is None:
-            return False
-        person, other_person = best
-        held = person.rows[view.camera_id]
-        for someone, theirs in ((person, row), (other_person, held)):
-            if someone is not None:
-                someone.tracks[view.camera_id] = int(view.track_id[theirs])
-                someone.astray_since_ns.pop(view.camera_id, None)
-                self._see(someone, view, theirs, errors[theirs], timestamp_ns)
-        return True
 
     def _nested(self, view: Tracks, row: int, other: int) -> bool:
         """Whether most of one box lies in another: a detector's second box of one person, or somebody hidden."""
         shared = intersections(view.xyxy[[row]], view.xyxy[[other]])[0, 0]
         return bool(shared > self._settings.nested_share * box_areas(view.xyxy[[row, other]]).min())
 
-    def _fits(
-        self, person: _Person, camera_id: str, floor_m: FloatArray, error_m2: FloatArray, timestamp_ns: int
-    ) -> bool:
-        """Whether a followed track may still be this person: its feet have not been somewhere else for long."""
-        if np.isnan(floor_m).any() or self._cost(person, floor_m, error_m2) <= self._settings.gate_chi2:
-            person.astray_since_ns.pop(camera_id, None)
-            return True
-        since_ns = person.astray_since_ns.setdefault(camera_id, timestamp_ns)
-        if (timestamp_ns - since_ns) / NANOSECONDS < self._settings.astray_s:
-            return True
-        del person.astray_since_ns[camera_id]
-        return False
-
-    def _see(self, person: _Person, view: Tracks, row: int, error_m2: FloatArray, timestamp_ns: int) -> None:
-        person.rows[view.camera_id] = row
-        cost = self._cost(person, view.floor_m[row], error_m2)
-        if person.motion is not None and cost <= self._settings.gate_chi2:
-            person.motion.update(view.floor_m[row][:, None], R=error_m2)
-        if person.outside_since_ns is None or self._walkable(person.position_m):
-            person.last_seen_ns = timestamp_ns
-
-    def _cost(self, person: _Person, floor_m: FloatArray, error_m2: FloatArray) -> float:
-        offset = floor_m - person.position_m
-        unseen_s = ((self._now_ns or 0) - person.last_seen_ns) / NANOSECONDS
-        gate_m = self._settings.gate_m + self._settings.stride_mps * unseen_s
-        if person.motion is None or not np.linalg.norm(offset) <= gate_m:
-            return NO_MATCH
-        covariance = person.motion.P[:2, :2] + error_m2
-        return float(offset @ np.linalg.solve(covariance, offset))
-
-    def _walkable(self, floor_m: FloatArray, slack_m: float = 0.0) -> bool:
-        if self._layout.walkable_m is None:
-            return True
-        return bool(polygon_margins(self._layout.walkable_m, floor_m[None])[0] >= -slack_m)
-
-    def _holder(self, camera_id: str, track_id: int) -> _Person | None:
-        return next((person for person in self._people if person.tracks.get(camera_id) == track_id), None)
-
-    def _welcome(self, first_seen_ns: int, motion: KalmanFilter | None) -> _Person:
-        person = _Person(self._next_id, first_seen_ns, self._now_ns or first_seen_ns, motion)
-        self._next_id += 1
-        self._people.append(person)
-        return person
-
-    def _merge(self, timestamp_ns: int, dt_s: float, tracks: Sequence[Tracks]) -> None:
+    def _merge(self, dt_s: float, seen: Sequence[_Seen]) -> None:
         """Join identities that stand in one place while no camera shows, or has shown, two people there."""
-        views = {view.camera_id: view for view in tracks}
-        gone: set[int] = set()
-        for younger in reversed(self._people):
-            for older in self._people:
-                if older.identity_id >= younger.identity_id or younger.identity_id in gone:
-                    continue
-                distance = np.linalg.norm(older.position_m - younger.position_m)
-                side_by_side = any(
-                    not self._nested(views[c], older.rows[c], younger.rows[c])
-                    for c in older.rows.keys() & younger.rows.keys()
-                )
-                number = older.identity_id
-                if side_by_side:
-                    younger.beside_s[number] = younger.beside_s.get(number, 0.0) + dt_s
-                two = side_by_side or younger.beside_s.get(number, 0.0) >= self._settings.beside_s
-                if not distance <= self._settings.merge_m or two:
-                    younger.close_since_ns.pop(older.identity_id, None)
-                    continue
-                since_ns = younger.close_since_ns.setdefault(older.identity_id, timestamp_ns)
-                if (timestamp_ns - since_ns) / NANOSECONDS >= self._settings.merge_s:
-                    older.tracks = younger.tracks | older.tracks
-                    older.rows = younger.rows | older.rows
-                    older.last_seen_ns = max(older.last_seen_ns, younger.last_seen_ns)
-                    gone.add(younger.identity_id)
-        self._people = [person for person in self._people if person.identity_id not in gone]
-
-    def _drop(self, timestamp_ns: int) -> None:
-        settings = self._settings
-        staying = []
-        for person in self._people:
-            if person.motion is not None and not self._walkable(person.position_m, settings.outside_m):
-                if person.outside_since_ns is None:
-                    person.outside_since_ns = timestamp_ns
-            else:
-                person.outside_since_ns = None
-            outside_s = (timestamp_ns - (person.outside_since_ns or timestamp_ns)) / NANOSECONDS
-            unseen_s = (timestamp_ns - person.last_seen_ns) / NANOSECONDS
-            away = self._layout.exit_m is not None and not near_line(self._layout.exit_m, person.position_m)
-            patience_s = settings.hidden_s if away else settings.vanish_s
-            if outside_s < settings.outside_s and unseen_s < patience_s:
-                staying.append(person)
-        self._people = staying
-
-    def _identities(self, timestamp_ns: int, tracks: Sequence[Tracks]) -> Identities:
-        confirm_ns = int(self._settings.confirm_s * NANOSECONDS)
-        people = [p for p in self._people if p.last_seen_ns - p.first_seen_ns >= confirm_ns]
-        views = {view.camera_id: view for view in tracks}
+        people, settings, now_ns = self._people, self._settings, self._now_ns or 0
         n = len(people)
+        if n < 2:
+            return
+        side_by_side = np.zeros((n, n), bool)
+        for each in seen:
+            there = np.flatnonzero(people.row[:, each.column] >= 0)
+            if len(there) < 2:
+                continue
+            boxes = each.view.xyxy[people.row[there, each.column]].astype(float)
+            areas = box_areas(boxes)
+            nested = intersections(boxes, boxes) > settings.nested_share * np.minimum(areas[:, None], areas[None])
+            side_by_side[np.ix_(there, there)] |= ~nested
+        distance = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
+        keys = people.key.tolist()
+        for i, j in zip(*np.nonzero(np.triu(side_by_side, 1)), strict=True):
+            pair = keys[i], keys[j]
+            self._beside_s[pair] = self._beside_s.get(pair, 0.0) + dt_s
+        gone = np.zeros(n, bool)
+        still_close: dict[tuple[int, int], int] = {}
+        for i, j in zip(*np.nonzero(np.triu(distance <= settings.merge_m, 1)), strict=True):
+            pair = keys[i], keys[j]
+            if gone[i] or gone[j] or side_by_side[i, j] or self._beside_s.get(pair, 0.0) >= settings.beside_s:
+                continue
+            since_ns = still_close[pair] = self._close_since_ns.get(pair, now_ns)
+            if (now_ns - since_ns) / NANOSECONDS >= settings.merge_s:
+                self._join(int(i), int(j))
+                gone[j] = True
+        self._close_since_ns = still_close
+        self._forget(gone)
+
+    def _join(self, older: int, younger: int) -> None:
+        people = self._people
+        if people.number[older] == 0 and people.number[younger] != 0:
+            people.number[older] = people.number[younger]
+            people.first_ns[older] = min(people.first_ns[older], people.first_ns[younger])
+        if people.last_ns[younger] > people.last_ns[older]:
+            people.state[older], people.cov[older] = people.state[younger], people.cov[younger]
+            people.last_ns[older] = people.last_ns[younger]
+        free = people.row[older] < 0
+        people.row[older, free] = people.row[younger, free]
+        free = (people.track[older] < 0) | (people.row[younger] >= 0) & free
+        people.track[older, free] = people.track[younger, free]
+        people.by_door[older] |= people.by_door[younger]
+
+    def _settle(self) -> None:
+        """Say of those followed for long enough who they are."""
+        people, settings = self._people, self._settings
+        gone = np.zeros(len(people), bool)
+        seen_s = (people.last_ns - people.first_ns) / NANOSECONDS
+        unseen_s = self._unseen_s()
+        for j in np.flatnonzero((people.number == 0) & (seen_s >= settings.confirm_s)).tolist():
+            if people.by_door[j]:
+                people.number[j] = self._next_number
+                self._next_number += 1
+                continue
+            lost = np.flatnonzero((people.number > 0) & (unseen_s >= 0.3) & ~gone)
+            away_m = np.linalg.norm(people.state[lost, :2] - people.state[j, :2], axis=1)
+            can_be = away_m <= settings.gate_m + FASTEST_MPS * unseen_s[lost]
+            if can_be.any():
+                # Of those who can have got here the nearest for their time, then who is as tall and dressed alike.
+                cost = away_m**2 / (0.3 + 0.5 * unseen_s[lost])
+                spread = people.cov[lost, 4, 4] + people.cov[j, 4, 4]
+                cost += (people.state[lost, 4] - people.state[j, 4]) ** 2 / spread
+                if people.looked[j] >= 3:
+                    away = look_distances(people.look[[j]], people.look[lost])[0]
+                    cost += np.where(people.looked[lost] >= 5, 2 * settings.look_weight * away, 0.0)
+                cost[~can_be] = np.inf
+                older = int(lost[int(cost.argmin())])
+                height, sure = people.state[older, 4], people.cov[older, 4, 4]
+                self._join(older, j)
+                people.state[older, 4], people.cov[older, 4, :], people.cov[older, :, 4] = height, 0.0, 0.0
+                people.cov[older, 4, 4] = sure
+                gone[j] = True
+            elif seen_s[j] >= settings.stranger_s:
+                people.number[j] = self._next_number
+                self._next_number += 1
+        self._forget(gone)
+
+    def _forget(self, gone: BoolArray) -> None:
+        if gone.any():
+            self._people.keep(~gone)
+            here = set(self._people.key.tolist())
+            self._beside_s = {p: s for p, s in self._beside_s.items() if p[0] in here and p[1] in here}
+
+    def _drop(self) -> None:
+        settings, people, now_ns = self._settings, self._people, self._now_ns or 0
+        if len(people):
+            outside = ~self._walkable(people.state[:, :2], settings.outside_m)
+            people.outside_ns = np.where(outside, np.where(people.outside_ns == 0, now_ns, people.outside_ns), 0)
+            outside_s = np.where(outside, now_ns - people.outside_ns, 0) / NANOSECONDS
+            unseen_s = self._unseen_s()
+            patience_s = np.array([self._patience_s(j) for j in range(len(people))])
+            self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= patience_s)))
+        vanish_ns = settings.vanish_s * NANOSECONDS
+        self._in_pictures = [p for p in self._in_pictures if now_ns - p.last_ns < vanish_ns]
+
+    def _patience_s(self, j: int) -> float:
+        people, settings = self._people, self._settings
+        if people.number[j] == 0:
+            return settings.tentative_s
+        if self._layout.exit_m is None or near_line(self._layout.exit_m, people.state[j, :2]):
+            return settings.vanish_s
+        return settings.hidden_s
+
+    def _identities(self, tracks: Sequence[Tracks]) -> Identities:
+        now_ns, people = self._now_ns or 0, self._people
+        confirm_ns = int(self._settings.confirm_s * NANOSECONDS)
+        pictured = [p for p in self._in_pictures if p.last_ns - p.first_ns >= confirm_ns]
+        named = np.flatnonzero(people.number > 0)
+        named = named[np.argsort(people.number[named], kind="stable")]
+        shown: dict[str, tuple[list[int], list[int]]] = {view.camera_id: ([], []) for view in tracks}
+        for person in pictured:
+            if person.row >= 0:
+                shown[person.camera_id][0].append(person.number)
+                shown[person.camera_id][1].append(person.row)
+        for camera_id, column in self._columns.items():
+            if camera_id in shown:
+                rows = people.row[named, column]
+                shown[camera_id][0].extend(people.number[named[rows >= 0]].tolist())
+                shown[camera_id][1].extend(rows[rows >= 0].tolist())
+        sightings = tuple(_sightings(view, *shown[view.camera_id]) for view in tracks)
+        n = len(named) + len(pictured)
         if not n:
-            return Identities.nobody(timestamp_ns, tuple(_sightings(view, []) for view in tracks))
-        hands, scores = {}, {}
-        for camera_id, view in views.items():
-            hands[camera_id], scores[camera_id] = hand_points(view.keypoints)
-        hands_m, miss_m = np.full((n, 2, 3), np.nan), np.full((n, 2), np.nan)
-        for i, person in enumerate(people):
-            seen_by = []
-            for camera_id, row in person.rows.items():
-                camera = self._layout.camera(camera_id)
-                if camera is not None:
-                    seen_by.append(HandView(camera, hands[camera_id][row], scores[camera_id][row]))
-            if len(seen_by) >= 2:
-                hands_m[i], miss_m[i] = place_hands(seen_by, person.position_m)
-        motions = [person.motion for person in people]
+            return Identities.nobody(now_ns, sightings)
+        hands_m, miss_m = self._hands(named, tracks)
+        extra = len(pictured)
+        nowhere = np.full((extra, 2), np.nan)
+        everybody = np.concatenate([people.number[named], [p.number for p in pictured]]).astype(np.int64)
+        order = np.argsort(everybody, kind="stable")
         return Identities(
-            timestamp_ns,
-            np.array([person.identity_id for person in people], np.int64),
-            np.stack([person.position_m for person in people]),
-            np.stack([np.full(2, np.nan) if m is None else m.x[2:, 0] for m in motions]),
-            np.stack([np.full((2, 2), np.nan) if m is None else m.P[:2, :2] for m in motions]),
-            hands_m,
-            miss_m,
-            np.array([person.first_seen_ns for person in people], np.int64),
-            np.array([person.last_seen_ns for person in people], np.int64),
-            tuple(_sightings(view, people) for view in tracks),
+            now_ns,
+            everybody[order],
+            np.concatenate([people.state[named, :2], nowhere])[order],
+            np.concatenate([people.state[named, 2:4], nowhere])[order],
+            np.concatenate([people.cov[named, :2, :2], np.full((extra, 2, 2), np.nan)])[order],
+            np.concatenate([hands_m, np.full((extra, 2, 3), np.nan)])[order],
+            np.concatenate([miss_m, nowhere])[order],
+            np.concatenate([people.first_ns[named], [p.first_ns for p in pictured]]).astype(np.int64)[order],
+            np.concatenate([people.last_ns[named], [p.last_ns for p in pictured]]).astype(np.int64)[order],
+            sightings,
         )
+
+    def _hands(self, named: IntArray, tracks: Sequence[Tracks]) -> tuple[FloatArray, FloatArray]:
+        hands_m, miss_m = np.full((len(named), 2, 3), np.nan), np.full((len(named), 2), np.nan)
+        seen: list[list[HandView]] = [[] for _ in named]
+        for view in tracks:
+            camera = self._layout.camera(view.camera_id)
+            if camera is None:
+                continue
+            hands_px, score = hand_points(view.keypoints)
+            rows = self._people.row[named, self._columns[view.camera_id]]
+            for i in np.flatnonzero(rows >= 0).tolist():
+                if (score[rows[i]] > 0).any():
+                    seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]]))
+        for i, views in enumerate(seen):
+            if len(views) >= 2:
+                hands_m[i], miss_m[i] = place_hands(views, self._people.state[named[i], :2])
+        return hands_m, miss_m
+
+
+@dataclass(slots=True)
+class _Body:
+    """Somebody whom an outside tracker follows."""
+
+    identity_id: int
+    first_seen_ns: int
+    last_seen_ns: int
 
 
 _TRUNK = [JOINT_NAMES.index(name) for name in ("head", "neck", "left_shoulder", "right_shoulder")]
@@ -399,7 +740,7 @@ class BodyIdentities:
         self._layout = layout
         self._settings = settings or IdentitySettings()
         self._numbers: dict[str, int] = {}
-        self._people: dict[int, _Person] = {}
+        self._people: dict[int, _Body] = {}
         self._places: dict[int, FloatArray] = {}
 
     def name(self, identity_id: int) -> str:
@@ -432,7 +773,7 @@ class BodyIdentities:
                 self._places[number] = places_m[row] if is_whole else trunks_m[row][known[row]].mean(axis=0)
             person = self._people.get(number)
             if person is None:
-                person = self._people[number] = _Person(number, now_ns, now_ns, None)
+                person = self._people[number] = _Body(number, now_ns, now_ns)
             person.last_seen_ns = now_ns
             rows[number] = row
         # Who is here needs no patience.
@@ -465,60 +806,42 @@ class BodyIdentities:
         return int((self._settings.vanish_s if at_exit else self._settings.followed_s) * NANOSECONDS)
 
 
-def _sightings(view: Tracks, people: Sequence[_Person]) -> Sightings:
-    seen = [(person.identity_id, person.rows[view.camera_id]) for person in people if view.camera_id in person.rows]
-    rows = np.array([row for _, row in seen], np.int64)
+def _sightings(view: Tracks, numbers: Sequence[int], seen_rows: Sequence[int]) -> Sightings:
+    rows = np.array(seen_rows, np.int64)
     hands_px, score = hand_points(view.keypoints[rows])
     return Sightings(
         view.camera_id,
         view.timestamp_ns,
-        np.array([identity_id for identity_id, _ in seen], np.int64),
+        np.array(numbers, np.int64),
         view.xyxy[rows],
         hands_px,
         score,
     )
 
 
-def _expected_box(stands_m: FloatArray, camera: Camera) -> FloatArray:
-    """Box that somebody standing on the floor would fill in a picture, shape (1, 4), pixels; empty if not in it."""
-    half_m, height_m = BODY_M
-    offsets = [(dx, dy, z) for dx in (-half_m, half_m) for dy in (-half_m, half_m) for z in (0.0, height_m)]
-    corners = camera.image_points(np.array([[stands_m[0] + dx, stands_m[1] + dy, z] for dx, dy, z in offsets]))
-    if np.isnan(corners).any():
-        return np.zeros((1, 4))
-    limits = np.array(camera.resolution_wh, float)
-    return np.concatenate([np.clip(corners.min(axis=0), 0, limits), np.clip(corners.max(axis=0), 0, limits)])[None]
+def _mahalanobis(offset: FloatArray, cov: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Squared Mahalanobis distances and log-determinants of many pairs of numbers, both (...,); inf for nan."""
+    a, b, c, d = cov[..., 0, 0], cov[..., 0, 1], cov[..., 1, 0], cov[..., 1, 1]
+    x, y = offset[..., 0], offset[..., 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        determinant = a * d - b * c
+        squared = (d * x * x - (b + c) * x * y + a * y * y) / determinant
+        return np.where(np.isfinite(squared), squared, np.inf), np.where(determinant > 0, np.log(determinant), np.inf)
 
 
-def _motion(floor_m: FloatArray, error_m2: FloatArray) -> KalmanFilter:
-    """A filter of (x, y, vx, vy) for somebody first seen standing or walking: speed unknown, 1 m/s either way."""
-    motion = KalmanFilter(dim_x=4, dim_z=2)
-    motion.x = np.array([[floor_m[0]], [floor_m[1]], [0.0], [0.0]])
-    motion.H = np.eye(2, 4)
-    motion.P = np.zeros((4, 4))
-    motion.P[:2, :2] = error_m2
-    motion.P[2:, 2:] = np.eye(2)
-    return motion
-
-
-def _predict(motion: KalmanFilter, dt_s: float, acceleration_mps2: float) -> None:
-    """One step of constant velocity with white acceleration (Bar-Shalom et al., 2001, section 6.3.2)."""
-    transition = np.eye(4)
-    transition[0, 2] = transition[1, 3] = dt_s
-    gain = np.array([[dt_s**2 / 2, 0], [0, dt_s**2 / 2], [dt_s, 0], [0, dt_s]])
-    motion.predict(F=transition, Q=gain @ gain.T * acceleration_mps2**2)
-
-
-def _floor_errors(view: Tracks, camera: Camera, settings: IdentitySettings) -> FloatArray:
-    """Covariance of each foot point on the floor, shape (n, 2, 2), square metres; nan without a foot point."""
-    n = len(view)
-    if not n:
-        return np.zeros((0, 2, 2))
-    feet_px = camera.image_points(np.column_stack([view.floor_m, np.zeros(n)]))
-    step_px = 1.0
-    right = camera.floor_points(feet_px + np.array([step_px, 0.0])) - view.floor_m
-    below = camera.floor_points(feet_px + np.array([0.0, step_px])) - view.floor_m
-    jacobian = np.stack([right, below], axis=2) / step_px
-    sigma_px = settings.foot_sigma_per_height * (view.xyxy[:, 3] - view.xyxy[:, 1])
-    spread = jacobian @ jacobian.transpose(0, 2, 1) * (sigma_px**2)[:, None, None]
-    return np.asarray(spread + np.eye(2) * settings.calibration_sigma_m**2)
+def _updated(
+    state: FloatArray, cov: FloatArray, model: FloatArray, measured: FloatArray, noise: FloatArray, gate: float
+) -> tuple[FloatArray, FloatArray]:
+    """A Kalman filter's update of n people at once; those whose measurement is beyond the gate stay as they are."""
+    if not len(state):
+        return state, cov
+    offset = measured - np.einsum("nij,nj->ni", model, state)
+    crossed = cov @ model.swapaxes(1, 2)
+    spread = model @ crossed + noise
+    squared, _ = _mahalanobis(offset, spread)
+    gain = crossed @ np.linalg.inv(spread)
+    fits = (squared <= gate)[:, None]
+    moved = state + np.einsum("nij,nj->ni", gain, offset)
+    shrunk = cov - gain @ crossed.swapaxes(1, 2)
+    shrunk = (shrunk + shrunk.swapaxes(1, 2)) / 2
+    return np.where(fits, moved, state), np.where(fits[..., None], shrunk, cov)

@@ -71,8 +71,8 @@ class VisitWatcher:
         return VisitEnd(identity_id, last_ns, leaving)
 
 
-def near_line(line_m: FloatArray, position_m: FloatArray) -> bool:
-    """Whether a position, shape (2,), is within ``NEAR_EXIT_M`` of a line, shape (2, 2), metres; nan is not."""
+def near_line(line_m: FloatArray, position_m: FloatArray, within_m: float = NEAR_EXIT_M) -> bool:
+    """Whether a position, shape (2,), is within a distance of a line, shape (2, 2), metres; nan is not."""
     # Plain numbers: this is asked of everybody at every instant, and arrays of two are slow.
     (x0, y0), (x1, y1) = line_m.tolist()
     along_x, along_y = x1 - x0, y1 - y0
@@ -80,4 +80,4 @@ def near_line(line_m: FloatArray, position_m: FloatArray) -> bool:
     away_x, away_y = x - x0, y - y0
     length2 = along_x * along_x + along_y * along_y
     share = min(1.0, max(0.0, (away_x * along_x + away_y * along_y) / length2)) if length2 else 0.0
-    return math.hypot(share * along_x - away_x, share * along_y - away_y) <= NEAR_EXIT_M
+    return math.hypot(share * along_x - away_x, share * along_y - away_y) <= within_m

@@ -1,0 +1,97 @@
+"""What people's clothes look like from a ceiling camera: coarse colour histograms, which live as long as a visit."""
+
+import cv2
+import numpy as np
+
+from vision.arrays import FloatArray, ImageArray
+from vision.detections import KEYPOINT_COUNT
+from vision.pose import MIN_VISIBILITY
+
+_HUES, _SHADES = 8, 4
+_PART_LENGTH = _HUES * 2 + _SHADES
+LOOK_LENGTH = 2 * _PART_LENGTH
+"""Of one look: the colours of the trunk and of the legs."""
+
+_GRID = 9
+"""So many points a side are looked at of each part: enough for a histogram of twenty bins."""
+
+_PALE = 40
+"""Below this saturation, of 255, a colour has no hue that a camera's white balance would keep."""
+
+_TRUNK_SHARE, _LEGS_SHARE = (0.2, 0.45), (0.55, 0.85)
+"""Where trunk and legs are in a box without key points, from its upper edge."""
+
+
+def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:
+    """Describe the clothes of people in a picture; no face is looked at.
+
+    Args:
+        image: Shape (h, w, 3), BGR.
+        xyxy: Boxes, shape (n, 4), pixels.
+        keypoints: COCO's points, shape (n, 17, 3), or (n, 0, 3).
+
+    Returns:
+        Square roots of histograms of hue (in two strengths) and, of what has none, lightness: of the trunk, then of the
+        legs; shape (n, LOOK_LENGTH). A part that is not in the picture is nan.
+    """
+    n = len(xyxy)
+    looks = np.full((n, 2, _PART_LENGTH), np.nan)
+    if not n:
+        return looks.reshape(0, LOOK_LENGTH)
+    quads = np.stack([_trunks(xyxy, keypoints), _legs(xyxy, keypoints)], axis=1)  # (n, 2, 4): box of each part
+    height, width = image.shape[:2]
+    steps = (np.arange(_GRID) + 0.5) / _GRID
+    x = quads[..., 0, None] + steps * (quads[..., 2] - quads[..., 0])[..., None]
+    y = quads[..., 1, None] + steps * (quads[..., 3] - quads[..., 1])[..., None]
+    inside = (x >= 0) & (x < width)
+    down = (y >= 0) & (y < height)
+    columns, lines = np.clip(x, 0, width - 1).astype(int), np.clip(y, 0, height - 1).astype(int)
+    pixels = image[lines[:, :, :, None], columns[:, :, None, :]]  # (n, 2, g, g, 3)
+    valid = (down[:, :, :, None] & inside[:, :, None, :]).reshape(2 * n, -1)
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(2 * n, -1, 3)
+    hue, saturation, value = (hsv[..., k].astype(int) for k in range(3))
+    pale = (saturation < _PALE) | (value < 40)
+    coloured = hue * _HUES // 180 * 2 + (saturation >= 120)
+    which = np.where(pale, 2 * _HUES + np.minimum(value * _SHADES // 256, _SHADES - 1), coloured)
+    flat = which + np.arange(2 * n)[:, None] * _PART_LENGTH
+    counts = np.bincount(flat[valid], minlength=2 * n * _PART_LENGTH).reshape(n, 2, _PART_LENGTH).astype(float)
+    total = counts.sum(axis=2, keepdims=True)
+    known = total[..., 0] >= 0.5 * _GRID**2
+    looks[known] = np.sqrt((counts / np.maximum(total, 1))[known])
+    return looks.reshape(n, LOOK_LENGTH)
+
+
+def look_distances(looks: FloatArray, others: FloatArray) -> FloatArray:
+    """Hellinger distances between looks, shape (n, LOOK_LENGTH) and (m, LOOK_LENGTH): shape (n, m), 0 to 1; or nan."""
+    return np.asarray(np.sqrt(np.clip(1 - looks @ others.T / 2, 0.0, 1.0)))
+
+
+def _trunks(xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:
+    """Boxes in the middle of trunks, shape (n, 4)."""
+    return _part(xyxy, keypoints, (5, 6), (11, 12), _TRUNK_SHARE)
+
+
+def _legs(xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:
+    """Boxes in the middle of upper legs, shape (n, 4)."""
+    return _part(xyxy, keypoints, (11, 12), (13, 14), _LEGS_SHARE)
+
+
+def _part(
+    xyxy: FloatArray, keypoints: FloatArray, above: tuple[int, int], below: tuple[int, int], shares: tuple[float, float]
+) -> FloatArray:
+    boxes = xyxy.astype(float)
+    wide, tall = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    middle = (boxes[:, 0] + boxes[:, 2]) / 2
+    part = np.column_stack(
+        [middle - wide / 6, boxes[:, 1] + shares[0] * tall, middle + wide / 6, boxes[:, 1] + shares[1] * tall]
+    )
+    if keypoints.shape[1] == KEYPOINT_COUNT:
+        points = keypoints[:, [*above, *below]].astype(float)
+        seen = (points[..., 2] >= MIN_VISIBILITY).all(axis=1)
+        centre = points[seen][..., 0].mean(axis=1)
+        half = np.maximum(0.12 * tall[seen] / 2, 2.0)
+        tops, bottoms = points[seen][:, :2, 1].mean(axis=1), points[seen][:, 2:, 1].mean(axis=1)
+        low, high = np.minimum(tops, bottoms), np.maximum(tops, bottoms)
+        margin = np.maximum(3.0 - (high - low) / 2, 0.0)
+        part[seen] = np.column_stack([centre - half, low - margin, centre + half, high + margin])
+    return part
