@@ -29,6 +29,7 @@ from cart.evaluate import (
     read_cases,
 )
 from cart.evaluation_report import ReportContext, installed_versions, write_evaluation_report
+from cart.eyes import OURS, weight_files
 from cart.terminal import (
     ERR,
     OUT,
@@ -39,7 +40,6 @@ from cart.terminal import (
     one_line_errors,
     progress_bar,
 )
-from models import weights as model_files
 from store_sim.autocheckout import PLATES_FILE, read_site
 from store_sim.coverage import choose_cameras, named_cameras
 from store_sim.dataset_making import annotated_frames, make_dataset
@@ -53,7 +53,7 @@ from store_sim.scale_comparison import PlateComparison, compare
 from store_sim.scale_fit import recorded_layout, simulated_visit
 from store_sim.scale_statistics import pick_of, record_plates, statistics_of
 from store_sim.scenarios import Scenario, library, read_scenario, site_of
-from store_sim.simulation import CAMERAS, Simulation, record
+from store_sim.simulation import CAMERAS, JOINTS, Simulation, record
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4
@@ -304,8 +304,12 @@ def evaluate_cases(
     cameras: CamerasOption = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|FILE", help="A model that sees people in the pictures; without one an oracle does."),
+        typer.Option(metavar="NAME|FILE", help="A model that sees people in the pictures; else the project's own."),
     ] = None,
+    oracle: Annotated[
+        bool,
+        typer.Option("--oracle", help="Let the truth, made as wrong as a model, see in a model's stead: fast."),
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, metavar="K", help="Play every case with seeds 0 to K-1.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with plots and failures.")] = None,
@@ -340,12 +344,15 @@ def evaluate_cases(
             )
         if real_scales is not None and site is not None and site.is_file():
             raise UsageError(f"--real-scales: {site}: expected the folder of a site, it is a file")
-        seen_with = EvaluationSettings(
-            sensors=parse_sensors(sensors),
-            weights=tuple(model_files.resolve_weights(name) for name in weights or []),
-        )
-        if CAMERAS not in seen_with.sensors:
-            _refuse_in_vain("cameras among --sensors", cameras=cameras, weights=weights)
+        if oracle and weights:
+            raise UsageError("--oracle: not with --weights, for it looks in a model's stead")
+        chosen = parse_sensors(sensors)
+        if CAMERAS not in chosen:
+            _refuse_in_vain("cameras among --sensors", cameras=cameras, weights=weights, oracle=oracle or None)
+        looks = CAMERAS in chosen and (JOINTS not in chosen or weights) and not oracle
+        seen_with = EvaluationSettings(sensors=chosen, weights=weight_files(weights or ()) if looks else ())
+        if looks and not weights:
+            ERR.print(f"note: seen with the project's own models ({OURS}), rendered; --oracle is faster", markup=False)
         paths = [*(scenarios or []), *(library() if whole_library else [])]
         written = read_cases(paths, site)
         _print_doubts((case.scenario, case.site) for case in written)

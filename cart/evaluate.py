@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from cart.checkout import Checkout
+from cart.eyes import load_models
 from cart.payments import FakeGateway
 from cart.pipeline import PipelineSettings, StorePipeline, VisitClosed, catalogue_of
 from cart.replay import Replay
@@ -45,7 +46,7 @@ from store_sim.rules import check_scenario
 from store_sim.scenarios import Scenario, read_scenario, site_of
 from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
-from vision.detector import DetectorBank, ObjectDetector, load_detector
+from vision.detector import ObjectDetector
 from vision.frames import Source
 from vision.layout import StoreLayout
 
@@ -389,8 +390,7 @@ def open_store(
 
 @lru_cache(maxsize=1)
 def _model(weights: tuple[Path, ...]) -> ObjectDetector:
-    detectors = [load_detector(path, threads=1) for path in weights]
-    return detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
+    return load_models(weights, threads=1)
 
 
 def _same_receipts(left: Iterable[TrueReceipt], right: Iterable[TrueReceipt]) -> bool:

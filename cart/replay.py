@@ -198,6 +198,7 @@ class Replay:
         self.pipeline = pipeline
         self.frames = 0
         self.wall_s = 0.0
+        self.waiting_s = 0.0  # of that, until the source gave its next tick
         self.media_s = 0.0
         self.interactions: list[InteractionSeen] = []
         self.closed: list[VisitClosed] = []
@@ -214,6 +215,7 @@ class Replay:
         while True:
             began = time.perf_counter()
             tick = next(ticks, None)
+            self.waiting_s += time.perf_counter() - began
             if tick is None:
                 events = self.pipeline.finish()
             else:

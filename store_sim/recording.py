@@ -389,6 +389,11 @@ class RecordingSource:
         return (self._folder / GATES_FILE).is_file()
 
     @property
+    def has_bodies(self) -> bool:
+        """Whether an outside tracker followed people's joints."""
+        return (self._folder / JOINTS_FILE).is_file()
+
+    @property
     def notices(self) -> tuple[SourceNotice, ...]:
         """What had to be left out or repaired so far."""
         return self._notices.notices
