@@ -11,16 +11,25 @@ Three kinds of output ("heads") are read, told apart by the shape that comes out
 
 The first two take RGB pictures scaled to 0..1 and padded on both sides; YOLOX takes BGR, 0..255, padded right and
 below. A model with a uint8 input does the scaling itself. Metadata, where the file carries it, names the classes
-(``names``), the task (``task``), the key-points (``kpt_shape``) and the size (``imgsz``), as Ultralytics writes them.
+(``names``), the task (``task``), the key-points (``kpt_shape``) and the size (``imgsz``), as Ultralytics writes them;
+``channel_order``, our own, says ``BGR`` where a YOLO model of uint8 pictures takes them as they are.
+
+Three things make this fast on a plain CPU. A model of float channels is given an input of uint8 pixels, so that scaling
+happens inside it; a fixed input is shrunk to the shape of the pictures, which saves 40 % of the work at 16:9 (both in
+``vision/model_graph.py``, both only where the changed model answers as before); and several frames are looked at side
+by side, one thread each, because two runs of one thread each get more done than one run of two.
 """
 
 import ast
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any, Literal, Protocol, TypeAlias
 
 import cv2
@@ -32,6 +41,7 @@ from vision.arrays import FloatArray, ImageArray, IntArray
 from vision.boxes import clipped, non_maximum_suppression, xyxy_from_cxcywh
 from vision.detections import COCO_PERSON, KEYPOINT_COUNT, Detections
 from vision.frames import Frame
+from vision.model_graph import with_input_size, with_picture_input
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +64,9 @@ STRIDE_PX = 32  # coarsest common grid of the YOLO families; an open input size 
 PAD_GREY = 114  # what both families were trained with around the picture
 MAX_CANDIDATES = 1000  # before duplicates go; bounds the time and memory a hopeless picture can cost
 MAX_DETECTIONS = 300
+MAX_SHAPES = 4
+"""Most shapes of pictures that a model is shrunk to; each holds a copy of it in memory, and a shop has one or two."""
+_SAME_PX = 2.0  # what grey stripes next to a picture change about the boxes in it, median over all cells: 0.3 measured
 GRIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 """Strides of the grids that a head looks at, in pixels: as usual, or with a coarser or a finer one more."""
 
@@ -111,7 +124,12 @@ class Letterbox:
         return cls(source_wh, input_wh, resized, (slack[0] // 2, slack[1] // 2) if centred else (0, 0))
 
     def applied(self, image: ImageArray) -> ImageArray:
-        """Resize and pad a picture, shape (h, w, 3), to the input's size, shape (input h, input w, 3)."""
+        """Resize and pad a picture, shape (h, w, 3), to the input's size, shape (input h, input w, 3).
+
+        A picture that has this size already is given back itself, not a copy.
+        """
+        if self.resized_wh == self.source_wh == self.input_wh:
+            return image
         canvas = np.full((self.input_wh[1], self.input_wh[0], 3), PAD_GREY, np.uint8)
         (left, top), (width, height) = self.offset_xy, self.resized_wh
         inside = canvas[top : top + height, left : left + width]
@@ -163,13 +181,13 @@ class Detector:
 
     def __init__(
         self,
-        session: "_Session",
+        opener: "_Opener",
         *,
-        weights: Path,
         class_names: Sequence[str] | None = None,
         min_confidence: float = 0.1,
         nms_iou: float | None = None,
         max_batch: int = 16,
+        rectangular: bool = True,
     ) -> None:
         """Work out what a model reads and writes, by its shapes, its metadata and one run on a grey picture.
 
@@ -184,23 +202,39 @@ class Detector:
             raise ValueError(f"nms_iou: expected more than 0 and up to 1, got {nms_iou}")
         if max_batch < 1:
             raise ValueError(f"max_batch: expected at least 1, got {max_batch}")
-        self._session = session
+        weights = opener.weights
+        session = opener.open(None)
+        self._opener = opener
+        self._provider = session.provider
         self._min_confidence = min_confidence
-        self._weights = weights
         notes = _Notes.read(session.metadata)
-        self._channels_last, self._batch_size, open_wh = _input_layout(weights, session)
+        channels_last, self._batch_size, open_wh = _input_layout(weights, session)
         side = notes.side_px or DEFAULT_SIDE_PX
         self._fixed_wh = None if 0 in open_wh else open_wh
         self._side_px = side
-        self._max_batch = self._batch_size or max_batch
         trial_wh = self._fixed_wh or (side, side)
         # The head is not known yet, but any head takes a grey picture.
         trial = np.full((self._batch_size or 1, trial_wh[1], trial_wh[0], 3), PAD_GREY, np.uint8)
-        output = self._session.run(self._as_input(list(trial), swap=False))
+        layout = _InputLayout(session.input_dtype, channels_last, swap=False, scaled=False)
+        output = session.run(layout.laid_out(list(trial)))
         self.head, class_count = _head_of(weights, output.shape, trial_wh, notes)
         self.nms_iou = nms_iou or (0.65 if self.head is Head.YOLOX else 0.7)
         names = tuple(class_names) if class_names is not None else notes.names
         self.class_names, self._class_ids = _coco_numbered(weights, names, class_count)
+        swap = self.head is not Head.YOLOX and not (notes.takes_bgr and session.input_dtype == np.uint8)
+        layout = replace(layout, swap=swap, scaled=self.head is not Head.YOLOX)
+        self._file = _Runner(self._fixed_wh, layout, session, None, opener)
+        self._shaped: dict[tuple[int, int], _Runner] = {}
+        # Several pictures in one run help a GPU; a CPU gets more done with one run for each, side by side.
+        self._batches_up = self._batch_size is None and session.provider == "cuda"
+        self._max_batch = self._batch_size or (max_batch if self._batches_up else 1)
+        self._rectangular = (
+            rectangular
+            and self._fixed_wh is not None
+            and self.head in (Head.YOLO, Head.YOLO_POSE, Head.YOLOX)
+            and self._batch_size in (None, 1)
+        )
+        self._threads: ThreadPoolExecutor | None = None
         _log.info(
             "%s: %s head, %d classes, input %dx%d, runs on %s",
             weights.name,
@@ -213,12 +247,12 @@ class Detector:
     @property
     def weights(self) -> Path:
         """The file the model came from."""
-        return self._weights
+        return self._opener.weights
 
     @property
     def provider(self) -> str:
         """What runs it: ``cpu``, ``cuda`` or ``openvino``."""
-        return self._session.provider
+        return self._provider
 
     @property
     def has_keypoints(self) -> bool:
@@ -227,14 +261,24 @@ class Detector:
 
     @property
     def input_wh(self) -> tuple[int, int] | None:
-        """Size of the model's input, pixels; None if it takes any (then each picture's shape decides)."""
+        """Size of the file's input, pixels; None if it takes any (then each picture's shape decides)."""
         return self._fixed_wh
+
+    def input_for(self, source_wh: tuple[int, int]) -> tuple[int, int]:
+        """Size of the input that pictures of a size are looked at in, pixels.
+
+        A file with a fixed input is made ready for a smaller one when the first picture of that shape comes, or here.
+
+        Raises:
+            ValueError: The picture has no pixels.
+        """
+        return self._runner(source_wh).fixed_wh or self._open_wh(source_wh)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """See what is in each frame.
 
-        Frames of any sizes and cameras go through the model together where it takes batches, and one by one where it
-        does not; the result is the same.
+        Frames of any sizes and cameras can be given together: on a CPU they are looked at side by side, on a GPU in
+        batches, where the model takes any; the result is the same as one by one.
 
         Args:
             frames: Frames to look at.
@@ -246,43 +290,134 @@ class Detector:
         Raises:
             ValueError: A frame has no pixels.
         """
-        letterboxes = [self._letterbox(frame) for frame in frames]
-        found: list[Detections | None] = [None] * len(frames)
-        for rows in _batches([box.input_wh for box in letterboxes], self._max_batch):
+        runners = [self._runner((frame.image.shape[1], frame.image.shape[0])) for frame in frames]
+        letterboxes = [self._letterbox(frame, runner) for frame, runner in zip(frames, runners, strict=True)]
+        batches = list(_batches([box.input_wh for box in letterboxes], self._max_batch))
+        alone = len(batches) == 1
+
+        def looked(rows: list[int]) -> list[Detections]:
             pictures = [letterboxes[row].applied(frames[row].image) for row in rows]
             blanks = (self._batch_size or len(rows)) - len(rows)
             pictures += [np.full_like(pictures[0], PAD_GREY)] * blanks
-            output = self._session.run(self._as_input(pictures, swap=self.head is not Head.YOLOX))
-            for row, one in zip(rows, output, strict=False):
-                found[row] = self._detections(frames[row], letterboxes[row], np.asarray(one, np.float32))
-        return [each for each in found if each is not None]
+            output = runners[rows[0]].run(pictures, alone=alone)
+            return [
+                self._detections(frames[row], letterboxes[row], np.asarray(one, np.float32))
+                for row, one in zip(rows, output, strict=False)
+            ]
 
-    def _letterbox(self, frame: Frame) -> Letterbox:
-        height, width = frame.image.shape[:2]
-        input_wh = self._fixed_wh
-        if input_wh is None:
-            ratio = self._side_px / max(width, height, 1)
-            input_wh = (
-                max(-(-round(width * ratio) // STRIDE_PX), 1) * STRIDE_PX,
-                max(-(-round(height * ratio) // STRIDE_PX), 1) * STRIDE_PX,
+        if not alone and self._provider != "cuda" and self._opener.thread_count > 1:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._opener.thread_count, f"see-{self.weights.stem}")
+            for runner in {id(runner): runner for runner in runners}.values():
+                runner.prepare_for_many()  # here, not in all threads at once
+            results = list(self._threads.map(looked, batches))
+        else:
+            results = [looked(rows) for rows in batches]
+        found = {
+            row: one for rows, seen in zip(batches, results, strict=True) for row, one in zip(rows, seen, strict=True)
+        }
+        return [found[row] for row in range(len(frames))]
+
+    def _open_wh(self, source_wh: tuple[int, int]) -> tuple[int, int]:
+        """The smallest input in which a picture's longer side is as long as the model likes it."""
+        width, height = source_wh
+        ratio = self._side_px / max(width, height, 1)
+        return (
+            max(-(-round(width * ratio) // STRIDE_PX), 1) * STRIDE_PX,
+            max(-(-round(height * ratio) // STRIDE_PX), 1) * STRIDE_PX,
+        )
+
+    def _runner(self, source_wh: tuple[int, int]) -> "_Runner":
+        """What looks at pictures of a size: the file as it is, or shrunk to their shape."""
+        known = self._shaped.get(source_wh)
+        if known is not None:
+            return known
+        width, height = source_wh
+        if width < 1 or height < 1:
+            return self._file  # refused with the frame's name in a moment
+        wish = self._fixed_wh
+        if self._fixed_wh is not None and self._rectangular:
+            ratio = min(self._fixed_wh[0] / width, self._fixed_wh[1] / height)
+            wish = (
+                min(-(-max(round(width * ratio), 1) // STRIDE_PX) * STRIDE_PX, self._fixed_wh[0]),
+                min(-(-max(round(height * ratio), 1) // STRIDE_PX) * STRIDE_PX, self._fixed_wh[1]),
             )
+        same = next((runner for runner in self._shaped.values() if runner.fixed_wh == wish), None)
+        if same is None and len({id(runner) for runner in self._shaped.values()}) >= MAX_SHAPES:
+            same = self._file
+        made = same or self._made_runner(wish)
+        if len(self._shaped) < 1000:  # sizes of pictures can be anything; shapes are few
+            self._shaped[source_wh] = made
+        return made
+
+    def _made_runner(self, input_wh: tuple[int, int] | None) -> "_Runner":
+        """The file's model for an input size, fed with pixels where that can be; the file itself where it cannot."""
+        if self._provider == "cuda":
+            return self._file  # a GPU is not short of what is saved here
+        runner = self._file
+        layout = runner.layout
+        try:
+            model = self.weights.read_bytes()
+        except OSError as error:
+            _log.warning("%s: cannot be read again, so it runs as it is: %s", self.weights.name, _one_line(error))
+            return runner
+        if input_wh is not None and input_wh != self._fixed_wh:
+            try:
+                shrunk = self._shrunk(model, input_wh)
+            except ValueError as error:
+                _log.info("%s: cannot be made %dx%d: %s", self.weights.name, *input_wh, _one_line(error))
+            else:
+                model = shrunk
+                runner = _Runner(input_wh, layout, self._opener.open(model), model, self._opener)
+        if layout.dtype == np.float32 and not layout.channels_last:
+            fed = replace(layout, dtype=np.uint8, channels_last=True, swap=False, scaled=False)
+            try:
+                model = with_picture_input(model, rgb=layout.swap, scaled=layout.scaled)
+                runner = _Runner(runner.fixed_wh, fed, self._opener.open(model), model, self._opener)
+            except ValueError as error:
+                _log.info("%s: cannot be fed with pixels: %s", self.weights.name, _one_line(error))
+        return runner
+
+    def _shrunk(self, model: bytes, input_wh: tuple[int, int]) -> bytes:
+        """The model for a smaller input.
+
+        Raises:
+            ValueError: It cannot be changed so, or does not see the same any more.
+        """
+        assert self._fixed_wh is not None
+        old_wh = self._fixed_wh
+        # The same noise, once alone and once lower down or further right in the file's own input: whoever sees it
+        # gives the same boxes at the same place in it, nearly, because what is around it differs.
+        noise = np.random.default_rng(0).integers(0, 256, (input_wh[1], input_wh[0], 3), dtype=np.uint8)
+        shift = [STRIDE_PX if new < old else 0 for new, old in zip(input_wh, old_wh, strict=True)]
+        canvas = np.full((old_wh[1], old_wh[0], 3), PAD_GREY, np.uint8)
+        canvas[shift[1] : shift[1] + input_wh[1], shift[0] : shift[0] + input_wh[0]] = noise
+        answer = self._file.run([canvas], alone=True)[0]
+        count = answer.shape[0 if self.head is Head.YOLOX else 1]
+        strides = next(strides for strides in GRIDS if _cell_count(strides, old_wh) == count)
+        shrunk = with_input_size(model, input_wh, strides)
+        new = self._opener.open(shrunk).run(self._file.layout.laid_out([noise]))[0]
+        if self.head is Head.YOLOX:
+            answer, new = answer.T, new.T
+        rows = _cells_inside(old_wh, input_wh, (shift[0], shift[1]), strides)
+        if new.shape != (len(answer), len(rows)):
+            raise ValueError(f"expected {len(answer)}x{len(rows)} numbers, got {'x'.join(map(str, new.shape))}")
+        if self.head is Head.YOLOX:
+            sizes = np.repeat(strides, [_cell_count((stride,), input_wh) for stride in strides])
+            gap = np.abs(answer[:2, rows] - new[:2]) * sizes
+        else:
+            gap = np.abs(answer[:2, rows] - np.array(shift)[:, None] - new[:2])
+        if not np.median(gap) <= _SAME_PX:
+            raise ValueError(f"its boxes move by {np.median(gap):.1f} px")
+        return shrunk
+
+    def _letterbox(self, frame: Frame, runner: "_Runner") -> Letterbox:
+        height, width = frame.image.shape[:2]
+        input_wh = runner.fixed_wh or self._open_wh((width, height))
         try:
             return Letterbox.fit((width, height), input_wh, centred=self.head is not Head.YOLOX)
         except ValueError as error:
             raise ValueError(f"camera {frame.camera_id}, frame {frame.frame_idx}: {error}") from error
-
-    def _as_input(self, pictures: Sequence[ImageArray], *, swap: bool) -> NDArray[Any]:
-        """Lay BGR pictures of one size out as the model reads them; ``swap`` makes them RGB scaled to 0..1."""
-        if self._session.input_dtype == np.uint8:
-            stacked = np.stack(pictures)
-            if swap:
-                stacked = stacked[..., ::-1]
-            return np.ascontiguousarray(stacked if self._channels_last else stacked.transpose(0, 3, 1, 2))
-        scale = 1 / 255 if swap else 1.0
-        blob = np.asarray(cv2.dnn.blobFromImages(list(pictures), scale, swapRB=swap))
-        if self._channels_last:
-            blob = blob.transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(blob, self._session.input_dtype)
 
     def _detections(self, frame: Frame, letterbox: Letterbox, output: FloatArray) -> Detections:
         raw = _decoded(self.head, output, letterbox.input_wh, self._min_confidence)
@@ -403,6 +538,7 @@ def load_detector(
     nms_iou: float | None = None,
     class_names: Sequence[str] | None = None,
     max_batch: int = 16,
+    rectangular: bool = True,
 ) -> Detector:
     """Read a model file and make it ready.
 
@@ -410,13 +546,16 @@ def load_detector(
         weights: An ONNX file with one of the heads of this module's text.
         providers: What to run it on. ``auto`` takes CUDA where ONNX Runtime has it and it works, else OpenVINO, else
             the CPU; the others insist.
-        threads: CPU threads for one run; None leaves it to the runtime (all cores).
+        threads: CPU threads, None for as many as there are cores. One frame is looked at with all of them; several
+            frames are looked at side by side, with one thread each.
         min_confidence: Lowest score that is reported. Keep it low: the tracker matches weak detections to known tracks.
         nms_iou: Overlap above which two boxes of one class are one thing; None takes what the family is evaluated with
             (0.7 for Ultralytics, 0.65 for YOLOX).
         class_names: Names of the model's classes, for a file whose metadata does not give them. A name of COCO gets
             COCO's number, any other a number from 80. Without any names the classes are taken as COCO's first ones.
-        max_batch: Most pictures in one run of a model that takes any number.
+        max_batch: Most pictures in one run on a GPU, of a model that takes any number.
+        rectangular: Shrink a fixed input to the shape of the pictures. Boxes then differ a little from those of the
+            file as it is, as they do between a picture and its copy with a grey stripe.
 
     Returns:
         The detector, already run once.
@@ -426,18 +565,88 @@ def load_detector(
         OSError: The file cannot be read.
     """
     return Detector(
-        _open_session(weights, providers, threads),
-        weights=weights,
+        _Opener(weights, providers, threads),
         class_names=class_names,
         min_confidence=min_confidence,
         nms_iou=nms_iou,
         max_batch=max_batch,
+        rectangular=rectangular,
     )
 
 
 @dataclass(frozen=True, slots=True)
+class _InputLayout:
+    """How a model reads pictures: type of its numbers, channels last or first, RGB (``swap``), 0 to 1 (``scaled``)."""
+
+    dtype: type[np.generic]
+    channels_last: bool
+    swap: bool
+    scaled: bool
+
+    def laid_out(self, pictures: Sequence[ImageArray]) -> NDArray[Any]:
+        """Lay BGR pictures of one size out; a model of uint8 does the scaling itself."""
+        if self.dtype == np.uint8:
+            if len(pictures) == 1 and self.channels_last and not self.swap:
+                return np.ascontiguousarray(pictures[0][None])
+            stacked = np.stack(pictures)
+            if self.swap:
+                stacked = stacked[..., ::-1]
+            return np.ascontiguousarray(stacked if self.channels_last else stacked.transpose(0, 3, 1, 2))
+        blob = np.asarray(cv2.dnn.blobFromImages(list(pictures), 1 / 255 if self.scaled else 1.0, swapRB=self.swap))
+        if self.channels_last:
+            blob = blob.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(blob, self.dtype)
+
+
+class _Runner:
+    """A model for one input size: run with all threads for a picture alone, with one thread for each of several."""
+
+    def __init__(
+        self,
+        fixed_wh: tuple[int, int] | None,
+        layout: _InputLayout,
+        session: "_Session",
+        model: bytes | None,
+        opener: "_Opener",
+    ) -> None:
+        self.fixed_wh = fixed_wh
+        self.layout = layout
+        self._model = model
+        self._opener = opener
+        self._alone = session
+        self._one_of_many = session if opener.thread_count == 1 or session.provider == "cuda" else None
+
+    def prepare_for_many(self) -> None:
+        """Make ready what looks at several pictures side by side."""
+        if self._one_of_many is None:
+            self._one_of_many = self._opener.open(self._model, side_by_side=True)
+
+    def run(self, pictures: Sequence[ImageArray], *, alone: bool) -> NDArray[Any]:
+        """Run on pictures of its size; ``alone`` when no other run is under way."""
+        session = self._alone if alone or self._one_of_many is None else self._one_of_many
+        return session.run(self.layout.laid_out(pictures))
+
+
+def _cells_inside(
+    old_wh: tuple[int, int], new_wh: tuple[int, int], shift_xy: tuple[int, int], strides: Sequence[int]
+) -> IntArray:
+    """Which cells of an input lie in a part of it, in the order in which a model for that part alone has them."""
+    kept, total = [], 0
+    for stride in strides:
+        columns, rows = old_wh[0] // stride, old_wh[1] // stride
+        left, top = shift_xy[0] // stride, shift_xy[1] // stride
+        grid = np.arange(total, total + rows * columns).reshape(rows, columns)
+        kept.append(grid[top : top + new_wh[1] // stride, left : left + new_wh[0] // stride].ravel())
+        total += rows * columns
+    return np.concatenate(kept).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
-    """A loaded model and what runs it: ``run`` takes a batch laid out as the model wants and gives its first output."""
+    """A loaded model and what runs it: ``run`` takes a batch laid out as the model wants and gives its first output.
+
+    One that was opened to run side by side may be run from several threads at once.
+    """
 
     run: Callable[[NDArray[Any]], NDArray[Any]]
     provider: str
@@ -454,46 +663,70 @@ _DTYPES: dict[str, type[np.generic]] = {
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
-def _open_session(weights: Path, providers: Providers, threads: int | None) -> _Session:
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads: expected at least 1, got {threads}")
-    if providers not in ("auto", "cpu", "cuda", "openvino"):
-        raise ValueError(f"providers: expected auto, cpu, cuda or openvino, got {providers}")
-    with weights.open("rb") as file:
-        if not file.read(1):
-            raise ValueError(f"{weights}: expected an ONNX model, got an empty file")
-    available = onnxruntime.get_available_providers()
-    has_cuda, has_openvino = _CUDA in available, find_spec("openvino") is not None
-    if providers == "cuda" and not has_cuda:
-        raise ValueError(f"cuda: this ONNX Runtime has no {_CUDA}, only {', '.join(available)}; see onnxruntime-gpu")
-    if providers == "openvino" and not has_openvino:
-        raise ValueError("openvino: the package is not installed; pip install 'tillfree[openvino]'")
-    if providers == "cuda" or (providers == "auto" and has_cuda):
-        session = _onnxruntime_session(weights, [_CUDA, _CPU], threads)
-        if session.provider == "cuda":
-            return session
-        if providers == "cuda":
-            raise ValueError(f"cuda: {_CUDA} is installed but did not start; its libraries or the device are missing")
-        _log.warning("CUDA is installed but did not start")
-    session = _onnxruntime_session(weights, [_CPU], threads)
-    if providers == "openvino" or (providers == "auto" and has_openvino):
-        try:
-            return replace(session, provider="openvino", run=_openvino_run(weights, threads))
-        except RuntimeError as error:  # OpenVINO raises nothing narrower
-            if providers == "openvino":
-                raise ValueError(f"{weights}: OpenVINO cannot run it: {_one_line(error)}") from error
-            _log.warning("%s: OpenVINO cannot run it, ONNX Runtime does: %s", weights.name, _one_line(error))
-    return session
+class _Opener:
+    """Opens one file, or changed copies of it, on what the caller wished for.
+
+    Raises:
+        ValueError: An argument makes no sense, or the file is empty.
+        OSError: The file cannot be read.
+    """
+
+    def __init__(self, weights: Path, providers: Providers, threads: int | None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads: expected at least 1, got {threads}")
+        if providers not in ("auto", "cpu", "cuda", "openvino"):
+            raise ValueError(f"providers: expected auto, cpu, cuda or openvino, got {providers}")
+        with weights.open("rb") as file:
+            if not file.read(1):
+                raise ValueError(f"{weights}: expected an ONNX model, got an empty file")
+        self.weights = weights
+        self.thread_count = threads if threads is not None else len(os.sched_getaffinity(0))
+        self._providers = providers
+
+    def open(self, model: bytes | None, *, side_by_side: bool = False) -> _Session:
+        """Open the file, or ``model`` in its place, for one run with all threads, or for a run a thread.
+
+        Raises:
+            ValueError: It is no model that can be run, or an insisted provider is missing.
+        """
+        weights, providers = self.weights, self._providers
+        threads = 1 if side_by_side else self.thread_count
+        available = onnxruntime.get_available_providers()
+        has_cuda, has_openvino = _CUDA in available, find_spec("openvino") is not None
+        if providers == "cuda" and not has_cuda:
+            raise ValueError(
+                f"cuda: this ONNX Runtime has no {_CUDA}, only {', '.join(available)}; see onnxruntime-gpu"
+            )
+        if providers == "openvino" and not has_openvino:
+            raise ValueError("openvino: the package is not installed; pip install 'tillfree[openvino]'")
+        if providers == "cuda" or (providers == "auto" and has_cuda):
+            session = _onnxruntime_session(weights, model, [_CUDA, _CPU], threads)
+            if session.provider == "cuda":
+                return session
+            if providers == "cuda":
+                raise ValueError(
+                    f"cuda: {_CUDA} is installed but did not start; its libraries or the device are missing"
+                )
+            _log.warning("CUDA is installed but did not start")
+        session = _onnxruntime_session(weights, model, [_CPU], threads)
+        if providers == "openvino" or (providers == "auto" and has_openvino):
+            streams = self.thread_count if side_by_side else 1
+            try:
+                return replace(session, provider="openvino", run=_openvino_run(weights, model, threads, streams))
+            except RuntimeError as error:  # OpenVINO raises nothing narrower
+                if providers == "openvino":
+                    raise ValueError(f"{weights}: OpenVINO cannot run it: {_one_line(error)}") from error
+                _log.warning("%s: OpenVINO cannot run it, ONNX Runtime does: %s", weights.name, _one_line(error))
+        return session
 
 
-def _onnxruntime_session(weights: Path, providers: list[str], threads: int | None) -> _Session:
+def _onnxruntime_session(weights: Path, model: bytes | None, providers: list[str], threads: int) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
+        session = onnxruntime.InferenceSession(model or str(weights), options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors share no narrower base, and differ between its versions
         raise ValueError(f"{weights}: not an ONNX model that can be run: {_one_line(error)}") from error
     inputs = session.get_inputs()
@@ -514,21 +747,38 @@ def _onnxruntime_session(weights: Path, providers: list[str], threads: int | Non
     )
 
 
-def _openvino_run(weights: Path, threads: int | None) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Compile a model with OpenVINO for the CPU; the import is here because the package is an extra."""
+def _openvino_run(
+    weights: Path, model: bytes | None, threads: int, streams: int
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Compile a model with OpenVINO for the CPU; the import is here because the package is an extra.
+
+    Args:
+        weights: The file.
+        model: What to run in its place.
+        threads: CPU threads of each run.
+        streams: How many runs there may be at once.
+    """
     import openvino
 
     core = openvino.Core()
     settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "f32",  # the default on some machines, bf16, is slower and blunter
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads * streams,
     }
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(core.read_model(str(weights)), "CPU", settings)
+    compiled = core.compile_model(core.read_model(model or str(weights)), "CPU", settings)
+    idle: LifoQueue[Any] = LifoQueue()  # a request serves one run at a time
+    for _ in range(streams):
+        idle.put(compiled.create_infer_request())
 
     def run(pictures: NDArray[Any]) -> NDArray[Any]:
-        return np.array(compiled([pictures])[0])  # a copy: OpenVINO writes the next result over it
+        request = idle.get()
+        try:
+            request.infer([pictures], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data)  # a copy: the next result is written over it
+        finally:
+            idle.put(request)
 
     return run
 
@@ -540,12 +790,16 @@ def _one_line(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """What the metadata of an exported model says: class names, task, key-points (count, numbers each), input side."""
+    """What the metadata of an exported model says.
+
+    Class names, task, key-points (count, numbers each), longest side of the input, whether it takes BGR pictures.
+    """
 
     names: tuple[str, ...] | None = None
     task: str | None = None
     kpt_shape: tuple[int, int] | None = None
     side_px: int | None = None
+    takes_bgr: bool = False
 
     @classmethod
     def read(cls, metadata: dict[str, str]) -> "_Notes":
@@ -564,6 +818,7 @@ class _Notes:
             if isinstance(kpt_shape, list | tuple) and [type(each) for each in kpt_shape] == [int, int]
             else None,
             imgsz if isinstance(imgsz, int) and STRIDE_PX <= imgsz <= 8192 else None,
+            metadata.get("channel_order", "").upper() == "BGR",
         )
 
 
