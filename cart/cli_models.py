@@ -1,5 +1,9 @@
 """The commands of ``tillfree models``: what models there are, bringing them here, checking and exporting them."""
 
+import math
+import os
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +12,14 @@ import typer
 from rich.progress import DownloadColumn
 from rich.table import Table
 
-from cart.terminal import OUT, UsageError, one_line_errors, progress_bar
+from cart.eyes import OURS, weight_files
+from cart.terminal import OUT, UsageError, counted, one_line_errors, progress_bar
 from models import weights as model_files
+from models.evaluation import NEAR_SHARE, evaluate
+from store_sim.posed_pictures import make_posed_dataset, read_posed_shelf
 from vision.blazepose import BlazePose, is_blazepose, with_poses
 from vision.detector import Detector, DetectorBank, ObjectDetector, load_detector
+from vision.top_down import JointsOnCrops, is_joints, with_joints
 
 models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
 
@@ -108,3 +116,61 @@ def export_model(
         target = out or source.with_suffix(".onnx")
         export_yolo(source, target, (int(width), int(height)))
         OUT.print(f"{target}", markup=False)
+
+
+@models_app.command("evaluate")
+def evaluate_models(
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="What to measure; again for another. The project's own if left out."),
+    ] = None,
+    shops: Annotated[int, typer.Option(min=1, help="Random shops to measure on.")] = 12,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 40,
+    seed: Annotated[int, typer.Option(help="Other shops. The project's own models learnt from those of 1.")] = 2,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where rendered shops are kept, and found again.")
+    ] = None,
+) -> None:
+    """Measure models on rendered shops: people, joints, and what hands hold."""
+    with one_line_errors(), tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
+        named = {name: _measurable(name) for name in weights or [OURS, f"{OURS}-int8"]}
+        work = (folder or Path(scratch)) / f"seed{seed}-{shops}x{pictures}"
+        task = progress.add_task("rendering shops", total=shops)
+        processes = min(os.cpu_count() or 1, shops)
+        make_posed_dataset(
+            work,
+            shops,
+            seed,
+            count=pictures,
+            processes=processes,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+        shelves = [read_posed_shelf(file) for file in sorted(work.glob("shop*.npz"))]
+        columns = ["AP50", "AP50-95", "precision", "recall", "joints px", "wrists px", "wrists near", "held F1", "ms"]
+        table = Table("", *columns)
+        task = progress.add_task("measuring", total=len(named))
+        for name, detector in named.items():
+            began_s = time.process_time()
+            scores = evaluate(detector, shelves)
+            spent_ms = 1000 * (time.process_time() - began_s) / scores.pictures
+            progress.advance(task)
+            row = [scores.ap50, scores.ap50_95, scores.precision, scores.recall, scores.joints.median_px]
+            row += [scores.wrists.median_px, scores.wrists.near, scores.held_f1]
+            table.add_row(name, *("-" if math.isnan(each) else f"{each:.3f}" for each in row), f"{spent_ms:.1f}")
+        OUT.print(table)
+        OUT.print(
+            f"{counted(scores.people, 'person')} in {counted(scores.pictures, 'picture')} of {counted(shops, 'shop')}; "
+            f"precision and recall at confidence {scores.threshold}, joints that can be seen, near: within "
+            f"{NEAR_SHARE:.0%} of the person's longer side; ms of CPU a picture with everything around it.",
+            markup=False,
+        )
+
+
+def _measurable(name: str) -> ObjectDetector:
+    """Models with so low a least confidence that the whole curve of precision can be drawn."""
+    files = weight_files([name])
+    joints = [JointsOnCrops(file, threads=1) for file in files if is_joints(file)]
+    people = [load_detector(file, threads=1, min_confidence=0.02) for file in files if not is_joints(file)]
+    if len(people) != 1:
+        raise UsageError(f"{name}: expected a detector of people, got {counted(len(people), 'detector')}")
+    return with_joints(people, joints[0])[0] if joints else people[0]

@@ -5,24 +5,34 @@ was broken off goes on from its last checkpoint.
 """
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.evaluation import evaluate
+from models.train_export import PEOPLE_WH, export_joints, export_people, quantise
 from models.train_loop import Schedule, learn
 from models.train_networks import JointsNetwork, PeopleNetwork, joints_loss, people_loss
 from models.train_pictures import JointsBatch, PeopleBatch, PictureStore, joints_batches, people_batches
-from store_sim.posed_pictures import make_posed_dataset
+from store_sim.posed_pictures import make_posed_dataset, read_posed_shelf
+from vision.arrays import ImageArray
+from vision.detector import Letterbox, load_detector
+from vision.top_down import JointsOnCrops, TopDownDetector
 
 _log = logging.getLogger(__name__)
 
 TRAIN_SEED, VAL_SEED = 1, 2
 """Seeds of the shops that are learnt from, and of those that are only measured on."""
+
+
+CALIBRATION_SHOPS, CALIBRATION_PICTURES = 16, 6
+"""Pictures from which the eight-bit ranges are learnt: so many shops, so many of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +83,10 @@ FULL = Recipe(
     pictures=64,
     val_pictures=40,
     people=(
-        Stage((320, 192), (0.45, 1.15), 24, Schedule(4500)),
-        Stage((640, 384), (0.75, 1.25), 8, Schedule(1200, rate=5e-4, warm_up=100)),
+        Stage((320, 192), (0.45, 1.15), 24, Schedule(5000)),
+        Stage((640, 384), (0.75, 1.25), 8, Schedule(2000, rate=6e-4, warm_up=100)),
     ),
-    joints=Schedule(7000),
+    joints=Schedule(8300),
     joints_batch=32,
 )
 QUICK = Recipe(
@@ -149,14 +159,60 @@ def _joints_losses(network: nn.Module, batch: JointsBatch) -> dict[str, Tensor]:
     return {"place": place, "seen": seen, "holding": 0.5 * holding, "held": 0.5 * box}
 
 
+def export(recipe: Recipe, work: Path) -> None:
+    """Write the averaged weights of the last checkpoints as ONNX files into ``work/shipped``.
+
+    Raises:
+        OSError: There is no checkpoint yet.
+    """
+    shipped = work / "shipped"
+    shipped.mkdir(parents=True, exist_ok=True)
+    people, joints = PeopleNetwork(), JointsNetwork()
+    stages = [work / f"people-{number}" / "averaged.pt" for number in range(len(recipe.people))]
+    last = [file for file in stages if file.exists()] or stages[:1]
+    people.load_state_dict(torch.load(last[-1], weights_only=True))
+    joints.load_state_dict(torch.load(work / "joints" / "averaged.pt", weights_only=True))
+    export_people(people, shipped / "people.onnx")
+    export_joints(joints, shipped / "joints.onnx")
+
+
+def quantise_people(work: Path) -> None:
+    """Write the detector in eight bits, its ranges learnt from pictures of ``work/train``."""
+    files = sorted((work / "train").glob("shop*.npz"))
+    pictures: list[ImageArray] = []
+    for file in files[:: max(1, len(files) // CALIBRATION_SHOPS)]:
+        shelf = read_posed_shelf(file)
+        for row in range(0, len(shelf), max(1, len(shelf) // CALIBRATION_PICTURES)):
+            image = shelf.image(row)
+            box = Letterbox.fit((image.shape[1], image.shape[0]), PEOPLE_WH, centred=True)
+            pictures.append(box.applied(image))
+    shipped = work / "shipped"
+    quantise(shipped / "people.onnx", shipped / "people-int8.onnx", pictures)
+
+
+def measure(work: Path) -> None:
+    """Measure the files in ``work/shipped`` on the shops of ``work/val``, which nothing was learnt from."""
+    shelves = [read_posed_shelf(file) for file in sorted((work / "val").glob("shop*.npz"))]
+    joints = JointsOnCrops(work / "shipped" / "joints.onnx", threads=1)
+    scores = {}
+    for name in ("people", "people-int8"):
+        people = load_detector(work / "shipped" / f"{name}.onnx", providers="cpu", threads=1, min_confidence=0.02)
+        scores[name] = asdict(evaluate(TopDownDetector(people, joints), shelves))
+        _log.info("%s: %s", name, json.dumps(scores[name]))
+    (work / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+
+
 def _tell(done: int, total: int, line: str) -> None:
     _log.info("%d of %d: %s", done, total, line)
+
+
+STAGES = ("pictures", "people", "joints", "export", "quantise", "measure")
 
 
 def main() -> None:
     """Run stages of the recipe."""
     parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
-    parser.add_argument("stages", nargs="+", choices=["pictures", "people", "joints"])
+    parser.add_argument("stages", nargs="+", choices=STAGES)
     parser.add_argument("--work", type=Path, default=Path("training"), help="folder for everything in between")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it works")
     parser.add_argument("--processes", type=int, default=2, help="shops that are rendered at a time")
@@ -171,6 +227,12 @@ def main() -> None:
         train_people(recipe, given.work)
     if "joints" in given.stages:
         train_joints(recipe, given.work)
+    if "export" in given.stages:
+        export(recipe, given.work)
+    if "quantise" in given.stages:
+        quantise_people(given.work)
+    if "measure" in given.stages:
+        measure(given.work)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ change clothes and others are put among them, and one shop serves for many pictu
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
@@ -215,7 +215,13 @@ def read_posed_shelf(file: Path) -> PosedShelf:
 
 
 def make_posed_dataset(
-    folder: Path, shops: int, seed: int, *, count: int = PICTURES_A_SHOP, processes: int = 1
+    folder: Path,
+    shops: int,
+    seed: int,
+    *,
+    count: int = PICTURES_A_SHOP,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write pictures of many random shops, one file a shop; files that are there already are kept.
 
@@ -225,6 +231,7 @@ def make_posed_dataset(
         seed: Decides everything; sets of different seeds share no shop.
         count: Pictures of each shop.
         processes: How many shops at a time.
+        progress: Told how many shops are there, after each.
 
     Raises:
         OSError: A file cannot be written.
@@ -233,15 +240,20 @@ def make_posed_dataset(
     numbers = np.random.SeedSequence([seed, 77]).generate_state(shops, np.uint64) >> np.uint64(3)
     jobs = [(folder / f"shop{shop + 1:05d}.npz", int(number)) for shop, number in enumerate(numbers)]
     jobs = [(file, number) for file, number in jobs if not file.exists()]
+    tell = progress or (lambda done: None)
+    there = shops - len(jobs)
+    tell(there)
     if processes == 1:
-        for file, number in jobs:
+        for done, (file, number) in enumerate(jobs, there + 1):
             make_posed_shelf(file, number, count)
+            tell(done)
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _calm) as pool:
         with single_threaded(), deaf_to_ctrl_c():
             futures = [pool.submit(make_posed_shelf, file, number, count) for file, number in jobs]
-        for future in futures:
+        for done, future in enumerate(futures, there + 1):
             future.result()
+            tell(done)
 
 
 def _calm() -> None:
