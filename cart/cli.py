@@ -19,6 +19,7 @@ from rich.table import Table
 from cart.checkout import Checkout
 from cart.cli_models import models_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
+from cart.cli_tracking import track
 from cart.config import Settings
 from cart.eyes import OURS, TimedDetector, named_detector
 from cart.film import Film
@@ -65,6 +66,7 @@ app.add_typer(models_app, name="models")
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 app.command()(dataset)
+app.command()(track)
 
 LIVE_WAIT_S = 15.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where

@@ -21,6 +21,7 @@ SEES_EVERY_STAGE = frozenset(
         *("pipeline", "replay", "report", "film", "bench", "cli", "eyes"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
         *("cli_models", "cli_calibration"),
+        *("cli_tracking", "tracking_bench", "tracking_peers"),
     )
 )
 

@@ -1,0 +1,78 @@
+"""The commands around tracking alone: ``track``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import HORIZONTALS
+from rich.table import Column, Table
+
+from cart.terminal import OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
+from tracking.metrics import TrackingScore, score
+from tracking.mot import MotBoxes, boxes_of, frames_of, read_mot, write_mot
+from tracking.tracker import Tracker
+
+
+def track(
+    detections: Annotated[
+        list[Path], typer.Argument(metavar="DET.txt", help="Detections in MOTChallenge's format, one file a camera.")
+    ],
+    fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames a second.")],
+    out: Annotated[Path, typer.Option(metavar="RESULT.txt", help="Where the tracks go.")],
+    gt: Annotated[
+        Path | None, typer.Option(metavar="GT.txt", help="The truth: score the tracks with it.", show_default=False)
+    ] = None,
+) -> None:
+    """Follow people through detections in MOTChallenge's format, and score it where the truth is known."""
+    with one_line_errors():
+        if len(detections) != 1:
+            raise UsageError(f"expected one file of detections, got {len(detections)}")
+        check_outputs([out], None)
+        seen = read_mot(detections[0])
+        truth = None if gt is None else read_mot(gt)
+        tracks = follow(seen, fps, detections[0].name)
+        write_mot(out, tracks)
+        people = len(set(tracks.track_id.tolist()))
+        frames = int(seen.frame.max(initial=0))
+        OUT.print(f"{counted(people, 'track')} in {counted(frames, 'frame')}: {out}", markup=False)
+        if truth is not None:
+            OUT.print(score_table([(detections[0].stem, score(truth, tracks))]))
+
+
+def follow(seen: MotBoxes, fps: float, name: str) -> MotBoxes:
+    """Follow the people of one camera's detections, with a progress bar.
+
+    Args:
+        seen: Its detections.
+        fps: Frames a second.
+        name: What the bar says.
+
+    Returns:
+        The tracks.
+    """
+    tracker = Tracker("camera")
+    frames = list(frames_of(seen, fps))
+    with progress_bar() as progress:
+        return boxes_of([tracker.update(frame) for frame in progress.track(frames, description=f"following {name}")])
+
+
+def score_table(scores: Sequence[tuple[str, TrackingScore]]) -> Table:
+    """Show scores as percentages, one row each, and all of them together below.
+
+    Args:
+        scores: Name and score of each sequence.
+    """
+    table = Table(
+        "sequence",
+        *(Column(name, justify="right") for name in ("HOTA", "IDF1", "AssA", "DetA", "MOTA", "switches")),
+        box=HORIZONTALS,
+        show_footer=False,
+    )
+    rows = list(scores)
+    if len(rows) > 1:
+        rows.append(("together", TrackingScore.combined(one for _, one in scores)))
+    for name, one in rows:
+        shares = (one.hota, one.idf1, one.ass_a, one.det_a, one.mota)
+        table.add_row(name, *(f"{100 * share:.1f}" for share in shares), str(one.switches))
+    return table
