@@ -73,7 +73,7 @@ def _describe(file: Path, notes: dict[str, str]) -> None:
     onnx.save(model, str(file))
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+class _Pictures(CalibrationDataReader):
     """Pictures one by one for the calibration."""
 
     def __init__(self, pictures: Sequence[ImageArray]) -> None:

@@ -101,7 +101,7 @@ def learn(
             each = losses(network, next(given))
         total = torch.stack(list(each.values())).sum()
         optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         step += 1

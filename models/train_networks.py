@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map shape (b, c, h, w) to the same."""
-        return x + self.blocks(x)  # type: ignore[no-any-return]
+        return x + self.blocks(x)
 
 
 def _stage(inward: int, outward: int, residuals: int) -> nn.Sequential:
@@ -108,7 +108,7 @@ class PeopleExport(nn.Module):
         """Look at pictures, shape (b, h, w, 3) uint8."""
         score, sides = self.network(images)
         before, after = sides[..., :2], sides[..., 2:]
-        middles: Tensor = self.middles  # type: ignore[assignment]
+        middles: Tensor = self.middles
         boxes = torch.cat([middles + (after - before) / 2, before + after], 2).transpose(1, 2)
         return torch.cat([boxes, score.sigmoid()[:, None]], 1)
 
@@ -270,7 +270,7 @@ class JointsExport(nn.Module):
         A joint is at the mean of the chances around the likeliest cell: elsewhere there may be another hand.
         """
         heat, seen, holding, box = self.network(images)
-        cells: Tensor = self.cells  # type: ignore[assignment]
+        cells: Tensor = self.cells
         chance = heat.flatten(2).softmax(2)
         peak = cells[:, chance.argmax(2)].permute(1, 2, 0)
         off = (cells[None, None] - peak[..., None]).abs()

@@ -35,7 +35,7 @@ def write_joints(file: Path, found: FloatArray, *, task: str = "joints") -> Path
         helper.make_node("Unsqueeze", ["zeros", "one"], ["column"]),
         helper.make_node("Add", ["column", "said"], ["found"]),
     ]
-    constants = {
+    constants: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
         "axes": np.array([1, 2, 3], np.int64),
         "zero": np.zeros((), np.float32),
         "one": np.array([1], np.int64),
