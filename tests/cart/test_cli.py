@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import yaml
 
+from cart.eyes import PARTS
 from models import weights as model_files
 from store_sim.autocheckout import read_site
 from store_sim.demo_shop import demo_simulation
 from store_sim.recording import LAYOUT_FILE, RecordingWriter
-from store_sim.simulation import JOINTS, SCALES, Simulation
+from store_sim.simulation import Simulation
 from tests.cart.running import Ran, Tillfree, refusal
 from tests.cart.shopfloor import (
     SITE_PRODUCTS,
@@ -273,8 +274,21 @@ def test_messages_that_are_all_broken_are_refused(tillfree: Tillfree, visit: Pat
     assert "no message" in refusal(tillfree("replay", visit))
 
 
-def test_cameras_without_weights_are_refused(tillfree: Tillfree, tmp_path: Path) -> None:
-    assert "--weights" in refusal(tillfree("replay", write_clip(tmp_path / "door.mp4")))
+def test_cameras_are_seen_with_our_own_models_unless_others_are_named(
+    tillfree: Tillfree, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, "tillfree", (str(people),))
+    clip = write_clip(tmp_path / "door.mp4")
+    ran = tillfree("replay", clip)
+    assert ran.status == 0
+    assert "note: seen with the project's own models (tillfree); --weights names others" in ran.err
+    by_name = tillfree("replay", clip, "--weights", "tillfree")
+    assert (by_name.status, by_name.err) == (0, "")
+    assert tillfree("replay", clip, "--weights", people).err == ""
+
+
+def test_weights_for_a_recording_without_cameras_are_refused(tillfree: Tillfree, visit: Path, people: Path) -> None:
+    assert "no cameras" in refusal(tillfree("replay", visit, "--weights", people))
 
 
 @pytest.mark.parametrize(
@@ -479,10 +493,10 @@ def played(seed: int) -> Simulation:
 
 @pytest.fixture(scope="module")
 def morning(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The demo as it is installed, run once."""
+    """The demo as it is installed, run once, with joints in place of a model."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-c", "from cart.cli import main; main()", "demo", "--out", str(folder / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    command = [sys.executable, "-c", "from cart.cli import main; main()", "demo", "--joints", "--out"]
+    done = subprocess.run([*command, str(folder / "out")], capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "out", done.stdout
 
@@ -541,11 +555,15 @@ def test_the_demo_ends_with_its_report(morning: tuple[Path, str]) -> None:
     assert "Ada" in page.read_text()
 
 
-def test_another_morning_ends_as_well(tillfree: Tillfree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("cart.cli.SENSORS", frozenset({SCALES, JOINTS}))  # pictures cost ten times the rest
-    ran = tillfree("demo", "--out", tmp_path / "out", "--seed", 3)
+def test_another_morning_ends_as_well(tillfree: Tillfree, tmp_path: Path) -> None:
+    ran = tillfree("demo", "--joints", "--out", tmp_path / "out", "--seed", 3)
     assert (ran.status, ran.err) == (0, "")
     assert "0 were charged wrongly" in ran.out
+
+
+def test_a_demo_with_joints_takes_no_weights(tillfree: Tillfree, people: Path, tmp_path: Path) -> None:
+    ran = tillfree("demo", "--joints", "--weights", people, "--out", tmp_path / "out")
+    assert "--weights: not with --joints" in refusal(ran)
 
 
 def test_a_demo_that_cannot_write_is_refused(tillfree: Tillfree, tmp_path: Path) -> None:

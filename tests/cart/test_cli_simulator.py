@@ -18,6 +18,7 @@ import yaml
 
 from cart import cli_simulator
 from cart import evaluate as evaluation_module
+from cart.eyes import PARTS
 from store_sim.datasets import read_coco, read_mot
 from store_sim.demo_shop import demo_layout
 from store_sim.recording import RecordingSource
@@ -270,7 +271,7 @@ def test_made_up_days_are_evaluated(tillfree: Tillfree, tmp_path: Path) -> None:
 def test_cameras_see_with_an_oracle(
     tillfree: Tillfree, case: Callable[..., Path], tmp_path: Path, sensors: str
 ) -> None:
-    words = ("--sensors", sensors, "--cameras", 2, "--processes", 1, "--json", tmp_path / "e.json")
+    words = ("--sensors", sensors, "--oracle", "--cameras", 2, "--processes", 1, "--json", tmp_path / "e.json")
     assert tillfree("evaluate", case(PICK), *words, "--report", tmp_path / "report").status == 0
     (found,) = document(tmp_path / "e.json")["cases"]
     assert found["visits"] >= 1
@@ -283,6 +284,15 @@ def test_cameras_see_with_a_model(tillfree: Tillfree, case: Callable[..., Path],
     ran = tillfree("evaluate", case(), *words, "--json", tmp_path / "e.json")
     assert ran.status == 0
     assert len(document(tmp_path / "e.json")["cases"]) == 1
+
+
+def test_cameras_see_with_our_own_models_unless_others_are_named(
+    tillfree: Tillfree, case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(PARTS, "tillfree", (str(write_people_model(tmp_path / "people.onnx")),))
+    ran = tillfree("evaluate", case(), "--sensors", "scales,cameras", "--cameras", "cam1", "--processes", 1)
+    assert ran.status == 0
+    assert "note: seen with the project's own models (tillfree)" in ran.err
 
 
 def test_one_case_that_fails_is_told_and_the_others_are_evaluated(
@@ -446,6 +456,8 @@ def test_a_recording_is_not_written_over(tillfree: Tillfree, case: Callable[...,
         (["case.json", "--sensors", "scales"], "scales do not see people"),
         (["case.json", "--sensors", "cameras", "--cameras", "cam9"], "there is no camera cam9"),
         (["case.json", "--cameras", "2"], "--cameras: only with cameras among --sensors"),
+        (["case.json", "--oracle"], "--oracle: only with cameras among --sensors"),
+        (["case.json", "--sensors", "cameras", "--oracle", "--weights", "w.onnx"], "--oracle: not with --weights"),
         (["case.json", "--weights", "shop.yaml"], "--weights: only with cameras among --sensors"),
         (["case.json", "--sensors", "cameras", "--weights", "nowhere.onnx"], "no such model file"),
         (["case.json", "--seeds", "0"], "--seeds"),
