@@ -30,6 +30,7 @@ from vision.annotate import (
 from vision.arrays import FloatArray, ImageArray
 from vision.frames import Frame, Source
 from vision.shelf import PRODUCT_CLASSES, Handling
+from vision.top_down import held_products
 
 NANOSECONDS = 1_000_000_000
 LATEST_SHOWN = 8
@@ -100,7 +101,7 @@ class Film:
     def _overlay(self, camera_id: str, frame: Frame | None) -> Overlay:
         pipeline = self._replay.pipeline
         if frame is None:
-            return Overlay(caption=camera_id)
+            return Overlay(caption=camera_id, notices=self._notices(camera_id))
         height, width = frame.image.shape[:2]
         if camera_id not in self._zones:
             self._zones[camera_id] = zone_marks(pipeline.layout, camera_id, (width, height))
@@ -118,7 +119,18 @@ class Film:
             people=() if sightings is None else self._people(sightings),
             bins=(*(mark for mark in zones.bins if mark.name not in touched_ids), *touched),
             things=self._things(camera_id),
+            state=pipeline.looked.get(camera_id, ""),
+            notices=self._notices(camera_id),
         )
+
+    def _notices(self, camera_id: str) -> tuple[str, ...]:
+        """What is wrong with a camera as far as is known by now: the last word of each kind."""
+        said = {
+            notice.code: notice.message
+            for notice in self._replay.pipeline.camera_notices
+            if notice.camera_id == camera_id
+        }
+        return tuple(said.values())
 
     def _shelf_label(self, bin_id: str) -> str:
         """What stands where a hand is; the place itself where that is not known."""
@@ -157,12 +169,14 @@ class Film:
         return self._replay.pipeline.shopper(identity_id) or f"person-{identity_id}"
 
     def _things(self, camera_id: str) -> tuple[ThingMark, ...]:
-        detections = next((d for d in self._replay.pipeline.detections if d.camera_id == camera_id), None)
+        """What hands hold, in the colour of whose hand it is, and other products."""
+        pipeline = self._replay.pipeline
+        detections = next((d for d in pipeline.detections if d.camera_id == camera_id), None)
         if detections is None:
             return ()
-        names = self._replay.pipeline.class_names
+        names = pipeline.class_names
         shown = np.isin(detections.class_id, PRODUCT_CLASSES) & (detections.confidence >= SURE_ENOUGH_TO_SHOW)
-        return tuple(
+        things = [
             ThingMark(f"{names[class_id]} {confidence:.2f}", xyxy)
             for class_id, confidence, xyxy in zip(
                 detections.class_id[shown].tolist(),
@@ -170,11 +184,21 @@ class Film:
                 detections.xyxy[shown],
                 strict=True,
             )
-        )
+        ]
+        held = held_products(detections, names)
+        sightings = next((s for s in pipeline.people.sightings if s.camera_id == camera_id), None)
+        for row in range(len(held)):
+            colour = None
+            if sightings is not None and len(sightings.xyxy):
+                own = detections.xyxy[held.person_row[row]]
+                nearest = int(np.abs(sightings.xyxy - own).sum(axis=1).argmin())
+                colour = identity_colour(int(sightings.identity_id[nearest]))
+            things.append(ThingMark(f"held {held.confidence[row]:.2f}", held.xyxy[row], colour))
+        return tuple(things)
 
     def _people(self, sightings: Sightings) -> tuple[PersonMark, ...]:
         pipeline = self._replay.pipeline
-        detections = next((d for d in pipeline.detections if d.camera_id == sightings.camera_id), None)
+        detections = next((d.people() for d in pipeline.detections if d.camera_id == sightings.camera_id), None)
         marks = []
         for row, identity_id in enumerate(sightings.identity_id.tolist()):
             keypoints = np.zeros((0, 3))

@@ -13,6 +13,7 @@ from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.sessions import Session
+from tracking.camera_faults import CameraNotice
 from tracking.entries import Entry, EntryBinder
 from tracking.identities import BodyIdentities, IdentityTracker
 from tracking.interactions import InteractionWatcher
@@ -176,6 +177,7 @@ class StorePipeline:
         self._names = {product.sku: product.name for product in layout.products}
         self.people = Identities.nobody(0)
         self.detections: tuple[Detections, ...] = ()
+        self.looked: dict[str, str] = {}  # camera -> how its last frame was looked at, for people
         self._checkout = checkout
         self._detector = detector
         self._settings = settings or PipelineSettings()
@@ -200,6 +202,11 @@ class StorePipeline:
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
         """Who has a hand in which bin right now, as (identity_id, bin_id)."""
         return self._interactions.open_contacts
+
+    @property
+    def camera_notices(self) -> tuple[CameraNotice, ...]:
+        """What was found wrong with cameras so far: dead, moved, or with a clock that is off."""
+        return tuple(self._identities.notices)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -288,6 +295,7 @@ class StorePipeline:
         frames = self._rising(tick.frames)
         if frames and self._detector is not None:
             self.detections = tuple(self._detector.detect(frames))
+            self.looked |= {frame.camera_id: "detected" for frame in frames}
             tracks: list[Tracks] = []
             for frame, detections in zip(frames, self.detections, strict=True):
                 watcher = self._shelves.get(frame.camera_id)
