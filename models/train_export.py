@@ -1,6 +1,7 @@
 """From trained weights to the files that are shipped: ONNX, and ONNX in eight bits."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def export_joints(network: JointsNetwork, file: Path) -> None:
 def _export(module: nn.Module, example: torch.Tensor, file: Path, axes: dict[str, dict[int, str]] | None) -> None:
     module = module.eval().to(memory_format=torch.contiguous_format)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # The newer exporter needs two more packages and writes the same.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             module,
             (example,),

@@ -27,6 +27,8 @@ from vision.detector import load_detector
 from vision.frames import Frame
 from vision.top_down import JointsOnCrops, TopDownDetector, is_joints
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -140,7 +142,7 @@ def test_hidden_people_are_not_judged() -> None:
 
 def test_true_boxes_and_scores_cost_nothing() -> None:
     kind, sides = people_targets(np.array([[40.0, 30, 72, 90]]), np.zeros(1), (160, 96))
-    sure = torch.from_numpy(np.where(kind == 1, 30.0, -30.0))[None]
+    sure = torch.from_numpy(np.where(kind == 1, 30.0, -30.0).astype(np.float32))[None]
     score, box = people_loss(
         sure, torch.from_numpy(sides)[None], torch.from_numpy(kind)[None], torch.from_numpy(sides)[None]
     )
