@@ -72,7 +72,11 @@ _RANGE: tuple[tuple[str, float, int | None], ...] = (
 
 
 def demo_simulation(
-    seed: int, sensors: frozenset[str] = frozenset({SCALES, JOINTS}), cameras: Sequence[str] = ()
+    seed: int,
+    sensors: frozenset[str] = frozenset({SCALES, JOINTS}),
+    cameras: Sequence[str] = (),
+    *,
+    pixels: bool = True,
 ) -> Simulation:
     """Open the shop of the demo on its day, as its two files describe it.
 
@@ -80,9 +84,11 @@ def demo_simulation(
         seed: Another seed, other people, paces and noise.
         sensors: Which sensors it has.
         cameras: Which cameras film; empty for all.
+        pixels: False for frames without content (``Simulation``).
     """
     scenario = read_scenario(DEMO_SCENARIO)
-    return Simulation(day_layout(site_of(scenario), scenario), scenario, seed, sensors=sensors, cameras=cameras)
+    layout = day_layout(site_of(scenario), scenario)
+    return Simulation(layout, scenario, seed, sensors=sensors, cameras=cameras, pixels=pixels)
 
 
 def demo_layout() -> StoreLayout:

@@ -8,10 +8,15 @@ import av
 import numpy as np
 import pytest
 
+from cart.evaluate import EvaluationSettings, open_store
 from cart.film import Film
 from cart.replay import Replay
+from store_sim.demo_shop import demo_simulation
+from store_sim.oracle import EXACT, OracleDetector
+from store_sim.simulation import CAMERAS, SCALES
 from tests.cart.shopfloor import SECOND, START_NS, Oracle, Touch, make_pipeline, play, units_g
 from tests.cart.test_replay import BIN, Ticks, pictures
+from vision.annotate import Overlay, Panel, compose
 from vision.arrays import ImageArray
 from vision.frames import Frame, Tick
 from vision.layout import Bin, StoreLayout
@@ -99,3 +104,35 @@ def test_without_cameras_there_is_nothing_to_film(tmp_path: Path) -> None:
 def test_a_film_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         film(tmp_path / "nowhere" / "f.mp4", pictures(3))
+
+
+def test_a_calibrated_store_is_shown_from_above_with_how_it_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[list[Overlay], Panel]] = []
+
+    def noted(
+        images: list[ImageArray | None], overlays: list[Overlay], panel: Panel, cell_wh: tuple[int, int]
+    ) -> ImageArray:
+        drawn.append((overlays, panel))
+        return compose(images, overlays, panel, cell_wh)
+
+    monkeypatch.setattr("cart.film.compose", noted)
+    simulation = demo_simulation(2, frozenset({SCALES, CAMERAS}), ("cam1", "cam3"), pixels=False)
+    oracle = OracleDetector(simulation, np.random.default_rng(2), EXACT)
+    store = simulation.layout.for_pictures(simulation.resolutions_wh)
+    running = Replay(simulation, open_store(store, EvaluationSettings(frozenset({"scales", "cameras"})), oracle))
+    with Film(tmp_path / "f.mp4", simulation, running) as filming:
+        for step in running.steps():
+            if step.media_s > 3.0:
+                filming.add(step)
+            if step.media_s > 4.2:
+                break
+    overlays, panel = drawn[-1]
+    assert [overlay.state for overlay in overlays] == ["detected", "detected"]
+    assert panel.plan is not None
+    (ada,) = panel.plan.people
+    assert (ada.label, len(panel.plan.shelves_m), len(panel.plan.cameras_m)) == ("Ada", 3, 2)
+    assert len(ada.trail_m) > 5
+    assert np.isfinite(ada.covariance_m2).all()
+    assert [cart.shopper for cart in panel.carts] == ["Ada"]

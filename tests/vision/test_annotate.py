@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from vision.annotate import (
     BIN_COLOUR,
+    NOTICE_COLOUR,
     BinMark,
     CartPanel,
+    FloorPlan,
     Overlay,
     Panel,
     PersonMark,
+    PlanPerson,
     ThingMark,
     VideoWriter,
     bin_mark,
@@ -24,6 +27,7 @@ from vision.annotate import (
     compose,
     draw,
     draw_panel,
+    floor_plan,
     identity_colour,
     mosaic,
     zone_marks,
@@ -319,3 +323,81 @@ def test_a_product_is_boxed_and_named() -> None:
     changed = (marked != plain).any(axis=2)
     assert changed[95:305, 295:470].any()
     assert not changed[:, :290].any()
+
+
+def test_how_a_picture_was_looked_at_stands_in_its_upper_right_corner() -> None:
+    drawn = draw(a_picture(), Overlay(state="followed"))
+    changed = (drawn != 90).any(axis=2)
+    assert changed[:30, 380:].any()
+    assert not changed[:, :300].any()
+
+
+def test_what_is_wrong_with_a_camera_stands_at_the_foot_of_its_picture() -> None:
+    def backed(overlay: Overlay) -> int:
+        return int((draw(a_picture(), overlay) == NOTICE_COLOUR).all(axis=2)[200:].sum())
+
+    assert backed(Overlay()) == 0
+    one = backed(Overlay(notices=("moved by 5 cm",)))
+    assert backed(Overlay(notices=("moved by 5 cm", "its clock is 200 ms late"))) > 1.5 * one > 0
+
+
+def test_a_dead_camera_says_what_is_wrong_too() -> None:
+    composed = compose([None], [Overlay("cam1", notices=("no picture for 3 s",))], Panel(), (480, 270))
+    assert (composed[:270, :480] == NOTICE_COLOUR).all(axis=2).any()
+
+
+def test_what_somebody_holds_has_their_colour() -> None:
+    box = np.array([100.0, 100, 140, 140])
+    drawn = draw(a_picture(), Overlay(things=(ThingMark("held 0.90", box, identity_colour(1)),)))
+    assert np.abs(drawn[120, 100].astype(int) - identity_colour(1)).max() < 30
+
+
+def test_a_floor_plan_holds_floor_shelves_doors_and_cameras() -> None:
+    layout = a_layout(a_camera())
+    plan = floor_plan(layout, ["cam"])
+    assert plan is not None
+    assert (len(plan.floor_m), len(plan.shelves_m), len(plan.doors_m)) == (1, 1, 1)
+    assert plan.cameras_m.tolist() == [[0.0, 0.0]]
+    low, high = plan.shelves_m[0].min(axis=0), plan.shelves_m[0].max(axis=0)
+    assert low == pytest.approx([-0.5, 3.0])
+    assert high == pytest.approx([0.5, 3.4])
+    without = floor_plan(layout)
+    assert without is not None
+    assert len(without.cameras_m) == 0
+
+
+def test_a_store_that_is_only_drawn_in_pictures_has_no_floor_plan() -> None:
+    drawn = Bin("L", camera_id="cam", polygon_px=np.array([[10, 10], [60, 10], [60, 60]], float))
+    assert floor_plan(StoreLayout("counter", bins=(drawn,)), ["cam"]) is None
+
+
+def test_a_panel_shows_everybody_on_its_floor_plan() -> None:
+    plan = floor_plan(a_layout(a_camera()), ["cam"])
+    assert plan is not None
+    here = PlanPerson(
+        "Ada",
+        identity_colour(0),
+        np.array([0.5, 1.5]),
+        np.eye(2) * 0.01,
+        np.array([[0.0, 1.0], [0.5, 1.5]]),
+        np.array([[0.5, 2.0], [np.nan, np.nan]]),
+    )
+    nowhere = PlanPerson("Ben", identity_colour(1), np.full(2, np.nan))
+
+    def coloured(*people: PlanPerson) -> list[int]:
+        panel = draw_panel(Panel(plan=replace(plan, people=people)), 720)
+        return [int((np.abs(panel.astype(int) - identity_colour(k)).max(axis=2) < 30).sum()) for k in (0, 1)]
+
+    assert coloured() == [0, 0]
+    seen, unseen = coloured(here, nowhere)
+    assert seen > 100
+    assert unseen == 0
+
+
+def test_a_small_panel_leaves_its_floor_plan_out() -> None:
+    plan = floor_plan(a_layout(a_camera()))
+    assert (draw_panel(Panel("1.0 s", plan=plan), 200) == draw_panel(Panel("1.0 s"), 200)).all()
+
+
+def test_a_floor_plan_of_nothing_is_no_error() -> None:
+    assert draw_panel(Panel(plan=FloorPlan()), 720).shape[0] == 720
