@@ -139,13 +139,14 @@ def demo(
         list[str] | None,
         typer.Option(metavar="NAME|FILE", help="A model to see with; may be given several times. Else our own."),
     ] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=4, help="How many cameras: those that see most.")] = 4,
     joints: Annotated[
         bool, typer.Option("--joints", help="Let an outside body tracker say who is where: no model, no film, fast.")
     ] = False,
 ) -> None:
     """Play a small simulated shop from pictures to paid receipts, with a put-back and a visit sent to review.
 
-    Four cameras are rendered, and the project's own models see people and hands in their pictures; scales weigh.
+    Cameras are rendered, and the project's own models see people and hands in their pictures; scales weigh.
     """
     with one_line_errors():
         out.mkdir(parents=True, exist_ok=True)  # rather now than after the visits
@@ -154,25 +155,24 @@ def demo(
         began_s = time.perf_counter()
         eyes = None if joints else TimedDetector(named_detector(weights or []))
         sensors = frozenset({SCALES, CAMERAS, JOINTS} if joints else {SCALES, CAMERAS})
-        cameras = choose_cameras(demo_layout(), DEMO_CAMERAS) if joints else ()
+        chosen = choose_cameras(demo_layout(), DEMO_CAMERAS if joints else cameras)
         if eyes is not None:
-            OUT.print(
-                f"Four cameras, seen with {', '.join(weights or [OURS])}; scales under every product.", markup=False
-            )
+            seen_with = ", ".join(weights or [OURS])
+            OUT.print(f"{counted(cameras, 'camera')}, seen with {seen_with}; scales under every product", markup=False)
         # Pictures are drawn by one core while the other looks at them.
-        with AheadSimulation(partial(demo_simulation, seed, sensors, cameras)) as simulation:
+        with AheadSimulation(partial(demo_simulation, seed, sensors, chosen)) as simulation:
             layout = simulation.layout.for_pictures(simulation.resolutions_wh)
             running = Replay(simulation, _pipeline(layout, eyes, has_gates=simulation.has_gates), keep_pictures=True)
             video = None if joints else out / "demo.mp4"
             filming_s = _play(running, simulation, layout, video, "rendering and seeing")
-            truth, rendering_s = simulation.truth, simulation.cpu_s
+            remarks = _against_truth(running, simulation.truth) if simulation.has_ended else ()
+            rendering_s = simulation.cpu_s if simulation.has_ended else 0.0
         OUT.print()
         for closed in running.closed:
             OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
             for flag in closed.outcome.flags:
                 OUT.print(f"  {flag.reason}", markup=False)
             OUT.print()
-        remarks = _against_truth(running, truth)
         for remark in remarks:
             OUT.print(remark, markup=False)
         running.document().write(out / "demo.json")

@@ -112,6 +112,11 @@ class AheadSimulation:
         return ()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has been read to its end."""
+        return self._ended is not None
+
+    @property
     def truth(self) -> Truth:
         """What really happened.
 
