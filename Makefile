@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SOUND_PYTHON := $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
-.PHONY: setup demo test lint bench lock clean python
+.PHONY: setup demo test lint bench train lock clean python
 
 setup: $(READY)
 
@@ -40,7 +40,12 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/tillfree bench
 
-# The one target that changes a tracked file: the newest versions that pyproject.toml allows, with their hashes.
+# From rendering to models/shipped; hours on two cores. A training that was broken off goes on. TRAIN=--quick only tries.
+train: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	$(BIN)/python -m models.train pictures people joints export quantise measure ship --work training $(TRAIN)
+
+# A target that changes a tracked file: the newest versions that pyproject.toml allows, with their hashes.
 lock: | python
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

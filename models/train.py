@@ -5,6 +5,7 @@ was broken off goes on from its last checkpoint.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -33,6 +34,29 @@ TRAIN_SEED, VAL_SEED = 1, 2
 
 CALIBRATION_SHOPS, CALIBRATION_PICTURES = 16, 6
 """Pictures from which the eight-bit ranges are learnt: so many shops, so many of each."""
+
+
+SHIPPED = {
+    "tillfree-people": (
+        "people.onnx",
+        "people; our own, trained on rendered shops",
+        "1x384x640x3 BGR uint8",
+        "yolo",
+    ),
+    "tillfree-people-int8": (
+        "people-int8.onnx",
+        "tillfree-people in eight bits, faster in OpenVINO",
+        "1x384x640x3 BGR uint8",
+        "yolo",
+    ),
+    "tillfree-joints": (
+        "joints.onnx",
+        "17 key-points of a person that a detector found, and what the hands hold; our own",
+        "nx160x128x3 BGR uint8, person crops",
+        "joints",
+    ),
+}
+"""What is shipped: file, what the manifest says of it, its input, its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +226,39 @@ def measure(work: Path) -> None:
     (work / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
 
 
+def ship(work: Path, models: Path = Path(__file__).parent) -> None:
+    """Take the files in ``work/shipped`` into the project, and their checksums into the manifest.
+
+    Raises:
+        OSError: A file is missing or cannot be written.
+    """
+    manifest = models / "manifest.json"
+    document = json.loads(manifest.read_text())
+    rows = {row["name"]: row for row in document["models"]}
+    (models / "shipped").mkdir(exist_ok=True)
+    for name, (file_name, about, input_text, head) in SHIPPED.items():
+        content = (work / "shipped" / file_name).read_bytes()
+        (models / "shipped" / file_name).write_bytes(content)
+        rows[name] = {
+            "name": name,
+            "about": about,
+            "shipped": file_name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_bytes": len(content),
+            "licence": "AGPL-3.0-or-later",
+            "input": input_text,
+            "head": head,
+            "made_by": "make train",
+        }
+    document["models"] = list(rows.values())
+    manifest.write_text(json.dumps(document, indent=2) + "\n")
+
+
 def _tell(done: int, total: int, line: str) -> None:
     _log.info("%d of %d: %s", done, total, line)
 
 
-STAGES = ("pictures", "people", "joints", "export", "quantise", "measure")
+STAGES = ("pictures", "people", "joints", "export", "quantise", "measure", "ship")
 
 
 def main() -> None:
@@ -233,6 +285,8 @@ def main() -> None:
         quantise_people(given.work)
     if "measure" in given.stages:
         measure(given.work)
+    if "ship" in given.stages and not given.quick:  # nobody wants models that have learnt for a few steps
+        ship(given.work)
 
 
 if __name__ == "__main__":

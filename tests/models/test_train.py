@@ -23,6 +23,7 @@ from models.train_pictures import (
     people_batches,
     people_targets,
 )
+from models.weights import MANIFEST, list_models, resolve_weights
 from vision.detector import load_detector
 from vision.frames import Frame
 from vision.top_down import JointsOnCrops, TopDownDetector, is_joints
@@ -76,6 +77,16 @@ def test_the_quick_recipe_is_measured(work: Path) -> None:
     scores = json.loads((work / "scores.json").read_text())
     assert set(scores) == {"people", "people-int8"}
     assert scores["people"]["pictures"] == train.QUICK.val_pictures
+
+
+def test_shipped_models_are_known_to_the_manifest(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(MANIFEST.read_bytes())
+    train.ship(work, tmp_path)
+    before, after = list_models(), list_models(tmp_path / "manifest.json")
+    assert [entry.name for entry in before] == [entry.name for entry in after]
+    for name in train.SHIPPED:
+        file = resolve_weights(name, tmp_path, manifest=tmp_path / "manifest.json")
+        assert file.parent == tmp_path / "shipped"
 
 
 def test_a_training_that_is_over_is_not_done_again(work: Path) -> None:
