@@ -14,8 +14,9 @@ import torch
 
 from models import train
 from models.train_loop import Schedule, learn
-from models.train_networks import HEAT_STRIDE, JointsNetwork, expected_place, people_loss
+from models.train_networks import JointsNetwork, expected_place, people_loss
 from models.train_pictures import (
+    HEAT_STRIDE,
     JOINTS_WH,
     PEOPLE_STRIDES,
     PictureStore,
