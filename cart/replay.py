@@ -376,6 +376,7 @@ class Replay:
 
     def _notices(self) -> list[NoticeRow]:
         rows = [NoticeRow(n.stream, n.code, n.message) for n in self._source.notices]
+        rows += [NoticeRow(n.camera_id, n.code, n.message) for n in self.pipeline.camera_notices]
         if self._unplaced_scales:
             rows.append(NoticeRow("site", "no-plates", "no site says where the plates of these scales are: give one"))
         return rows + [NoticeRow("site", "layout", message) for message in self.pipeline.layout.notices]
