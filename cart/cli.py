@@ -354,7 +354,10 @@ def _eyes(source: Source, weights: Sequence[str]) -> ObjectDetector | None:
         return None
     eyes = named_detector(weights)
     if not weights:
-        ERR.print(f"note: seen with the project's own models ({OURS}); --weights names others", markup=False)
+        ERR.print(
+            f"note: seen with the project's own models ({OURS}), trained on rendered shops; --weights names others",
+            markup=False,
+        )
     return eyes
 
 

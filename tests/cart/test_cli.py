@@ -281,7 +281,10 @@ def test_cameras_are_seen_with_our_own_models_unless_others_are_named(
     clip = write_clip(tmp_path / "door.mp4")
     ran = tillfree("replay", clip)
     assert ran.status == 0
-    assert "note: seen with the project's own models (tillfree); --weights names others" in ran.err
+    assert (
+        "note: seen with the project's own models (tillfree), trained on rendered shops; --weights names others"
+        in ran.err
+    )
     by_name = tillfree("replay", clip, "--weights", "tillfree")
     assert (by_name.status, by_name.err) == (0, "")
     assert tillfree("replay", clip, "--weights", people).err == ""
