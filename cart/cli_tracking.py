@@ -9,6 +9,7 @@ from rich.box import HORIZONTALS
 from rich.table import Column, Table
 
 from cart.terminal import OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
+from tracking.fusion import PlaneCamera, fuse, read_homographies
 from tracking.metrics import TrackingScore, score
 from tracking.mot import MotBoxes, boxes_of, frames_of, read_mot, write_mot
 from tracking.tracker import Tracker
@@ -19,15 +20,26 @@ def track(
         list[Path], typer.Argument(metavar="DET.txt", help="Detections in MOTChallenge's format, one file a camera.")
     ],
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames a second.")],
-    out: Annotated[Path, typer.Option(metavar="RESULT.txt", help="Where the tracks go.")],
+    out: Annotated[
+        Path, typer.Option(metavar="RESULT.txt", help="Where the tracks go; a folder, with several cameras.")
+    ],
     gt: Annotated[
         Path | None, typer.Option(metavar="GT.txt", help="The truth: score the tracks with it.", show_default=False)
+    ] = None,
+    homography: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="H.json",
+            help="How the pictures of several cameras lie on one floor: gives one set of ids over all of them.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Follow people through detections in MOTChallenge's format, and score it where the truth is known."""
     with one_line_errors():
-        if len(detections) != 1:
-            raise UsageError(f"expected one file of detections, got {len(detections)}")
+        if homography is not None or len(detections) > 1:
+            _track_together(detections, fps, out, homography, gt)
+            return
         check_outputs([out], None)
         seen = read_mot(detections[0])
         truth = None if gt is None else read_mot(gt)
@@ -38,6 +50,51 @@ def track(
         OUT.print(f"{counted(people, 'track')} in {counted(frames, 'frame')}: {out}", markup=False)
         if truth is not None:
             OUT.print(score_table([(detections[0].stem, score(truth, tracks))]))
+
+
+def _track_together(
+    detections: Sequence[Path], fps: float, out: Path, homography: Path | None, gt: Path | None
+) -> None:
+    """Follow people through several cameras that look at one floor; one file of tracks a camera."""
+    if homography is None:
+        raise UsageError(f"expected --homography with {len(detections)} files of detections")
+    if gt is not None:
+        raise UsageError("expected no --gt with several cameras: score each camera's file by itself")
+    names = camera_names(detections)
+    homographies = read_homographies(homography, names)
+    seen = [read_mot(path) for path in detections]
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"expected --out to be a folder with several cameras, {out} is a file")
+    cameras = [
+        PlaneCamera(name, follow(boxes, fps, name), matrix)
+        for name, boxes, matrix in zip(names, seen, homographies, strict=True)
+    ]
+    fused = fuse(cameras, fps)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, boxes in zip(names, fused, strict=True):
+        write_mot(out / f"{name}.txt", boxes)
+    people = len({track_id for boxes in fused for track_id in boxes.track_id.tolist()})
+    files = ", ".join(f"{name}.txt" for name in names)
+    OUT.print(
+        f"{people} {'person' if people == 1 else 'people'} in {counted(len(names), 'camera')}: {out}/{files}",
+        markup=False,
+    )
+
+
+def camera_names(detections: Sequence[Path]) -> list[str]:
+    """Name cameras after their files, or after the nearest folders that differ where the files are all called alike.
+
+    >>> camera_names([Path("hall/north.txt"), Path("hall/south.txt")])
+    ['north', 'south']
+    >>> camera_names([Path("north/det/det.txt"), Path("south/det/det.txt")])
+    ['north', 'south']
+    """
+    resolved = [path.resolve().with_suffix("") for path in detections]
+    for depth in range(1, max(len(path.parts) for path in resolved)):
+        names = [path.parts[-depth] if depth <= len(path.parts) else "" for path in resolved]
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError("expected different files of detections, got one twice")
 
 
 def follow(seen: MotBoxes, fps: float, name: str) -> MotBoxes:

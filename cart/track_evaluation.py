@@ -364,7 +364,8 @@ def score(job: TrackingJob, take: Take, followed: Followed) -> TrackingScore:
             for c in np.flatnonzero(ids == held.get(person, -1)).tolist():
                 if near[t, c]:
                     cost[t, c] = -1.0
-        for t, c in zip(*linear_sum_assignment(cost), strict=True):
+        matched = linear_sum_assignment(cost)
+        for t, c in zip(matched[0].tolist(), matched[1].tolist(), strict=True):
             if not near[t, c]:
                 continue
             found += 1

@@ -508,7 +508,7 @@ class IdentityTracker:
 
     def _note_seen(self, who: IntArray) -> None:
         people = self._people
-        inside = (people.outside_ns[who] == 0) | self._walkable(people.state[who, :2])
+        inside = np.asarray((people.outside_ns[who] == 0) | self._walkable(people.state[who, :2]))
         people.last_ns[who[inside]] = self._now_ns or 0
 
     def _walkable(self, places_m: FloatArray, slack_m: float = 0.0) -> BoolArray:
