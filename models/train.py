@@ -108,7 +108,7 @@ FULL = Recipe(
     val_pictures=40,
     people=(
         Stage((320, 192), (0.45, 1.15), 24, Schedule(4200)),
-        Stage((640, 384), (0.75, 1.25), 8, Schedule(2000, rate=6e-4, warm_up=100)),
+        Stage((640, 384), (0.75, 1.25), 8, Schedule(2800, rate=6e-4, warm_up=100)),
     ),
     joints=Schedule(9200),
     joints_batch=32,

@@ -12,7 +12,8 @@ Three kinds of output ("heads") are read, told apart by the shape that comes out
 The first two take RGB pictures scaled to 0..1 and padded on both sides; YOLOX takes BGR, 0..255, padded right and
 below. A model with a uint8 input does the scaling itself. Metadata, where the file carries it, names the classes
 (``names``), the task (``task``), the key-points (``kpt_shape``) and the size (``imgsz``), as Ultralytics writes them;
-``channel_order``, our own, says ``BGR`` where a YOLO model of uint8 pictures takes them as they are.
+``channel_order``, our own, says ``BGR`` where a YOLO model of uint8 pictures takes them as they are, ``nms_iou`` from
+which overlap on two of its boxes are one thing.
 
 Three things make this fast on a plain CPU. A model of float channels is given an input of uint8 pixels, so that scaling
 happens inside it; a fixed input is shrunk to the shape of the pictures, which saves 40 % of the work at 16:9 (both in
@@ -218,7 +219,7 @@ class Detector:
         layout = _InputLayout(session.input_dtype, channels_last, swap=False, scaled=False)
         output = session.run(layout.laid_out(list(trial)))
         self.head, class_count = _head_of(weights, output.shape, trial_wh, notes)
-        self.nms_iou = nms_iou or (0.65 if self.head is Head.YOLOX else 0.7)
+        self.nms_iou = nms_iou or notes.nms_iou or (0.65 if self.head is Head.YOLOX else 0.7)
         names = tuple(class_names) if class_names is not None else notes.names
         self.class_names, self._class_ids = _coco_numbered(weights, names, class_count)
         swap = self.head is not Head.YOLOX and not (notes.takes_bgr and session.input_dtype == np.uint8)
@@ -549,8 +550,8 @@ def load_detector(
         threads: CPU threads, None for as many as there are cores. One frame is looked at with all of them; several
             frames are looked at side by side, with one thread each.
         min_confidence: Lowest score that is reported. Keep it low: the tracker matches weak detections to known tracks.
-        nms_iou: Overlap above which two boxes of one class are one thing; None takes what the family is evaluated with
-            (0.7 for Ultralytics, 0.65 for YOLOX).
+        nms_iou: Overlap above which two boxes of one class are one thing; None takes what the file's metadata says
+            (``nms_iou``, our own), else what the family is evaluated with (0.7 for Ultralytics, 0.65 for YOLOX).
         class_names: Names of the model's classes, for a file whose metadata does not give them. A name of COCO gets
             COCO's number, any other a number from 80. Without any names the classes are taken as COCO's first ones.
         max_batch: Most pictures in one run on a GPU, of a model that takes any number.
@@ -792,7 +793,8 @@ def _one_line(error: Exception) -> str:
 class _Notes:
     """What the metadata of an exported model says.
 
-    Class names, task, key-points (count, numbers each), longest side of the input, whether it takes BGR pictures.
+    Class names, task, key-points (count, numbers each), longest side of the input, whether it takes BGR pictures, and
+    the overlap above which two of its boxes are one thing.
     """
 
     names: tuple[str, ...] | None = None
@@ -800,6 +802,7 @@ class _Notes:
     kpt_shape: tuple[int, int] | None = None
     side_px: int | None = None
     takes_bgr: bool = False
+    nms_iou: float | None = None
 
     @classmethod
     def read(cls, metadata: dict[str, str]) -> "_Notes":
@@ -811,6 +814,7 @@ class _Notes:
         imgsz = _literal(metadata.get("imgsz"))
         if isinstance(imgsz, list | tuple) and imgsz:
             imgsz = max(imgsz, key=lambda side: side if isinstance(side, int) else 0)
+        nms_iou = _literal(metadata.get("nms_iou"))
         return cls(
             tuple(str(name) for name in names) if isinstance(names, list | tuple) else None,
             metadata.get("task"),
@@ -819,6 +823,7 @@ class _Notes:
             else None,
             imgsz if isinstance(imgsz, int) and STRIDE_PX <= imgsz <= 8192 else None,
             metadata.get("channel_order", "").upper() == "BGR",
+            nms_iou if isinstance(nms_iou, float) and 0 < nms_iou <= 1 else None,
         )
 
 

@@ -307,6 +307,14 @@ def test_metadata_that_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
     assert detector.class_names == COCO_CLASS_NAMES
 
 
+def test_a_file_may_say_from_which_overlap_on_two_boxes_are_one_thing(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx", yolo_answer(80, []), metadata={"nms_iou": "0.55"})
+    assert load_detector(path).nms_iou == 0.55
+    assert load_detector(path, nms_iou=0.3).nms_iou == 0.3
+    path = write_model(tmp_path / "n.onnx", yolo_answer(80, []), metadata={"nms_iou": "7"})
+    assert load_detector(path).nms_iou == 0.7
+
+
 def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx", yolo_answer(3, []))
     with pytest.raises(ValueError, match="expected 3 class names, as many as the head has, got 1"):
