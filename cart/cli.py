@@ -10,13 +10,12 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated
 
-import cv2
-import numpy as np
 import typer
 from pydantic import ValidationError
 from rich.table import Table
 
 from cart.checkout import Checkout
+from cart.cli_calibration import calibrate, check_cameras, evaluate_calibration, refine_cameras
 from cart.cli_models import models_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
 from cart.cli_tracking import track
@@ -49,10 +48,10 @@ from store_sim.recording import RecordingSource
 from store_sim.replay import find_site, open_recording
 from store_sim.simulation import CAMERAS, JOINTS, SCALES
 from store_sim.truth import Truth
-from vision.calibration import Calibration, calibrate_pairs, draw_calibration, read_point_pairs, write_calibration
 from vision.detector import ObjectDetector
 from vision.frames import Source
 from vision.layout import ANY_CAMERA, StoreLayout, read_layout
+from vision.seeing import SeeingSettings
 from vision.sources import CameraAddress, StreamSource
 
 app = typer.Typer(
@@ -63,6 +62,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.command()(calibrate)
+app.command("refine-cameras")(refine_cameras)
+app.command("check-cameras")(check_cameras)
+app.command("evaluate-calibration")(evaluate_calibration)
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 app.command()(dataset)
@@ -112,6 +115,12 @@ def replay(
         Path | None, typer.Option(metavar="FILE", help="Write the footage with all that was seen.")
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with the evidence.")] = None,
+    detect_every: Annotated[
+        int,
+        typer.Option(
+            min=1, max=30, metavar="N", help="Run the models on every N-th frame; from 2 on, still scenes are let be."
+        ),
+    ] = 1,
 ) -> None:
     """Replay a recording through the store: visits, carts and receipts, as they happen."""
     with one_line_errors():
@@ -119,7 +128,8 @@ def replay(
         source, store = _opened(paths, site, layout)
         detector = _eyes(source, weights or [])
         fitted = store.for_pictures(source.resolutions_wh)
-        pipeline = _pipeline(fitted, detector, has_gates=source.has_gates)
+        seeing = SeeingSettings(detect_every=detect_every, sleeps=detect_every > 1)
+        pipeline = _pipeline(fitted, detector, has_gates=source.has_gates, seeing=seeing)
         # An address may hold a password.
         title = ", ".join(source.camera_ids) if "://" in paths[0] else Path(paths[0]).resolve().name
         running = Replay(source, pipeline, keep_pictures=report is not None)
@@ -200,50 +210,6 @@ def demo(
 
 
 @app.command()
-def calibrate(
-    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="Image points and where they are in the store.")],
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Picture size, where PAIRS does not give it.")] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[CAMERA=]FILE", help="A picture of the camera, to draw the fit into."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cameras as a layout file.")] = None,
-    pictures: Annotated[Path, typer.Option(metavar="DIR", help="Where drawn pictures go.")] = Path("calibration"),
-    distortion: Annotated[bool, typer.Option("--distortion", help="Estimate lens distortion too.")] = False,
-) -> None:
-    """Place cameras in the store from image points whose place is known, and say how well they fit."""
-    with one_line_errors():
-        resolution_wh = None if size is None else _size(size)
-        found = [
-            calibrate_pairs(each, resolution_wh, estimate_distortion=distortion) for each in read_point_pairs(pairs)
-        ]
-        for calibration in found:
-            _print_calibration(calibration)
-        for entry in image or []:
-            camera_id, equals, name = entry.partition("=")
-            file = Path(name if equals else entry)
-            # Not cv2.imread: it complains on standard error by itself.
-            pixels = np.frombuffer(file.read_bytes(), np.uint8)
-            picture = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if len(pixels) else None
-            if picture is None:
-                raise UsageError(f"{file}: expected a picture, it cannot be read")
-            matching = [c for c in found if not equals or c.camera.camera_id == camera_id]
-            if len(matching) != 1:
-                raise UsageError(f"{entry}: write CAMERA={file} with one of the cameras {_names(found)}")
-            pictures.mkdir(parents=True, exist_ok=True)
-            drawn = pictures / f"{matching[0].camera.camera_id}.png"
-            if not cv2.imwrite(str(drawn), draw_calibration(np.asarray(picture, np.uint8), matching[0])):
-                raise OSError(f"{drawn}: cannot be written")
-            OUT.print(f"Picture: {drawn}", markup=False)
-            sizes = f"{picture.shape[1]}x{picture.shape[0]}", "{}x{}".format(*matching[0].camera.resolution_wh)
-            if sizes[0] != sizes[1]:
-                ERR.print(f"note: {file} is {sizes[0]}, the points are taken to be of {sizes[1]}", markup=False)
-        if out is not None:
-            write_calibration(found, out, name=pairs.stem)
-            OUT.print(f"Layout: {out}", markup=False)
-
-
-@app.command()
 def bench(
     seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Time for each measurement.")] = 2.0,
     weights: Annotated[
@@ -320,7 +286,9 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
     return source, reduce(StoreLayout.overlaid, layers)
 
 
-def _pipeline(layout: StoreLayout, detector: ObjectDetector | None, *, has_gates: bool) -> StorePipeline:
+def _pipeline(
+    layout: StoreLayout, detector: ObjectDetector | None, *, has_gates: bool, seeing: SeeingSettings | None = None
+) -> StorePipeline:
     """Wire a store as the environment's settings say."""
     try:
         settings = Settings()
@@ -340,6 +308,7 @@ def _pipeline(layout: StoreLayout, detector: ObjectDetector | None, *, has_gates
         detector,
         PipelineSettings(charge_probability=settings.charge_probability),
         has_gates=has_gates,
+        seeing=seeing,
     )
 
 
@@ -470,31 +439,3 @@ def _against_truth(running: Replay, truth: Truth) -> tuple[str, ...]:
         f"{right} of {len(truth.receipts)} visits ended with exactly what was carried out, "
         f"{reviewed} went to review, {wrong} were charged wrongly.",
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise UsageError(f"--size: expected WIDTHxHEIGHT such as 640x360, got {text}")
-    return int(width), int(height)
-
-
-def _names(found: Sequence[Calibration]) -> str:
-    return ", ".join(calibration.camera.camera_id for calibration in found)
-
-
-def _print_calibration(calibration: Calibration) -> None:
-    table = Table("pair", "error px", "floor error cm", "")
-    for name, error, floor, out in zip(
-        calibration.pairs.names, calibration.errors_px, calibration.floor_errors_m, calibration.is_outlier, strict=True
-    ):
-        table.add_row(name, f"{error:.1f}", "" if floor != floor else f"{floor * 100:.1f}", "left out" if out else "")
-    camera = calibration.camera
-    x, y, z = camera.position_m.tolist()
-    OUT.print(
-        f"{camera.camera_id}: reprojection error {calibration.rms_px:.2f} px; "
-        f"hangs at x {x:.2f}, y {y:.2f}, z {z:.2f} m (± {calibration.position_sd_m * 100:.0f} cm); "
-        f"focal length {camera.intrinsics[0, 0]:.0f} px (± {calibration.focal_sd_px:.0f})",
-        markup=False,
-    )
-    OUT.print(table)

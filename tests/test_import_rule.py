@@ -20,7 +20,7 @@ SEES_EVERY_STAGE = frozenset(
     for name in (
         *("pipeline", "replay", "report", "film", "bench", "cli", "eyes"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
-        *("cli_models", "cli_calibration"),
+        *("cli_models", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
     )
 )

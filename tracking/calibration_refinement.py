@@ -1,8 +1,8 @@
 """Cameras placed better by the people who walk through: bundle adjustment over key-points that several cameras see.
 
-Rough calibration from a dozen clicked points leaves centimetres and tenths of degrees. People who walk through a shop
-show hundreds of points to several cameras at the same instant: the cameras are turned and shifted until the rays through
-each point meet (Triggs et al., *Bundle Adjustment: A Modern Synthesis*, 1999). Ankles are so high above the floor, and
+A dozen clicked points place a camera to centimetres and tenths of degrees. People who walk through a shop show hundreds
+of points to several cameras at the same instant: the cameras are turned and shifted until the rays through each point
+meet (Triggs et al., *Bundle Adjustment: A Modern Synthesis*, 1999). Ankles are so high above the floor, and
 where the cameras were placed before counts as a weak measurement: both keep the whole from drifting.
 """
 
@@ -102,8 +102,8 @@ def refine(
 ) -> Refinement:
     """Place cameras by what they see of the same people.
 
-    Two fits are made: one on half of the time, which is checked on the other half, and, if that one is better there, one
-    on everything, which is given.
+    Two fits are made: one on half of the time, which is checked on the other half, and one on everything, which is
+    given and is to be used if the first was better where it had not been fitted.
 
     Args:
         cameras: Where the cameras hang, roughly; for pictures of the size that the points are from.
