@@ -13,6 +13,7 @@ from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.sessions import Session
+from tracking.between import tracks_between
 from tracking.camera_faults import CameraNotice
 from tracking.entries import Entry, EntryBinder
 from tracking.identities import BodyIdentities, IdentityTracker
@@ -26,6 +27,7 @@ from vision.detections import Detections
 from vision.detector import ObjectDetector
 from vision.frames import Frame, Tick
 from vision.layout import Bin, ProductRecord, StoreLayout
+from vision.seeing import Action, Look, Seeing, SeeingSettings
 from vision.shelf import Handling, ShelfChange, ShelfWatcher
 
 logger = logging.getLogger(__name__)
@@ -161,6 +163,7 @@ class StorePipeline:
         settings: When the store is sure enough.
         has_gates: Whether gates say who comes in.
         has_account: Whether the shopper of that name has an account that can be charged.
+        seeing: How often the detector runs; None for every frame.
     """
 
     def __init__(
@@ -172,14 +175,18 @@ class StorePipeline:
         *,
         has_gates: bool = False,
         has_account: Callable[[str], bool] = lambda shopper: True,
+        seeing: SeeingSettings | None = None,
     ) -> None:
         self.layout = layout
         self._names = {product.sku: product.name for product in layout.products}
         self.people = Identities.nobody(0)
         self.detections: tuple[Detections, ...] = ()
+        self.looks: tuple[Look, ...] = ()
         self.looked: dict[str, str] = {}  # camera -> how its last frame was looked at, for people
         self._checkout = checkout
         self._detector = detector
+        every_frame = SeeingSettings(detect_every=1, sleeps=False)
+        self._seeing = None if detector is None else Seeing(detector, seeing or every_frame)
         self._settings = settings or PipelineSettings()
         self._has_account = has_account
         self._trackers: dict[str, Tracker] = {}
@@ -207,6 +214,11 @@ class StorePipeline:
     def camera_notices(self) -> tuple[CameraNotice, ...]:
         """What was found wrong with cameras so far: dead, moved, or with a clock that is off."""
         return tuple(self._identities.notices)
+
+    @property
+    def frames_by_action(self) -> dict[Action, int]:
+        """How many frames were detected in, followed through and left alone so far; empty without a detector."""
+        return {} if self._seeing is None else self._seeing.counts
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -285,7 +297,7 @@ class StorePipeline:
     def _see(self, tick: Tick) -> list[ShelfChange]:
         """Find who is there, from outside bodies or from pictures; give what changed on shelves."""
         changes: list[ShelfChange] = []
-        self.detections = ()
+        self.detections, self.looks = (), ()
         if tick.bodies is not None:
             if self._bodies is None:
                 # The outside tracker counts from 1 as well: whoever the cameras followed until now ends here.
@@ -293,16 +305,17 @@ class StorePipeline:
                 self._bodies = BodyIdentities(self.layout)
             self.people = self._bodies.update(tick.bodies)
         frames = self._rising(tick.frames)
-        if frames and self._detector is not None:
-            self.detections = tuple(self._detector.detect(frames))
-            self.looked |= {frame.camera_id: "detected" for frame in frames}
+        if frames and self._seeing is not None:
+            self.looks = tuple(self._seeing.look(frames))
+            self.detections = tuple(look.detections for look in self.looks)
+            self.looked |= {frame.camera_id: look.action.value for frame, look in zip(frames, self.looks, strict=True)}
             tracks: list[Tracks] = []
-            for frame, detections in zip(frames, self.detections, strict=True):
+            for frame, look in zip(frames, self.looks, strict=True):
                 watcher = self._shelves.get(frame.camera_id)
                 if watcher is not None:
                     self._pictures.add(frame)
-                    changes += watcher.update(frame, detections)
-                tracks.append(self._track(frame, detections))
+                    changes += watcher.update(frame, look.detections)
+                tracks.append(self._track(frame, look, self._seeing))
             if self._bodies is None:
                 self.people = self._identities.update(tick.timestamp_ns, tracks)
         return changes
@@ -314,15 +327,20 @@ class StorePipeline:
         known_ns.update({frame.camera_id: frame.timestamp_ns for frame in kept})
         return kept
 
-    def _track(self, frame: Frame, detections: Detections) -> Tracks:
+    def _track(self, frame: Frame, look: Look, seeing: Seeing) -> Tracks:
+        camera = self.layout.camera(frame.camera_id)
         tracker = self._trackers.get(frame.camera_id)
         if tracker is None:
-            tracker = Tracker(frame.camera_id, self.layout.camera(frame.camera_id))
-            self._trackers[frame.camera_id] = tracker
+            tracker = self._trackers[frame.camera_id] = Tracker(frame.camera_id, camera)
+        if look.action is not Action.DETECTED:
+            return tracks_between(tracker.coast(frame.timestamp_ns), look, camera)
+        detections = look.detections
         view = self.layout.view(frame.camera_id)
         if view is not None and not view.follows_people:
             detections = detections[np.zeros(len(detections), bool)]
-        return tracker.update(detections)
+        tracks = tracker.update(detections)
+        seeing.follow(frame.camera_id, tracks.xyxy, tracks.keypoints)
+        return tracks
 
     def _follow(self) -> list[StoreEvent]:
         """Open and end visits, and follow hands."""
