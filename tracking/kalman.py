@@ -8,19 +8,20 @@ noise in proportion to the box as in DeepSORT and ByteTrack (Zhang et al., ECCV 
   Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001, section 6.2), so one long step equals
   many short ones, and a dropped frame or a variable frame rate needs no special case.
 * The four axes (centre x, centre y, width, height) do not mix: F, Q, H and R are block-diagonal, so the 8x8 covariance
-  is exactly four 2x2 blocks, held as three arrays of shape (n, 4).
+  is exactly four 2x2 blocks, held as three rows of four variances and covariances.
 * Noise is scaled by the size of the body, not by the height of the box: a box that furniture or the picture's edge has
   cut short still has its width.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision.arrays import FloatArray, check_shape
-from vision.boxes import cxcywh_from_xyxy, xyxy_from_cxcywh
+from vision.boxes import cxcywh_from_xyxy
 
 BODY_HEIGHT_PER_WIDTH = 2.0
 """Least height of an uncut standing body per width of its box; walking, box aspect ratios lie between 2 and 3."""
@@ -77,74 +78,80 @@ class BoxNoise:
         return np.repeat([self.start_velocity_sigma, self.start_size_velocity_sigma], 2)
 
 
+_POSITION, _VELOCITY = slice(0, 4), slice(4, 8)
+_POSITION_VAR, _CROSS_COV, _VELOCITY_VAR = slice(8, 12), slice(12, 16), slice(16, 20)
+
+
 @dataclass(frozen=True, slots=True)
 class BoxStates:
     """Gaussian estimates of n boxes.
 
+    All numbers lie in one table with a column for each box, so that everything that is done to all boxes, or to some,
+    is one operation on long rows.
+
     Attributes:
-        mean: (cx, cy, w, h, vx, vy, vw, vh), shape (n, 8), pixels and pixels a second.
-        position_var: Variance of the four positions, shape (n, 4), square pixels.
-        cross_cov: Covariance of each position with its own velocity, shape (n, 4).
-        velocity_var: Variance of the four velocities, shape (n, 4).
+        table: Shape (20, n), in rows of four axes (cx, cy, w, h) each: position in pixels, velocity in pixels a second,
+            variance of the position, covariance of position and velocity, variance of the velocity.
     """
 
-    mean: FloatArray
-    position_var: FloatArray
-    cross_cov: FloatArray
-    velocity_var: FloatArray
+    table: FloatArray
 
     def __post_init__(self) -> None:
-        n = len(self.mean)
-        check_shape("BoxStates.mean", self.mean, (n, 8))
-        check_shape("BoxStates.position_var", self.position_var, (n, 4))
-        check_shape("BoxStates.cross_cov", self.cross_cov, (n, 4))
-        check_shape("BoxStates.velocity_var", self.velocity_var, (n, 4))
+        check_shape("BoxStates.table", self.table, (20, "n"))
 
     def __len__(self) -> int:
-        return len(self.mean)
+        return int(self.table.shape[1])
 
     def __getitem__(self, rows: NDArray[Any] | slice) -> Self:
-        """Keep the given rows (indices, a mask or a slice)."""
-        return type(self)(self.mean[rows], self.position_var[rows], self.cross_cov[rows], self.velocity_var[rows])
+        """Keep the given boxes (indices, a mask or a slice)."""
+        if isinstance(rows, np.ndarray):  # take is several times faster than an index on the second axis
+            return type(self)(self.table.take(rows.nonzero()[0] if rows.dtype == bool else rows, axis=1))
+        return type(self)(self.table[:, rows])
 
     @classmethod
     def empty(cls) -> Self:
         """No boxes."""
-        return cls(np.zeros((0, 8)), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros((0, 4)))
+        return cls(np.zeros((20, 0)))
+
+    @property
+    def mean(self) -> FloatArray:
+        """(cx, cy, w, h, vx, vy, vw, vh) of each, shape (n, 8), pixels and pixels a second; a view."""
+        return self.table[:8].T
+
+    @property
+    def corners(self) -> FloatArray:
+        """The estimated boxes as rows left, top, right and bottom, shape (4, n), pixels."""
+        half = np.maximum(self.table[2:4], _SMALLEST_PX)
+        half *= 0.5
+        corners = np.empty((4, self.table.shape[1]))
+        np.subtract(self.table[:2], half, out=corners[:2])
+        np.add(self.table[:2], half, out=corners[2:])
+        return corners
 
     @property
     def xyxy(self) -> FloatArray:
         """The estimated boxes (left, top, right, bottom), shape (n, 4), pixels."""
-        size = np.maximum(self.mean[:, 2:4], _SMALLEST_PX)
-        return xyxy_from_cxcywh(np.concatenate([self.mean[:, :2], size], axis=1))
+        return self.corners.T
 
     @property
     def covariance(self) -> FloatArray:
         """The full covariances, shape (n, 8, 8), in the order of ``mean``."""
         full = np.zeros((len(self), 8, 8))
         axis = np.arange(4)
-        full[:, axis, axis] = self.position_var
-        full[:, axis, axis + 4] = full[:, axis + 4, axis] = self.cross_cov
-        full[:, axis + 4, axis + 4] = self.velocity_var
+        full[:, axis, axis] = self.table[_POSITION_VAR].T
+        full[:, axis, axis + 4] = full[:, axis + 4, axis] = self.table[_CROSS_COV].T
+        full[:, axis + 4, axis + 4] = self.table[_VELOCITY_VAR].T
         return full
 
     def joined(self, other: "BoxStates") -> "BoxStates":
-        """Return these rows and then those of another."""
-        return BoxStates(
-            np.concatenate([self.mean, other.mean]),
-            np.concatenate([self.position_var, other.position_var]),
-            np.concatenate([self.cross_cov, other.cross_cov]),
-            np.concatenate([self.velocity_var, other.velocity_var]),
-        )
+        """Return these boxes and then those of another."""
+        return BoxStates(np.concatenate([self.table, other.table], axis=1))
 
     def replaced(self, rows: NDArray[Any], other: "BoxStates") -> "BoxStates":
-        """Return these rows with some, given by their indices, exchanged for those of another."""
-        result = BoxStates(self.mean.copy(), self.position_var.copy(), self.cross_cov.copy(), self.velocity_var.copy())
-        result.mean[rows] = other.mean
-        result.position_var[rows] = other.position_var
-        result.cross_cov[rows] = other.cross_cov
-        result.velocity_var[rows] = other.velocity_var
-        return result
+        """Return these boxes with some, given by their indices, exchanged for those of another."""
+        table = self.table.copy()
+        table[:, rows] = other.table
+        return BoxStates(table)
 
 
 def body_heights_px(size_px: FloatArray) -> FloatArray:
@@ -156,8 +163,12 @@ def body_heights_px(size_px: FloatArray) -> FloatArray:
     Returns:
         Shape (n,), pixels: the box's height, or ``BODY_HEIGHT_PER_WIDTH`` widths where that is more.
     """
-    size = np.maximum(size_px, _SMALLEST_PX)
-    return np.asarray(np.maximum(size[:, 1], BODY_HEIGHT_PER_WIDTH * size[:, 0]))
+    return _heights(size_px[:, 0], size_px[:, 1])
+
+
+def _heights(width: FloatArray, height: FloatArray) -> FloatArray:
+    tall = np.maximum(height, BODY_HEIGHT_PER_WIDTH * width)
+    return np.asarray(np.maximum(tall, BODY_HEIGHT_PER_WIDTH * _SMALLEST_PX, out=tall))
 
 
 def start(xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
@@ -170,14 +181,26 @@ def start(xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
     Returns:
         One state for each box.
     """
-    measured = cxcywh_from_xyxy(np.asarray(xyxy, np.float64))
-    scale = body_heights_px(measured[:, 2:])[:, None]
-    return BoxStates(
-        np.concatenate([measured, np.zeros_like(measured)], axis=1),
-        (scale * noise.measurement) ** 2,
-        np.zeros_like(measured),
-        (scale * noise.start_velocity) ** 2,
-    )
+    measured = cxcywh_from_xyxy(np.asarray(xyxy, np.float64)).T
+    scale = _heights(measured[2], measured[3])
+    table = np.zeros((20, measured.shape[1]))
+    table[_POSITION] = measured
+    table[_POSITION_VAR] = (scale * noise.measurement[:, None]) ** 2
+    table[_VELOCITY_VAR] = (scale * noise.start_velocity[:, None]) ** 2
+    return BoxStates(table)
+
+
+@lru_cache(maxsize=64)
+def _process(noise: BoxNoise, dt_s: float) -> FloatArray:
+    """What a step adds to the three rows of covariances of a body of height 1, shape (12, 1)."""
+    q, sway = noise.acceleration**2, noise.sway_sigma**2
+    return np.concatenate([q * dt_s**3 / 3 + sway * dt_s, q * dt_s**2 / 2, q * dt_s])[:, None]
+
+
+@lru_cache(maxsize=16)
+def _measured_variance(noise: BoxNoise) -> FloatArray:
+    """Variance of a detection of a body of height 1, shape (4, 1)."""
+    return noise.measurement[:, None] ** 2
 
 
 def predict(states: BoxStates, dt_s: float, noise: BoxNoise) -> BoxStates:
@@ -199,21 +222,15 @@ def predict(states: BoxStates, dt_s: float, noise: BoxNoise) -> BoxStates:
     """
     if not dt_s >= 0:
         raise ValueError(f"predict: expected 0 or more seconds, got {dt_s}")
-    scale = body_heights_px(states.mean[:, 2:4])[:, None]
-    q = (scale * noise.acceleration) ** 2
-    sway = (scale * noise.sway_sigma) ** 2
-    mean = states.mean.copy()
-    mean[:, :4] += dt_s * mean[:, 4:]
-    return BoxStates(
-        mean,
-        states.position_var
-        + 2 * dt_s * states.cross_cov
-        + dt_s**2 * states.velocity_var
-        + q * dt_s**3 / 3
-        + sway * dt_s,
-        states.cross_cov + dt_s * states.velocity_var + q * dt_s**2 / 2,
-        states.velocity_var + q * dt_s,
-    )
+    before = states.table
+    table = before.copy()
+    scale = _heights(before[2], before[3])
+    scale *= scale
+    table[_POSITION] += dt_s * before[_VELOCITY]
+    table[_CROSS_COV] += dt_s * before[_VELOCITY_VAR]
+    table[_POSITION_VAR] += dt_s * (before[_CROSS_COV] + table[_CROSS_COV])
+    table[8:] += scale * _process(noise, dt_s)
+    return BoxStates(table)
 
 
 def update(states: BoxStates, xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
@@ -228,20 +245,27 @@ def update(states: BoxStates, xyxy: FloatArray, noise: BoxNoise) -> BoxStates:
         The corrected states.
     """
     check_shape("update: xyxy", xyxy, (len(states), 4))
-    scale = body_heights_px(states.mean[:, 2:4])[:, None]
-    innovation_var = states.position_var + (scale * noise.measurement) ** 2
-    position_gain = states.position_var / innovation_var
-    velocity_gain = states.cross_cov / innovation_var
-    innovation = cxcywh_from_xyxy(np.asarray(xyxy, np.float64)) - states.mean[:, :4]
-    mean = states.mean.copy()
-    mean[:, :4] += position_gain * innovation
-    mean[:, 4:] += velocity_gain * innovation
-    return BoxStates(
-        mean,
-        (1 - position_gain) * states.position_var,
-        (1 - position_gain) * states.cross_cov,
-        states.velocity_var - velocity_gain * states.cross_cov,
-    )
+    return corrected(states, cxcywh_from_xyxy(np.asarray(xyxy, np.float64)).T, noise)
+
+
+def corrected(states: BoxStates, measured: FloatArray, noise: BoxNoise) -> BoxStates:
+    """Do what ``update`` does, with boxes given as rows cx, cy, w and h, shape (4, n), pixels."""
+    before = states.table
+    scale = _heights(before[2], before[3])
+    scale *= scale
+    position_var, cross_cov = before[_POSITION_VAR], before[_CROSS_COV]
+    measured_var = scale * _measured_variance(noise)
+    innovation_var = position_var + measured_var
+    innovation = measured - before[_POSITION]
+    innovation /= innovation_var
+    table = np.empty_like(before)
+    np.add(before[_POSITION], position_var * innovation, out=table[_POSITION])
+    np.add(before[_VELOCITY], cross_cov * innovation, out=table[_VELOCITY])
+    measured_var /= innovation_var
+    np.multiply(position_var, measured_var, out=table[_POSITION_VAR])
+    np.multiply(cross_cov, measured_var, out=table[_CROSS_COV])
+    np.subtract(before[_VELOCITY_VAR], cross_cov * cross_cov / innovation_var, out=table[_VELOCITY_VAR])
+    return BoxStates(table)
 
 
 def steadied(states: BoxStates, rows: NDArray[Any]) -> BoxStates:
@@ -257,6 +281,6 @@ def steadied(states: BoxStates, rows: NDArray[Any]) -> BoxStates:
     Returns:
         The states, with the velocities of width and height of these rows at zero.
     """
-    mean = states.mean.copy()
-    mean[rows, 6:] = 0
-    return BoxStates(mean, states.position_var, states.cross_cov, states.velocity_var)
+    table = states.table.copy()
+    table[6:8, rows] = 0
+    return BoxStates(table)

@@ -4,26 +4,34 @@ The order of association is ByteTrack's (Zhang et al., "ByteTrack: Multi-Object 
 Box", ECCV 2022): sure detections first, then the unsure ones for the tracks that found none, since a person half
 covered by a shelf or by somebody else gives a weak box where a strong one was expected. Tracks of whom little is known
 yet come last, so that a flicker cannot take a detection from a person.
+
+What counts as sure is measured: every detector has its own idea of a score, and 0.6 is much from a small one in a dim
+hall and little from a large one. So the line follows the confidence that people usually have in this very video.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracking import kalman
-from tracking.association import assign, pair_overlaps, touching_pairs
+from tracking.association import likeness, pair_overlaps, touching_pairs
 from tracking.kalman import BoxNoise, BoxStates
 from tracking.types import Tracks
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import FloatArray, IntArray
 from vision.boxes import cxcywh_from_xyxy
 from vision.cameras import Camera
 from vision.detections import COCO_PERSON, Detections
 from vision.pose import body_feet
 
 NS_PER_S = 1_000_000_000
-_CLOCK_SLACK_S = 1e-3  # timestamps of real files are rounded to about this, and 0.2 s must mean the frame at 0.1999 s
+_CLOCK_SLACK_NS = 1_000_000  # timestamps of real files are rounded to about this; 0.2 s must mean the frame at 0.1999 s
+
+_NOTHING = np.zeros(0, np.intp)
+
+
+_SHARES = ("low_confidence", "high_confidence", "min_affinity", "min_low_likeness", "start_overlap")
+_ID, _FIRST, _LAST, _HITS, _CONFIRMED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +40,25 @@ class TrackerSettings:
 
     Attributes:
         low_confidence: Weakest detection that may continue a track; below it detectors return mostly background.
-        high_confidence: From here a detection is more probably a person than not. Such a one may begin a track, and
-            a track's mean confidence must reach it before the track counts as a person.
-        min_affinity: Least product of overlap (IoU) and confidence for a sure detection to continue a track. Low,
-            because a fast walker filmed at 10 frames a second moves by half of their own width between two frames, and
-            because the alternative to a weak match is a lost identity.
-        min_low_overlap: Least overlap for an unsure detection to continue a track: weak evidence must at least be
+        high_confidence: From here a detection is more probably a person than not, as long as ``usual_confidence`` is
+            what people usually get. Such a one may begin a track, and a track's mean confidence must reach it before
+            the track counts as a person. It rises and falls in proportion to the mean confidence of those followed in
+            this video.
+        usual_confidence: Mean confidence of a person fully in view, before anything is known of the video: that of the
+            YOLO family at its usual sizes.
+        usual_weight: How many detections that first idea is worth; a few seconds of a few people.
+        usual_memory: Over how many detections the mean goes; minutes, since light and crowd change slowly.
+        min_affinity: Least product of likeness and confidence for a sure detection to continue a track. Low, because a
+            fast walker filmed at 10 frames a second moves by half of their own width between two frames, and because
+            the alternative to a weak match is a lost identity.
+        min_low_likeness: Least likeness for an unsure detection to continue a track: weak evidence must at least be
             where it was expected.
         low_gap_s: A track that was not seen in the frame before and is unseen for longer than this is continued by sure
             detections only; unsure ones are too often background.
         start_overlap: A detection that overlaps somebody followed, or a surer detection, by more begins no new track.
             Just below what detectors' own suppression of duplicates lets through (0.65 to 0.7).
         confirm_s: A track must have been followed for this long to count as a person. Flickers of a detector last one
-            or two frames; 0.2 s is a quarter of a step.
+            or two frames, and what shakes a picture or a light longer; 0.1 s is an eighth of a step.
         confirm_hits: And must have been detected this often, since at a low frame rate time alone is no evidence.
         tentative_gap_s: A track not yet confirmed is dropped when a frame missed it and it is unseen for longer: two
             missed frames at 10 a second.
@@ -54,19 +68,22 @@ class TrackerSettings:
     """
 
     low_confidence: float = 0.1
-    high_confidence: float = 0.5
+    high_confidence: float = 0.53
+    usual_confidence: float = 0.77
+    usual_weight: float = 50.0
+    usual_memory: float = 1000.0
     min_affinity: float = 0.1
-    min_low_overlap: float = 0.5
+    min_low_likeness: float = 0.4
     low_gap_s: float = 0.1
     start_overlap: float = 0.6
-    confirm_s: float = 0.2
+    confirm_s: float = 0.1
     confirm_hits: int = 3
     tentative_gap_s: float = 0.3
     lost_timeout_s: float = 2.0
     noise: BoxNoise = field(default_factory=BoxNoise)
 
     def __post_init__(self) -> None:
-        for name in ("low_confidence", "high_confidence", "min_affinity", "min_low_overlap", "start_overlap"):
+        for name in _SHARES:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"TrackerSettings.{name}: expected 0 to 1, got {value}")
@@ -78,41 +95,45 @@ class TrackerSettings:
             raise ValueError(
                 f"TrackerSettings: low_confidence {self.low_confidence} exceeds high_confidence {self.high_confidence}"
             )
+        if not 1 <= self.usual_weight <= self.usual_memory < np.inf:
+            raise ValueError(
+                "TrackerSettings: expected 1 <= usual_weight <= usual_memory,"
+                f" got {self.usual_weight} and {self.usual_memory}"
+            )
+        if not 0 < self.usual_confidence <= 1:
+            raise ValueError(f"TrackerSettings.usual_confidence: expected above 0 to 1, got {self.usual_confidence}")
         if self.confirm_hits < 1:
             raise ValueError(f"TrackerSettings.confirm_hits: expected at least 1, got {self.confirm_hits}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """Everybody being followed, one row each: ids, states and the evidence that they are people."""
+    """Everybody being followed: states, and the evidence that they are people, with a column for each.
 
-    track_id: IntArray
+    Attributes:
+        states: Where they are and how they move.
+        counts: Shape (5, n), in rows: id, first and last time seen in nanoseconds, hits, and whether confirmed.
+        confidence_sum: Over all hits, shape (n,).
+    """
+
     states: BoxStates
-    confirmed: BoolArray
-    hits: IntArray
+    counts: IntArray
     confidence_sum: FloatArray
-    first_seen_ns: IntArray
-    last_seen_ns: IntArray
 
     def __len__(self) -> int:
-        return len(self.track_id)
+        return len(self.confidence_sum)
 
-    def __getitem__(self, rows: NDArray[Any] | slice) -> Self:
-        return type(self)(*(getattr(self, name)[rows] for name in self.__slots__))
+    def __getitem__(self, rows: IntArray) -> Self:
+        return type(self)(self.states[rows], self.counts.take(rows, axis=1), self.confidence_sum.take(rows))
 
     @classmethod
     def started(cls, first_id: int, xyxy: FloatArray, confidence: FloatArray, now_ns: int, noise: BoxNoise) -> Self:
         """Begin to follow detections, numbered from ``first_id``."""
-        n = len(xyxy)
-        return cls(
-            np.arange(first_id, first_id + n, dtype=np.int64),
-            kalman.start(xyxy, noise),
-            np.zeros(n, bool),
-            np.ones(n, np.int64),
-            confidence.copy(),
-            np.full(n, now_ns, np.int64),
-            np.full(n, now_ns, np.int64),
-        )
+        counts = np.zeros((5, len(xyxy)), np.int64)
+        counts[_ID] = np.arange(first_id, first_id + len(xyxy))
+        counts[_FIRST] = counts[_LAST] = now_ns
+        counts[_HITS] = 1
+        return cls(kalman.start(xyxy, noise), counts, confidence.copy())
 
     @classmethod
     def nobody(cls) -> Self:
@@ -121,18 +142,10 @@ class _Followed:
     def joined(self, other: "_Followed") -> "_Followed":
         """Return these and then the others."""
         return _Followed(
-            np.concatenate([self.track_id, other.track_id]),
             self.states.joined(other.states),
-            np.concatenate([self.confirmed, other.confirmed]),
-            np.concatenate([self.hits, other.hits]),
+            np.concatenate([self.counts, other.counts], axis=1),
             np.concatenate([self.confidence_sum, other.confidence_sum]),
-            np.concatenate([self.first_seen_ns, other.first_seen_ns]),
-            np.concatenate([self.last_seen_ns, other.last_seen_ns]),
         )
-
-    def gaps_s(self, now_ns: int) -> FloatArray:
-        """How long each has not been seen, shape (n,), seconds."""
-        return np.asarray((now_ns - self.last_seen_ns) / NS_PER_S)
 
 
 class Tracker:
@@ -167,17 +180,22 @@ class Tracker:
         """
         self.camera_id = camera_id
         self._camera = camera
-        self._settings = settings or TrackerSettings()
+        self._settings = kept = settings or TrackerSettings()
         self._next_id = 1
-        self._now_ns: int | None = None
-        self._followed = _Followed.nobody()
-        self._shown: tuple[_Followed, Detections] | None = None
+        self._lost_ns, self._tentative_ns, self._low_ns = (
+            round(time_s * NS_PER_S) + _CLOCK_SLACK_NS
+            for time_s in (kept.lost_timeout_s, kept.tentative_gap_s, kept.low_gap_s)
+        )
+        self._confirm_ns = round(kept.confirm_s * NS_PER_S) - _CLOCK_SLACK_NS
+        self.reset()
 
     def reset(self) -> None:
-        """Forget everybody, and the time; ids go on counting."""
-        self._now_ns = None
+        """Forget everybody, the time, and how sure the detector usually is; ids go on counting."""
+        self._now_ns: int | None = None
         self._followed = _Followed.nobody()
-        self._shown = None
+        self._shown: tuple[_Followed, IntArray, Detections] | None = None
+        self._usual_weight = self._settings.usual_weight
+        self._usual_confidence = self._settings.usual_confidence
 
     def first_seen_ns(self, track_id: int) -> int:
         """When a person was first seen, which is before they were confirmed and first came in ``Tracks``.
@@ -191,10 +209,10 @@ class Tracker:
         Raises:
             ValueError: The track is not being followed.
         """
-        rows = np.flatnonzero(self._followed.track_id == track_id)
+        rows = np.flatnonzero(self._followed.counts[_ID] == track_id)
         if not len(rows):
             raise ValueError(f"camera {self.camera_id}: track {track_id} is not being followed")
-        return int(self._followed.first_seen_ns[rows[0]])
+        return int(self._followed.counts[_FIRST, rows[0]])
 
     def update(self, detections: Detections) -> Tracks:
         """Take what was detected in the next frame.
@@ -215,24 +233,27 @@ class Tracker:
             raise ValueError(f"tracker of camera {self.camera_id}: got detections of camera {detections.camera_id}")
         if self._now_ns is not None and now_ns < self._now_ns:
             raise ValueError(f"camera {self.camera_id}: time ran backwards, from {self._now_ns} ns to {now_ns} ns")
-        detections = self._usable(detections)
-        xyxy = detections.xyxy.astype(np.float64)
-        confidence = detections.confidence.astype(np.float64)
+        detections, corners = self._usable(detections)
+        xyxy, confidence = corners.T, detections.confidence.astype(np.float64)
+        sure = self._settings.high_confidence * self._usual_confidence / self._settings.usual_confidence
 
         followed = self._advanced(now_ns)
-        match = self._matched(followed, xyxy, confidence, now_ns)
-        followed = self._corrected(followed, match, xyxy, confidence, now_ns)
-        fresh = self._fresh(match, xyxy, confidence)
-        started = _Followed.started(self._next_id, xyxy[fresh], confidence[fresh], now_ns, self._settings.noise)
-        followed = self._judged(followed.joined(started))
-        match = np.concatenate([match, fresh])
-
-        self._next_id += len(fresh)
+        match = self._matched(followed, xyxy, confidence, sure, now_ns)
+        rows = (match >= 0).nonzero()[0]
+        columns = match[rows]
+        self._correct(followed, rows, columns, corners, confidence, sure, now_ns)
+        self._learn_usual(confidence[columns[followed.counts[_CONFIRMED, rows] != 0]], sure)
+        fresh = self._fresh(columns, xyxy, confidence, sure)
+        if len(fresh):
+            started = _Followed.started(self._next_id, xyxy[fresh], confidence[fresh], now_ns, self._settings.noise)
+            followed = followed.joined(started)
+            match = np.concatenate([match, fresh])
+            self._next_id += len(fresh)
         self._now_ns = now_ns
         self._followed = followed
-        shown = followed.confirmed & (match >= 0)
-        self._shown = followed[shown], detections[match[shown]]
-        return self._tracks(*self._shown)
+        shown = ((match >= 0) & (followed.counts[_CONFIRMED] != 0)).nonzero()[0]
+        self._shown = followed, shown, detections[match[shown]]
+        return self._tracks(followed.counts.take(shown, axis=1), self._boxes(followed.states, shown), self._shown[2])
 
     def coast(self, timestamp_ns: int) -> Tracks:
         """Say where those whom the last frame showed are by now, in a frame in which nobody was looked for.
@@ -252,14 +273,17 @@ class Tracker:
             ValueError: The time lies before the last frame's.
         """
         if self._now_ns is None or self._shown is None:
-            return self._tracks(_Followed.nobody(), Detections.empty(self.camera_id, timestamp_ns))
+            return self._tracks(
+                np.zeros((5, 0), np.int64), np.zeros((0, 4)), Detections.empty(self.camera_id, timestamp_ns)
+            )
         if timestamp_ns < self._now_ns:
             raise ValueError(
                 f"camera {self.camera_id}: time ran backwards, from {self._now_ns} ns to {timestamp_ns} ns"
             )
-        before, seen = self._shown
-        states = kalman.predict(before.states, (timestamp_ns - self._now_ns) / NS_PER_S, self._settings.noise)
-        old, new = cxcywh_from_xyxy(before.states.xyxy)[:, None], cxcywh_from_xyxy(states.xyxy)[:, None]
+        followed, shown, seen = self._shown
+        before = followed.states[shown]
+        states = kalman.predict(before, (timestamp_ns - self._now_ns) / NS_PER_S, self._settings.noise)
+        old, new = cxcywh_from_xyxy(before.xyxy)[:, None], cxcywh_from_xyxy(states.xyxy)[:, None]
         growth = new[..., 2:] / old[..., 2:]
         corners = (seen.xyxy.reshape(-1, 2, 2) - old[..., :2]) * growth + new[..., :2]
         keypoints = seen.keypoints.copy()
@@ -267,104 +291,147 @@ class Tracker:
         moved = replace(
             seen, timestamp_ns=timestamp_ns, xyxy=corners.reshape(-1, 4).astype(seen.xyxy.dtype), keypoints=keypoints
         )
-        return self._tracks(replace(before, states=states), moved)
+        return self._tracks(followed.counts.take(shown, axis=1), states.xyxy, moved)
 
-    def _usable(self, detections: Detections) -> Detections:
-        boxes = detections.xyxy
-        sized = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        sure = detections.confidence >= self._settings.low_confidence
-        return detections[sized & sure & (detections.class_id == COCO_PERSON)]
+    def _usable(self, detections: Detections) -> tuple[Detections, FloatArray]:
+        """People with a finite area and some confidence, and their boxes as rows left, top, right, bottom."""
+        corners = np.array(detections.xyxy.T, np.float64, order="C")
+        usable = (corners[2:] > corners[:2]).all(axis=0)
+        usable &= np.isfinite(corners).all(axis=0)
+        usable &= detections.confidence >= self._settings.low_confidence
+        usable &= detections.class_id == COCO_PERSON
+        if usable.all():
+            return detections, corners
+        return detections[usable], corners[:, usable]
 
     def _advanced(self, now_ns: int) -> _Followed:
         """Everybody still worth following, moved to now."""
-        if self._now_ns is None:
-            return self._followed
-        lasting = self._followed.confirmed | (self._followed.last_seen_ns == self._now_ns)
-        patience_s = np.where(lasting, self._settings.lost_timeout_s, self._settings.tentative_gap_s)
-        kept = self._followed[self._followed.gaps_s(now_ns) <= patience_s + _CLOCK_SLACK_S]
+        followed = self._followed
+        if self._now_ns is None or not len(followed):
+            return followed
+        last_ns = followed.counts[_LAST]
+        lasting = (followed.counts[_CONFIRMED] != 0) | (last_ns == self._now_ns)
+        kept = now_ns - last_ns <= np.where(lasting, self._lost_ns, self._tentative_ns)
+        if not kept.all():
+            followed = followed[kept.nonzero()[0]]
         dt_s = (now_ns - self._now_ns) / NS_PER_S
-        return replace(kept, states=kalman.predict(kept.states, dt_s, self._settings.noise))
+        return replace(followed, states=kalman.predict(followed.states, dt_s, self._settings.noise))
 
-    def _matched(self, followed: _Followed, xyxy: FloatArray, confidence: FloatArray, now_ns: int) -> IntArray:
+    def _matched(
+        self, followed: _Followed, xyxy: FloatArray, confidence: FloatArray, sure: float, now_ns: int
+    ) -> IntArray:
         """Which detection continues each track, shape (n,): its index, or -1."""
         settings = self._settings
-        expected = followed.states.xyxy
         detection_of = np.full(len(followed), -1, np.intp)
-        free = np.ones(len(xyxy), bool)
-
-        def associate(tracks: BoolArray, candidates: BoolArray, weight: FloatArray, least: float) -> None:
-            rows = np.flatnonzero(tracks & (detection_of < 0))
-            columns = np.flatnonzero(candidates & free)
-            pairs = touching_pairs(expected[rows], xyxy[columns])
-            affinity = pair_overlaps(expected[rows], xyxy[columns], pairs) * weight[columns][pairs.column]
-            chosen = assign(pairs, affinity - least)
-            detection_of[rows[chosen.row]] = columns[chosen.column]
-            free[columns[chosen.column]] = False
-
-        high = confidence >= settings.high_confidence
-        recent = followed.gaps_s(now_ns) <= settings.low_gap_s + _CLOCK_SLACK_S
-        if self._now_ns is not None:
-            recent |= followed.last_seen_ns == self._now_ns
-        for stage in (followed.confirmed, ~followed.confirmed):
-            associate(stage, high, confidence, settings.min_affinity)
-            associate(stage & recent, ~high, np.ones(len(xyxy)), settings.min_low_overlap)
+        if not (len(followed) and len(xyxy)):
+            return detection_of
+        alike = likeness(followed.states.xyxy, xyxy)
+        last_ns = followed.counts[_LAST]
+        confirmed = followed.counts[_CONFIRMED] != 0
+        recent = (now_ns - last_ns <= self._low_ns) | (last_ns == self._now_ns)
+        high = confidence >= sure
+        free_high: IntArray = high.nonzero()[0]
+        free_low: IntArray = (~high).nonzero()[0]
+        for stage in (confirmed, ~confirmed):
+            rows = stage.nonzero()[0]
+            if len(rows) and len(free_high):
+                row, column = alike.assign(rows, free_high, confidence[free_high], settings.min_affinity)
+                detection_of[row] = column
+                free_high = _without(free_high, column, len(xyxy))
+            if len(free_low):
+                rows = (stage & recent & (detection_of < 0)).nonzero()[0]
+                if len(rows):
+                    row, column = alike.assign(rows, free_low, None, settings.min_low_likeness)
+                    detection_of[row] = column
+                    free_low = _without(free_low, column, len(xyxy))
         return detection_of
 
-    def _corrected(
-        self, followed: _Followed, match: IntArray, xyxy: FloatArray, confidence: FloatArray, now_ns: int
-    ) -> _Followed:
-        """Everybody after seeing this frame."""
-        seen = match >= 0
-        rows, columns = np.flatnonzero(seen), match[seen]
-        states = kalman.steadied(followed.states, ~seen)
-        states = states.replaced(rows, kalman.update(states[rows], xyxy[columns], self._settings.noise))
-        confidence_sum = followed.confidence_sum.copy()
-        confidence_sum[rows] += confidence[columns]
-        return replace(
-            followed,
-            states=states,
-            hits=followed.hits + seen,
-            confidence_sum=confidence_sum,
-            last_seen_ns=np.where(seen, now_ns, followed.last_seen_ns),
-        )
+    def _correct(
+        self,
+        followed: _Followed,
+        rows: IntArray,
+        columns: IntArray,
+        corners: FloatArray,
+        confidence: FloatArray,
+        sure: float,
+        now_ns: int,
+    ) -> None:
+        """Take into account, in place, that the tracks ``rows`` were seen as the detections ``columns``."""
+        settings, table, counts = self._settings, followed.states.table, followed.counts
+        if len(rows) < len(followed):
+            unseen = np.ones(len(followed), bool)
+            unseen[rows] = False
+            table[6:8, unseen] = 0  # as kalman.steadied does
+        if not len(rows):
+            return
+        seen = corners.take(columns, axis=1)
+        measured = np.concatenate([(seen[:2] + seen[2:]) / 2, seen[2:] - seen[:2]])
+        if len(rows) == len(followed):
+            table[:] = kalman.corrected(followed.states, measured, settings.noise).table
+        else:
+            table[:, rows] = kalman.corrected(followed.states[rows], measured, settings.noise).table
+        followed.confidence_sum[rows] += confidence[columns]
+        counts[_HITS, rows] += 1
+        counts[_LAST, rows] = now_ns
+        if not counts[_CONFIRMED].all():
+            evident = (
+                (counts[_LAST] - counts[_FIRST] >= self._confirm_ns)
+                & (counts[_HITS] >= settings.confirm_hits)
+                & (followed.confidence_sum >= sure * counts[_HITS])
+            )
+            counts[_CONFIRMED] |= evident  # once confirmed, always confirmed
 
-    def _fresh(self, match: IntArray, xyxy: FloatArray, confidence: FloatArray) -> IntArray:
+    def _learn_usual(self, confidence: FloatArray, sure: float) -> None:
+        """Learn how confident the detector usually is from those who were seen well."""
+        well = confidence[confidence >= sure]
+        if not len(well):
+            return
+        total = self._usual_confidence * self._usual_weight + float(well.sum())
+        self._usual_weight += len(well)
+        self._usual_confidence = total / self._usual_weight
+        self._usual_weight = min(self._usual_weight, self._settings.usual_memory)
+
+    def _fresh(self, taken: IntArray, xyxy: FloatArray, confidence: FloatArray, sure: float) -> IntArray:
         """Detections that show somebody new: sure, unmatched, no second box of somebody."""
-        free = confidence >= self._settings.high_confidence
-        free[match[match >= 0]] = False
-        fresh = np.flatnonzero(free)
+        free = confidence >= sure
+        free[taken] = False
+        fresh = free.nonzero()[0]
+        if not len(fresh):
+            return _NOTHING
         fresh = fresh[np.argsort(-confidence[fresh], kind="stable")]
-        taken = match[match >= 0]
         known = np.concatenate([taken, fresh])
         pairs = touching_pairs(xyxy[fresh], xyxy[known])
         pairs = pairs[pairs.column < pairs.row + len(taken)]  # with those followed already, and with surer new ones
         double = pairs.row[pair_overlaps(xyxy[fresh], xyxy[known], pairs) > self._settings.start_overlap]
         return np.sort(np.delete(fresh, np.unique(double)))
 
-    def _judged(self, followed: _Followed) -> _Followed:
-        """Confirm those with enough evidence; once confirmed, always confirmed."""
-        settings = self._settings
-        age_s = (followed.last_seen_ns - followed.first_seen_ns) / NS_PER_S
-        evident = (
-            (age_s >= settings.confirm_s - _CLOCK_SLACK_S)
-            & (followed.hits >= settings.confirm_hits)
-            & (followed.confidence_sum >= settings.high_confidence * followed.hits)
-        )
-        return replace(followed, confirmed=followed.confirmed | evident)
+    def _boxes(self, states: BoxStates, shown: IntArray) -> FloatArray:
+        """Filtered boxes of those who are shown, shape (n, 4)."""
+        corners = states.corners
+        return corners.T if len(shown) == len(states) else corners.take(shown, axis=1).T
 
-    def _tracks(self, shown: _Followed, detections: Detections) -> Tracks:
-        floor_m = np.full((len(shown), 2), np.nan)
-        if self._camera is not None and len(shown):
+    def _tracks(self, counts: IntArray, xyxy: FloatArray, detections: Detections) -> Tracks:
+        if self._camera is not None and len(xyxy):
             feet = body_feet(detections.xyxy, detections.keypoints, self._camera.resolution_wh)
             floor_m = self._camera.floor_points(feet)
+        else:
+            floor_m = np.full((len(xyxy), 2), np.nan)
         return Tracks(
             self.camera_id,
             detections.timestamp_ns,
-            shown.track_id,
-            shown.states.xyxy.astype(np.float32),
+            counts[_ID],
+            xyxy.astype(np.float32, order="C"),
             detections.confidence,
             detections.class_id,
             detections.keypoints,
             floor_m,
-            shown.first_seen_ns,
+            counts[_FIRST],
         )
+
+
+def _without(columns: IntArray, taken: IntArray, count: int) -> IntArray:
+    """Those of some detections, of ``count`` in all, that were not taken."""
+    free = np.zeros(count, bool)
+    free[columns] = True
+    free[taken] = False
+    return free.nonzero()[0]

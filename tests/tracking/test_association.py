@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from tracking.association import Pairs, assign, pair_overlaps, touching_pairs
+from tracking.association import Pairs, _DenseLikeness, _SparseLikeness, assign, pair_overlaps, touching_pairs
 from vision.arrays import FloatArray
 from vision.boxes import iou_matrix
 
@@ -74,6 +74,28 @@ def test_the_order_of_the_pairs_does_not_matter(seed: int) -> None:
     one, two = assign(pairs, benefit), assign(pairs[order], benefit[order])
     assert one.row.tolist() == two.row.tolist()
     assert one.column.tolist() == two.column.tolist()
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), least=st.floats(0, 0.6))
+def test_few_boxes_and_many_are_matched_by_the_same_rule(seed: int, least: float) -> None:
+    a, b = boxes(seed, 40), boxes(seed + 1, 35)
+    rng = np.random.default_rng(seed)
+    rows, columns = np.flatnonzero(rng.random(40) < 0.8), np.flatnonzero(rng.random(35) < 0.8)
+    weight = rng.uniform(0.3, 1, len(columns))
+    dense = _DenseLikeness(a, b).assign(rows, columns, weight, least)
+    sparse = _SparseLikeness(a, b).assign(rows, columns, weight, least)
+    assert sorted(zip(*(one.tolist() for one in dense), strict=True)) == sorted(
+        zip(*(one.tolist() for one in sparse), strict=True)
+    )
+    assert set(dense[0].tolist()) <= set(rows.tolist())
+    assert set(dense[1].tolist()) <= set(columns.tolist())
+
+
+def test_a_sure_match_is_kept_only_where_no_two_others_gain_more() -> None:
+    pairs = Pairs(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 2]))
+    assert assign(pairs, np.array([0.9, 0.5, 0.5, 0.1])).column.tolist() == [1, 0, 2]
+    assert assign(pairs, np.array([1.1, 0.5, 0.5, 0.1])).column.tolist() == [0, 2]
 
 
 def test_two_weak_matches_beat_one_strong_one_when_they_gain_more() -> None:

@@ -146,7 +146,7 @@ def test_noise_must_be_positive_and_finite(value: float) -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"BoxStates\.mean: expected shape \(2, 8\), got \(2, 7\)"):
-        BoxStates(np.zeros((2, 7)), np.zeros((2, 4)), np.zeros((2, 4)), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"BoxStates\.table: expected shape \(20, n\), got \(7, 2\)"):
+        BoxStates(np.zeros((7, 2)))
     with pytest.raises(ValueError, match=r"update: xyxy: expected shape \(0, 4\), got \(1, 4\)"):
         kalman.update(BoxStates.empty(), np.zeros((1, 4)), NOISE)
