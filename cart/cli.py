@@ -17,8 +17,9 @@ from rich.table import Table
 from cart.checkout import Checkout
 from cart.cli_calibration import calibrate, check_cameras, evaluate_calibration, refine_cameras
 from cart.cli_models import models_app
+from cart.cli_products import gallery_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
-from cart.cli_tracking import track
+from cart.cli_tracking import track, track_bench
 from cart.config import Settings
 from cart.eyes import OURS, TimedDetector, named_detector
 from cart.film import Film
@@ -62,6 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(gallery_app, name="gallery")
 app.command()(calibrate)
 app.command("refine-cameras")(refine_cameras)
 app.command("check-cameras")(check_cameras)
@@ -70,6 +72,7 @@ app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 app.command()(dataset)
 app.command()(track)
+app.command("track-bench")(track_bench)
 
 LIVE_WAIT_S = 15.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where

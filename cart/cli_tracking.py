@@ -1,4 +1,4 @@
-"""The commands around tracking alone: ``track``."""
+"""The commands around tracking alone: ``track`` and ``track-bench``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from rich.box import HORIZONTALS
 from rich.table import Column, Table
 
 from cart.terminal import OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
+from cart.tracking_bench import CROWDS, TrackingBench, read_sequences, tracking_bench, write_tracking_bench
 from tracking.fusion import PlaneCamera, fuse, read_homographies
 from tracking.metrics import TrackingScore, score
 from tracking.mot import MotBoxes, boxes_of, frames_of, read_mot, write_mot
@@ -95,6 +96,77 @@ def camera_names(detections: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise UsageError("expected different files of detections, got one twice")
+
+
+def track_bench(
+    folder: Annotated[
+        Path, typer.Argument(metavar="MOT", help="A folder of MOTChallenge's sequences, with detections and truth.")
+    ],
+    norfair_python: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="A Python of its own that has norfair, which wants an old numpy.",
+            show_default=False,
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the numbers, too.", show_default=False),
+    ] = None,
+    crowds: Annotated[bool, typer.Option(help="Measure the speed with 10 to 1,000 people, too.")] = True,
+) -> None:
+    """Compare tracking in one camera with other people's trackers, on the same boxes in the same run."""
+    with one_line_errors():
+        check_outputs([json_file], None)
+        sequences = read_sequences(folder)
+        with progress_bar() as progress:
+            task = progress.add_task("reading", total=None)
+            bench = tracking_bench(
+                sequences,
+                norfair_python=norfair_python,
+                crowds=CROWDS if crowds else (),
+                step=lambda name: progress.update(task, description=name),
+            )
+        for table in bench_tables(bench):
+            OUT.print(table)
+        for said in bench.missing:
+            OUT.print(f"left out: {said}", markup=False)
+        OUT.print(f"scored by {bench.scored_by}; frames a CPU second", markup=False)
+        if json_file is not None:
+            write_tracking_bench(bench, json_file)
+
+
+def bench_tables(bench: TrackingBench) -> list[Table]:
+    """Show a comparison: one table of how right and, where it was measured, one of how fast.
+
+    Args:
+        bench: What was measured.
+    """
+    names = ("HOTA", "IDF1", "AssA", "DetA", "switches", "frames/s")
+    right = Table("group", "tracker", *(Column(name, justify="right") for name in names), box=HORIZONTALS)
+    before = ""
+    for row in bench.accuracy:
+        if before not in ("", row.group):
+            right.add_section()
+        shares = (f"{100 * share:.1f}" for share in (row.hota, row.idf1, row.ass_a, row.det_a))
+        name = "" if row.group == before else row.group
+        right.add_row(name, row.tracker, *shares, str(row.switches), f"{row.frames_per_s:,.0f}")
+        before = row.group
+    if not bench.speed:
+        return [right]
+    people = list(dict.fromkeys(row.people for row in bench.speed))
+    headers = (Column(f"{count:,} people", justify="right") for count in people)
+    fast = Table("frames/s", *headers, box=HORIZONTALS)
+    for tracker in dict.fromkeys(row.tracker for row in bench.speed):
+        of_mine = {row.people: row for row in bench.speed if row.tracker == tracker}
+        cells = (
+            f"{of_mine[count].frames_per_s:,.0f} ({of_mine[count].ratio:.1f})" if count in of_mine else ""
+            for count in people
+        )
+        fast.add_row(tracker, *cells)
+    fast.caption = "in brackets: how many times as fast ours is"
+    return [right, fast]
 
 
 def follow(seen: MotBoxes, fps: float, name: str) -> MotBoxes:
