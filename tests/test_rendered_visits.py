@@ -58,7 +58,7 @@ def test_a_rendered_visit_is_charged_for_exactly_what_was_carried_out(tmp_path: 
     assert [(line["barcode"], line["quantity"]) for line in receipt["lines"]] == [(BIN.sku, 1)]
     (pick,) = document["interactions"]
     assert pick["candidates"][0]["shopper"] == "Ada"
-    assert 3 * picture_count(tmp_path / "v.mp4") == document["frames"]
+    assert document["frames"] / 3 <= picture_count(tmp_path / "v.mp4") <= document["frames"] / 3 + 2
 
 
 @pytest.mark.slow
