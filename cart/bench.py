@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,14 +18,28 @@ from cart.repository import Database
 from store_sim.bodies import Skeletons, pose
 from store_sim.coverage import choose_cameras
 from store_sim.day import day_layout
-from store_sim.demo_shop import demo_simulation
+from store_sim.demo_shop import demo_layout, demo_simulation
 from store_sim.figures import Figures, Goods
 from store_sim.lens import CameraEffects, LensSettings
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import random_scenario
 from store_sim.recording import RecordingWriter
 from store_sim.render import Renderer
-from store_sim.simulation import JOINTS, SCALES, Simulation
+from store_sim.simulation import JOINTS, SCALES, SENSORS, Simulation
+from cart.seeing_bench import (
+    CAMERA_FPS,
+    CAMERA_S,
+    CAMERA_WH,
+    CAMERAS,
+    FULL_HD,
+    CameraLoad,
+    SpeedPoint,
+    cameras_on_one_core,
+    compare_speeds,
+    enlarged,
+    missing_peer,
+    shop_film,
+)
 from tracking import kalman
 from tracking.kalman import BoxNoise
 from tracking.scales import WeightWatcher
@@ -71,6 +85,83 @@ def measure(seconds: float, weights: Sequence[Path] = ()) -> Iterator[Measuremen
         yield _one_camera(people, seconds)
     for path in weights:
         yield _model(path, seconds)
+
+
+@dataclass(slots=True)
+class SeeingResults:
+    """What :func:`measure_seeing` found besides its rows: points of plots, loads of cameras, and what was left out."""
+
+    speeds: list[SpeedPoint] = field(default_factory=list)
+    loads: list[CameraLoad] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure_seeing(
+    clips: Sequence[Path], weights: Sequence[Path], most_frames: int, results: SeeingResults
+) -> Iterator[Measurement]:
+    """Measure how fast people are followed through clips, and how many cameras one core carries.
+
+    Args:
+        clips: Video files; without one cameras are played from a film of the demo's shop, and nothing is compared.
+        weights: Model files.
+        most_frames: How many frames of each clip, 0 for all.
+        results: Filled while it runs.
+    """
+    absent = missing_peer()
+    if clips and weights and absent:
+        results.notes.append(f"model.track() was not measured: {absent}")
+    with TemporaryDirectory() as folder:
+        for path in weights:
+            for clip in clips:
+                larger = enlarged(clip, Path(folder) / f"{clip.stem}-1080p.mp4", FULL_HD, most_frames or 300)
+                for file, most in ((clip, most_frames), (larger, most_frames or 300)):
+                    points: list[SpeedPoint] = []
+                    for point in compare_speeds(file, path, most):
+                        points.append(point)
+                        yield _speed_row(point, points)
+                    results.speeds += points
+            played = Path(folder) / "cameras.mp4"
+            if not played.exists():
+                if clips:
+                    enlarged(clips[0], played, CAMERA_WH, 0, fps=CAMERA_FPS)
+                else:
+                    shop_film(played, _demo_pictures, round(CAMERAS * CAMERA_S * CAMERA_FPS / 4))
+            load = cameras_on_one_core(played, load_detector(path, threads=1), path.stem)
+            results.loads.append(load)
+            parts = (load.decode_ms, load.gate_ms, load.detect_ms, load.track_ms)
+            split = "decode {:.1f}, compare and follow {:.1f}, detect {:.1f}, track {:.1f} ms".format(*parts)
+            yield _alone(
+                f"{path.stem}: cameras of {CAMERA_FPS} frames a second, 640x360, on one core ({split})",
+                load.cameras,
+                "cameras",
+                f"{load.cameras:.1f} cameras",
+            )
+
+
+def _speed_row(point: SpeedPoint, before: Sequence[SpeedPoint]) -> Measurement:
+    """A row for one run; its peer is the run of the other program that it was compared with."""
+    what = f"{point.clip}, {point.model}: {point.name}"
+    shown = f"{point.frames_per_s:.1f} frames/s ({point.cpu_ms:.1f} CPU ms)"
+    peer = next((each for each in before if each.is_peer and each.name == point.reference and not point.is_peer), None)
+    if peer is None:
+        return _alone(what, point.frames_per_s, "frames a second", shown)
+    ratio = point.frames_per_s / peer.frames_per_s
+    return Measurement(
+        f"{what}, against {peer.name}",
+        f"{shown}, F1 {point.f1:.3f}",
+        f"{peer.frames_per_s:.1f} frames/s ({peer.cpu_ms:.1f} CPU ms)",
+        f"{ratio:.1f} x faster",
+        point.frames_per_s,
+        "frames a second",
+        peer.frames_per_s,
+    )
+
+
+def _demo_pictures() -> Iterator[ImageArray]:
+    camera_ids = choose_cameras(demo_layout(), 1)
+    for tick in demo_simulation(1, SENSORS, camera_ids):
+        for frame in tick.frames:
+            yield frame.image
 
 
 def write_measurements(rows: Sequence[Measurement], path: Path) -> None:

@@ -1,12 +1,14 @@
 """The ``tillfree`` command."""
 
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -218,10 +220,23 @@ def bench(
     weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE", help="Measure this model too; may be given several times.")
     ] = None,
+    clip: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Follow people through this video with every --weights, and with ultralytics beside."
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=0, help="Frames of each clip; 0 takes all.")] = 300,
+    only_seeing: Annotated[bool, typer.Option("--only-seeing", help="Measure cameras and clips alone.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page that plots speed against accuracy.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
 ) -> None:
     """Measure speed on this machine, with peers in the same run."""
-    from cart.bench import measure, write_measurements  # its peers take a second to import
+    # Its peers take a second to import.
+    from cart.bench import SeeingResults, measure, measure_seeing, write_measurements
+    from cart.bench_report import write_bench_report
 
     with one_line_errors():
         files = [model_files.resolve_weights(name) for name in weights or []]
@@ -229,13 +244,21 @@ def bench(
         rows = []
         with progress_bar() as progress:
             task = progress.add_task("measuring", total=None)
-            for row in measure(seconds, files):
+            seeing = SeeingResults()
+            parts = () if only_seeing else measure(seconds, files)
+            for row in chain(parts, measure_seeing(clip or [], files, frames, seeing)):
                 progress.update(task, description=row.what)
                 rows.append(row)
                 table.add_row(row.what, row.measured, row.peer, row.ratio)
         OUT.print(table)
+        for note in seeing.notes:
+            ERR.print(f"note: {note}", markup=False)
         if json_file is not None:
             write_measurements(rows, json_file)
+        if report is not None:
+            command = shlex.join(["tillfree", *sys.argv[1:]])
+            page = write_bench_report(rows, seeing.speeds, seeing.loads, report, notes=seeing.notes, command=command)
+            OUT.print(f"Report: {page}", markup=False)
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ SEES_EVERY_STAGE = frozenset(
     for name in (
         *("pipeline", "replay", "report", "film", "bench", "cli", "eyes"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
-        *("cli_models", "cli_calibration", "calibration_evaluation"),
+        *("cli_models", "cli_products", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
+        *("seeing_bench", "bench_report"),
     )
 )
 

@@ -25,7 +25,7 @@ def tracks_between(coasted: Tracks, look: Look, camera: Camera | None = None) ->
     """
     if len(look.xyxy) != len(coasted):
         return coasted  # nobody was named to be followed
-    known = np.isfinite(look.xyxy).all(axis=1)
+    known = np.asarray(np.isfinite(look.xyxy).all(axis=1))
     xyxy = np.where(known[:, None], look.xyxy, coasted.xyxy).astype(np.float32)
     keypoints = coasted.keypoints.copy()
     if keypoints.shape == look.keypoints.shape:

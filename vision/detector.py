@@ -207,6 +207,7 @@ class Detector:
         session = opener.open(None)
         self._opener = opener
         self._provider = session.provider
+        self.metadata = dict(session.metadata)
         self._min_confidence = min_confidence
         notes = _Notes.read(session.metadata)
         channels_last, self._batch_size, open_wh = _input_layout(weights, session)
@@ -264,6 +265,11 @@ class Detector:
     def input_wh(self) -> tuple[int, int] | None:
         """Size of the file's input, pixels; None if it takes any (then each picture's shape decides)."""
         return self._fixed_wh
+
+    @property
+    def model_classes(self) -> tuple[str, ...]:
+        """The classes that the model itself has, in its own order; for a head that names none, COCO's."""
+        return tuple(self.class_names[number] for number in self._class_ids)
 
     def input_for(self, source_wh: tuple[int, int]) -> tuple[int, int]:
         """Size of the input that pictures of a size are looked at in, pixels.

@@ -6,7 +6,7 @@ once when something moves where nobody was, when somebody is new, was just lost 
 nothing in a picture changes, be it noisy or its exposure restless.
 
 >>> SeeingSettings(detect_every=3).longest_gap_s
-0.4
+0.5
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class SeeingSettings:
     Attributes:
         detect_every: Run the detector on every n-th frame of a camera; 1 is every frame.
         longest_gap_s: And whenever it has not run for so long while something moves, for cameras of few frames: in
-            0.4 s a walker goes by about a body's width, and a reach into a shelf begins and ends in 0.8 s.
+            half a second a walker goes by about their own width, and a reach into a shelf lasts longer.
         sleeps: Whether a scene in which nothing changes is left alone.
         longest_sleep_s: It is looked at all the same after this long, because whatever the comparison overlooks is
             then overlooked for this long at most ...
@@ -55,7 +55,7 @@ class SeeingSettings:
     """
 
     detect_every: int = 1
-    longest_gap_s: float = 0.4
+    longest_gap_s: float = 0.5
     sleeps: bool = True
     longest_sleep_s: float = 2.0
     longest_rest_s: float = 0.5
