@@ -374,6 +374,11 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
             spots = [(left, top - tall), (right - wide, top - tall), (left, top), (right - wide, top)]
             spots += [(left, bottom), (right, top), (left - wide, top), (left, bottom - tall)]
             pen.label(person.label, spots, person.colour, INK)
+    for thing in overlay.things:
+        left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
+        _, tall = pen.label_size(thing.label)
+        spots = [(left, bottom), (left, top - tall), (right, top), (left, bottom - tall)]
+        pen.label(thing.label, spots, thing.colour or THING_COLOUR, INK)
     for mark in sorted(overlay.bins, key=lambda m: (m.is_thin, not m.is_touched)):
         points = [p for outline in mark.outlines_px for p in (outline * scale).tolist() if pen.shows(p)]
         if points:
@@ -387,11 +392,6 @@ def draw(image: ImageArray, overlay: Overlay, size_wh: tuple[int, int] | None = 
             else:
                 spots = [(left, top - tall), (left, top), (left, bottom - tall), (left, bottom)]
                 pen.label(mark.name, spots, TOUCHED_COLOUR if mark.is_touched else BIN_COLOUR, INK)
-    for thing in overlay.things:
-        left, top, right, bottom = (thing.xyxy * np.tile(scale, 2)).tolist()
-        _, tall = pen.label_size(thing.label)
-        spots = [(left, bottom), (left, top - tall), (right, top), (left, bottom - tall)]
-        pen.label(thing.label, spots, thing.colour or THING_COLOUR, INK)
     return canvas
 
 
