@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from cart.eyes import named_detector
 from cart.terminal import ERR, OUT, UsageError, counted, one_line_errors, progress_bar
+from store_sim.autocheckout import read_site
 from store_sim.replay import open_recording
 from tracking.body_points import body_points
 from tracking.calibration_refinement import Refinement, refine
@@ -23,6 +25,10 @@ from vision.fit_drawing import beside, draw_move, layout_drawn
 from vision.frames import Frame, Source
 from vision.layout import StoreLayout, layout_to_yaml, read_layout
 from vision.sources import CameraAddress, StreamSource
+
+_Site = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Gondolas, shelves and plates, where the layout has none.")
+]
 
 NANOSECONDS = 1_000_000_000
 LIVE_WAIT_S = 15.0
@@ -42,6 +48,7 @@ def calibrate(
     layout: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Shelves, doors and floor to draw into the pictures too.")
     ] = None,
+    site: _Site = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the cameras as a layout file.")] = None,
     pictures: Annotated[Path, typer.Option(metavar="DIR", help="Where drawn pictures go.")] = Path("calibration"),
     distortion: Annotated[bool, typer.Option("--distortion", help="Estimate lens distortion too.")] = False,
@@ -49,7 +56,7 @@ def calibrate(
     """Place cameras in the store from image points whose place is known, and say how well they fit."""
     with one_line_errors():
         resolution_wh = None if size is None else _size(size)
-        store = None if layout is None else read_layout(layout)
+        store = None if layout is None and site is None else _store(layout, site)
         found = [
             calibrate_pairs(each, resolution_wh, estimate_distortion=distortion) for each in read_point_pairs(pairs)
         ]
@@ -79,6 +86,7 @@ def refine_cameras(
         list[Path], typer.Argument(metavar="PATH", help="A recording with people who walk through several cameras.")
     ],
     layout: Annotated[Path, typer.Option(metavar="FILE", help="The cameras as they were calibrated, and the store.")],
+    site: _Site = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE", help="Models that see people and their key-points.")
     ] = None,
@@ -91,7 +99,7 @@ def refine_cameras(
 ) -> None:
     """Place cameras better by the people that several of them see; refuses what is no better on the half held back."""
     with one_line_errors():
-        source, store = _opened([str(path) for path in paths], layout)
+        source, store = _opened([str(path) for path in paths], layout, site)
         cameras = {camera.camera_id: camera for camera in store.cameras if camera.camera_id in source.camera_ids}
         if len(cameras) < 2:
             raise UsageError(
@@ -135,12 +143,13 @@ def check_cameras(
     reference: Annotated[
         Path, typer.Option(metavar="DIR", help="Pictures of the still scene from the day of calibration.")
     ],
+    site: _Site = None,
     save: Annotated[bool, typer.Option("--save", help="Write the reference pictures instead of checking.")] = False,
     pictures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw before and today, side by side.")] = None,
 ) -> None:
     """Check installed cameras against the day they were calibrated; exit status 1 if one is not as it was."""
     with one_line_errors():
-        source, store = _opened(paths, layout)
+        source, store = _opened(paths, layout, site)
         cameras = [camera for camera in store.cameras if camera.camera_id in source.camera_ids]
         if not cameras:
             raise UsageError(f"{layout}: expected one of the cameras {', '.join(source.camera_ids)} in it, calibrated")
@@ -217,9 +226,17 @@ def evaluate_calibration(
             OUT.print(f"{counted(len(placed), 'camera')}, {counted(refused, 'shop')} refused", markup=False)
 
 
-def _opened(paths: Sequence[str], layout: Path) -> tuple[Source, StoreLayout]:
+def _store(layout: Path | None, site: Path | None) -> StoreLayout:
+    """The store by a site's files, a layout over them, or both."""
+    layers = [] if site is None else [read_site(site)]
+    if layout is not None:
+        layers.append(read_layout(layout))
+    return reduce(StoreLayout.overlaid, layers)
+
+
+def _opened(paths: Sequence[str], layout: Path, site: Path | None) -> tuple[Source, StoreLayout]:
     """Open a recording or live cameras, and the store for pictures of their size."""
-    store = read_layout(layout)
+    store = _store(layout, site)
     live = [path for path in paths if "://" in path or path.startswith("/dev/video")]
     if live and len(live) != len(paths):
         raise UsageError("live cameras and recorded files cannot be looked at together")
