@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from cart.eyes import named_detector
 from store_sim.bodies import coco_keypoints
 from store_sim.coverage import choose_cameras
 from store_sim.day import day_layout
@@ -30,7 +31,7 @@ from tracking.types import Identities
 from vision.arrays import FloatArray, ImageArray, IntArray
 from vision.cameras import Camera
 from vision.detections import LEFT_ELBOW, LEFT_WRIST, RIGHT_ELBOW, RIGHT_WRIST, Detections
-from vision.detector import DetectorBank, ObjectDetector, load_detector
+from vision.detector import ObjectDetector
 from vision.frames import Frame
 from vision.layout import StoreLayout, polygon_margins
 from vision.pose import GRIP_PER_FOREARM
@@ -65,7 +66,6 @@ class TrackingJob:
             layout says) or ``skew`` (the clock of one is 200 ms ahead).
         seconds: How long is filmed.
         weights: Models that see people in rendered pictures; without any an oracle that errs on purpose does.
-        cache: Folder where pictures' detections are kept between runs; None for none.
     """
 
     shoppers: int
@@ -73,8 +73,7 @@ class TrackingJob:
     cameras: int
     fault: str = "none"
     seconds: float = FILM_S
-    weights: tuple[Path, ...] = ()
-    cache: Path | None = None
+    weights: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
@@ -149,8 +148,7 @@ def film(job: TrackingJob) -> Take:
     )
     detector: ObjectDetector
     if job.weights:
-        detectors = [load_detector(path, threads=1) for path in job.weights]
-        detector = detectors[0] if len(detectors) == 1 else DetectorBank(detectors)
+        detector = named_detector(job.weights, threads=1)
     else:
         detector = OracleDetector(simulation, np.random.default_rng([job.seed, _ORACLE_STREAM]))
     numbers: dict[str, int] = {}

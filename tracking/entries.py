@@ -31,6 +31,9 @@ class EntrySettings:
         doubt: A code is sure when no exchange with another one is more probable than this share of it.
         doorstep_m: Who is first seen farther inside than this did not come in just now.
         walking_mps: To tell when somebody who is first seen inside crossed the line.
+        hurrying_mps: Nobody is farther inside than this takes them.
+        missed_s: A word that was about nobody in view is somebody who is inside and not yet found, for so long.
+        real_s: Who was followed inside for so long was there, also if they were lost before the gate spoke.
     """
 
     apart_s: float = 2.0
@@ -41,6 +44,9 @@ class EntrySettings:
     doubt: float = 0.05
     doorstep_m: float = 2.0
     walking_mps: float = 1.2
+    hurrying_mps: float = 2.0
+    missed_s: float = 60.0
+    real_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,15 @@ class _Newcomer:
     inside_m: float
     crossed_ns: int | None = None
     is_guessed: bool = False
+    last_ns: int = 0
 
 
 class EntryBinder:
     """Gives each new person the code that a gate read when they came in.
 
     Gates and trackers see the same moment: a gate says when somebody passed, a tracker when somebody crossed the
-    entrance line. The two are matched in time, all that are open at once together.
+    entrance line. The two are matched in time, all that are open at once together. Nobody comes in but by the door: a
+    code that nobody was seen with belongs to whoever turns up inside later.
 
     Args:
         layout: Where the entrance line is, and which side of it is inside. Without a line people count as having
@@ -87,6 +95,7 @@ class EntryBinder:
         self._newcomers: dict[int, _Newcomer] = {}
         self._known: set[int] = set()
         self._words: list[GateEvent] = []
+        self._missed: list[GateEvent] = []
         self._bound: list[int] = []
         self._doubted: list[GateEvent] = []
 
@@ -107,7 +116,7 @@ class EntryBinder:
             if identity_id not in self._known:
                 self._see(identity_id, int(people.first_seen_ns[row]), people.position_m[row], now_ns)
         gone = [identity_id for identity_id in self._newcomers if identity_id not in here]
-        entries = self._matched(now_ns) + self._overdue(now_ns)
+        entries = self._matched(now_ns, gone) + self._overdue(now_ns, gone)
         for identity_id in (*gone, *self._bound):
             self._newcomers.pop(identity_id, None)
         self._bound = []
@@ -116,6 +125,8 @@ class EntryBinder:
     def _see(self, identity_id: int, first_ns: int, position_m: FloatArray, now_ns: int) -> None:
         inside_m = self._inside_m(position_m)
         newcomer = self._newcomers.get(identity_id)
+        if newcomer is not None:
+            newcomer.last_ns = now_ns
         if newcomer is None:
             newcomer = _Newcomer(first_ns, inside_m)
             if inside_m >= 0:
@@ -131,7 +142,7 @@ class EntryBinder:
             return 0.0
         return float((position_m - self._line_m[0]) @ self._inward)
 
-    def _matched(self, now_ns: int) -> list[Entry]:
+    def _matched(self, now_ns: int, gone: Sequence[int]) -> list[Entry]:
         crossed = [
             (identity_id, newcomer.crossed_ns)
             for identity_id, newcomer in self._newcomers.items()
@@ -149,7 +160,9 @@ class EntryBinder:
         settled_ns = now_ns - round(self._settings.settle_s * NANOSECONDS)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             identity_id, crossed_ns = crossed[row]
-            if not too_far[row, column] and max(crossed_ns, self._words[column].timestamp_ns) <= settled_ns:
+            # Who is lost already cannot wait for a better word.
+            settled = identity_id in gone or max(crossed_ns, self._words[column].timestamp_ns) <= settled_ns
+            if not too_far[row, column] and settled:
                 heard.add(column)
                 word = self._words[column]
                 rivals = self._exchangeable(row, column, apart_s, [who for who, _ in crossed])
@@ -182,19 +195,47 @@ class EntryBinder:
                 found.append(word)
         return found
 
-    def _overdue(self, now_ns: int) -> list[Entry]:
+    def _overdue(self, now_ns: int, gone: Sequence[int]) -> list[Entry]:
         """Newcomers whom no gate has spoken of in time, and words that were about nobody in view."""
-        wait_ns = round(self._settings.wait_s * NANOSECONDS)
+        settings = self._settings
+        wait_ns = round(settings.wait_s * NANOSECONDS)
+        self._missed += [
+            word for word in self._words if word.timestamp_ns + wait_ns <= now_ns and word.code is not None
+        ]
+        oldest_ns = now_ns - round(settings.missed_s * NANOSECONDS)
+        self._missed = [word for word in self._missed if word.timestamp_ns > oldest_ns]
         self._words = [word for word in self._words if word.timestamp_ns + wait_ns > now_ns]
         self._doubted = [word for word in self._doubted if word.timestamp_ns + 2 * wait_ns > now_ns]
         entries = []
         for identity_id, newcomer in self._newcomers.items():
-            if identity_id in self._known:
+            if identity_id in self._known or newcomer.crossed_ns is None:
                 continue
-            since_ns = newcomer.first_ns if newcomer.crossed_ns is None else max(newcomer.first_ns, newcomer.crossed_ns)
-            if newcomer.crossed_ns is not None and since_ns + wait_ns <= now_ns:
-                entries.append(self._entered(identity_id, None, newcomer.first_ns))
+            since_ns = max(newcomer.first_ns, newcomer.crossed_ns)
+            lost = identity_id in gone and newcomer.last_ns - since_ns >= settings.real_s * NANOSECONDS
+            if lost or since_ns + wait_ns <= now_ns:
+                entries.append(
+                    self._found_late(identity_id, newcomer) or self._entered(identity_id, None, newcomer.first_ns)
+                )
         return entries
+
+    def _found_late(self, identity_id: int, newcomer: _Newcomer) -> Entry | None:
+        """Somebody who is first seen deep inside came in earlier, unseen: with a code that nobody was found for."""
+        settings = self._settings
+        if newcomer.inside_m <= settings.doorstep_m:
+            return None
+        earliest_ns = newcomer.first_ns - round(newcomer.inside_m / settings.hurrying_mps * NANOSECONDS)
+        fitting = [word for word in self._missed if word.timestamp_ns <= earliest_ns]
+        if not fitting:
+            return None
+        word = fitting[-1]
+        self._missed.remove(word)
+        others = any(
+            other.inside_m > settings.doorstep_m
+            for number, other in self._newcomers.items()
+            if number != identity_id and number not in self._known
+        )
+        sure = len({each.code for each in fitting}) == 1 and not others
+        return self._entered(identity_id, word.code, word.timestamp_ns, sure)
 
     def _entered(self, identity_id: int, code: str | None, entered_ns: int, sure: bool = True) -> Entry:
         self._known.add(identity_id)

@@ -60,7 +60,8 @@ class IdentitySettings:
         continuity: What it costs a camera's track to be somebody else than it was before.
         reappearing: What it costs that somebody hidden shows again just now.
         birth_at_door: Cost of somebody new near a door: one in ten seconds on two square metres ...
-        birth_inside: ... and elsewhere, a hundred times rarer.
+        birth_inside: ... and elsewhere, a hundred times rarer ...
+        birth_anywhere: ... and in a shop whose doors are not known: one in ten seconds on thirty square metres.
         astray_s: A followed track whose place fails the gate for this long has gone over to somebody else.
         confirm_s: Somebody seen for less is nobody yet ...
         stranger_s: ... and away from the doors, where nobody can be new.
@@ -86,6 +87,7 @@ class IdentitySettings:
     reappearing: float = 4.6
     birth_at_door: float = 7.0
     birth_inside: float = 16.0
+    birth_anywhere: float = 12.4
     astray_s: float = 0.5
     confirm_s: float = 0.3
     stranger_s: float = 1.5
@@ -205,6 +207,7 @@ class _Seen:
     points: FloorPoints
     looks: FloatArray | None
     lag_s: float
+    raw_lag_s: float
 
 
 @dataclass(slots=True)
@@ -286,17 +289,17 @@ class IdentityTracker:
             picture = pictures.get(view.camera_id)
             looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
             column = self._columns[view.camera_id]
-            lag_s = (view.timestamp_ns - timestamp_ns) / NANOSECONDS - self._watch.skew_s(column)
-            seen.append(
-                _Seen(column, view, camera, floor_points(view, camera, HEIGHT_M), looks, min(max(lag_s, -0.5), 0.5))
-            )
+            raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
+            lag_s = raw_lag_s - self._watch.skew_s(column)
+            points = floor_points(view, camera, HEIGHT_M)
+            seen.append(_Seen(column, view, camera, points, looks, lag_s, raw_lag_s))
         self._watch.hear(timestamp_ns, [each.column for each in seen])
         for each in seen:
             self._associate(each)
         for each in seen:
             self._welcome(each)
         self._watch.compare(
-            timestamp_ns, [(each.column, each.points, each.lag_s) for each in seen], people.row, people.state
+            timestamp_ns, [(each.column, each.points, each.raw_lag_s) for each in seen], people.row, people.state
         )
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
@@ -388,7 +391,7 @@ class IdentityTracker:
         with np.errstate(invalid="ignore"):
             feet_fit = (feet_d2 <= settings.gate_chi2) & (np.linalg.norm(offset, axis=2) <= reach_m)
             upper_fit = (upper_d2 <= settings.gate_chi2) & (np.linalg.norm(aside, axis=2) <= reach_m + 0.3)
-        has_feet = np.isfinite(points.feet_m[rows]).all(axis=1)[:, None]
+        has_feet = np.asarray(np.isfinite(points.feet_m[rows]).all(axis=1))[:, None]
         by_feet = np.where(feet_fit, feet_d2 + feet_spread, NO_MATCH)
         by_head = np.where(upper_fit, upper_d2 + upper_spread + HEAD_PENALTY * has_feet, NO_MATCH)
         believes_feet = by_feet <= by_head
@@ -455,6 +458,8 @@ class IdentityTracker:
             each.points.feet_m[rows],
             each.points.upper_m[rows] + each.points.slope[rows] * HEIGHT_M,
         )
+        if self._layout.entrance_m is None:
+            return np.full(len(rows), self._settings.birth_anywhere)
         doors = np.array([self._at_door(place) for place in places], bool)
         return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
 
@@ -508,7 +513,7 @@ class IdentityTracker:
 
     def _note_seen(self, who: IntArray) -> None:
         people = self._people
-        inside = np.asarray((people.outside_ns[who] == 0) | self._walkable(people.state[who, :2]))
+        inside: BoolArray = np.asarray((people.outside_ns[who] == 0) | self._walkable(people.state[who, :2]), bool)
         people.last_ns[who[inside]] = self._now_ns or 0
 
     def _walkable(self, places_m: FloatArray, slack_m: float = 0.0) -> BoolArray:

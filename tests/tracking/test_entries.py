@@ -123,8 +123,37 @@ def test_a_word_about_nobody_is_not_given_to_somebody_who_comes_later() -> None:
     assert codes(walked_in({1: 9.0}, [(3.0, "ada"), (9.1, "ben")])) == {1: "ben"}
 
 
-def test_somebody_first_seen_deep_inside_takes_nobodys_code() -> None:
-    assert codes(walked_in({1: 3.0, 2: 3.0}, [(3.0, "ada")], seen_from_m=2.5, until_s=14)) == {1: None, 2: None}
+def test_somebody_first_seen_deep_inside_has_the_code_that_nobody_was_found_for() -> None:
+    (ada,) = walked_in({1: 3.0}, [(3.0, "ada")], seen_from_m=2.5, until_s=14)
+    assert (ada.code, ada.is_sure) == ("ada", True)
+
+
+def test_of_two_first_seen_deep_inside_neither_is_surely_who_came_in() -> None:
+    one, two = walked_in({1: 3.0, 2: 3.0}, [(3.0, "ada")], seen_from_m=2.5, until_s=14)
+    assert (one.code, one.is_sure, two.code) == ("ada", False, None)
+
+
+def test_somebody_deep_inside_does_not_take_the_code_of_who_was_seen_coming_in() -> None:
+    binder = EntryBinder(LAYOUT)
+    entries: list[Entry] = []
+    for step in range(int(14 / STEP_S)):
+        now_s = step * STEP_S
+        if step == 45:  # at 3.0 s
+            binder.hear([GateEvent(round(now_s * SECOND), "entrance", "passed-in", "ada")])
+        ada = min((now_s - 3.0) * 1.2, 3.0) if now_s >= 2.5 else None
+        stranger = 2.8 if now_s >= 6.0 else None
+        entries += binder.update(people(now_s, {1: ada, 2: stranger}, {1: 2.5, 2: 6.0}))
+    assert codes(entries) == {1: "ada", 2: None}
+
+
+def test_who_is_lost_soon_after_coming_in_was_there() -> None:
+    binder = EntryBinder(LAYOUT)
+    entries: list[Entry] = []
+    for step in range(int(8 / STEP_S)):
+        now_s = step * STEP_S
+        here = (now_s - 3.0) * 1.2 if 2.5 <= now_s <= 4.6 else None
+        entries += binder.update(people(now_s, {1: here}, {1: 2.5}))
+    assert codes(entries) == {1: None}
 
 
 def test_without_a_line_people_count_from_when_they_are_first_seen() -> None:

@@ -279,8 +279,8 @@ def test_who_is_never_seen_again_is_gone_after_a_while() -> None:
 
     ring = ring_of_cameras(2)
     ticks = film(ring, [leaves], 11.0, rng=np.random.default_rng(7))
-    with_exit, without = follow(a_store(ring, exit_m=EXIT_M), ticks), follow(a_store(ring), ticks)
-    settings_ = IdentitySettings()
+    settings_ = IdentitySettings(hidden_s=8.0)
+    with_exit, without = follow(a_store(ring, exit_m=EXIT_M), ticks, settings_), follow(a_store(ring), ticks)
     assert len(at(without, 2.0 + settings_.vanish_s - 0.2)) == 1
     assert len(at(without, 2.0 + settings_.vanish_s + 0.2)) == 0
     assert len(at(with_exit, 2.0 + settings_.hidden_s - 0.2)) == 1

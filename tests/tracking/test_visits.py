@@ -16,7 +16,7 @@ from tests.tracking.builders import (
     stands,
     walks,
 )
-from tracking.identities import IdentityTracker
+from tracking.identities import IdentitySettings, IdentityTracker
 from tracking.types import Identities
 from tracking.visits import NEAR_EXIT_M, Leaving, VisitEnd, VisitWatcher, near_line
 from vision.arrays import FloatArray
@@ -74,7 +74,7 @@ def test_who_disappears_elsewhere_has_vanished() -> None:
         return (-1.5, 0.0) if time_s < 2.0 else None
 
     layout = a_store(ring_of_cameras(2), exit_m=EXIT_M)
-    _, gone = visits_of(layout, [out_of_sight], 11.0)
+    _, gone = visits_of(layout, [out_of_sight], 3.0 + IdentitySettings().hidden_s)
     assert [end.leaving for end in gone] == [Leaving.VANISHED]
     assert gone[0].last_seen_ns == pytest.approx(nanoseconds(2.0), abs=nanoseconds(0.1))
 
