@@ -6,6 +6,7 @@ that the first release of the benchmark had, as TrackEval does.
 """
 
 import configparser
+import io
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -126,20 +127,14 @@ def read_mot(path: Path) -> MotBoxes:
             width or height; the message gives the file and the line.
         OSError: The file cannot be read.
     """
-    rows: list[list[float]] = []
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a text file of MOTChallenge, it is not text") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        row = _parsed(line, f"{path}, line {number}")
-        if rows and len(row) != len(rows[0]):
-            raise ValueError(f"{path}, line {number}: expected {len(rows[0])} columns as before, got {len(row)}")
-        rows.append(row)
-    columns = len(rows[0]) if rows else _FEWEST_COLUMNS
-    table = np.array(rows, np.float64).reshape(-1, columns)
+    table = _table(text)
+    if table is None:
+        table = _table_line_by_line(text, path)
+    columns = table.shape[1]
     table = table[np.argsort(table[:, 0], kind="stable")]
     corner, size = table[:, 2:4], table[:, 4:6]
     classes = table[:, 7].astype(np.int64) if columns == _CLASSED_COLUMNS else np.full(len(table), PEDESTRIAN)
@@ -150,6 +145,33 @@ def read_mot(path: Path) -> MotBoxes:
         table[:, 6],
         classes,
     )
+
+
+def _table(text: str) -> FloatArray | None:
+    """All rows at once; None if anything is wrong with them, or if there are none."""
+    if not text.strip():
+        return None
+    try:
+        table = np.loadtxt(io.StringIO(text), np.float64, comments=None, delimiter=",", ndmin=2)
+    except ValueError:
+        return None
+    right = _FEWEST_COLUMNS <= table.shape[1] <= _MOST_COLUMNS and np.isfinite(table).all()
+    if not right or (table[:, :2] != np.floor(table[:, :2])).any() or (table[:, 0] < 1).any():
+        return None
+    return None if (table[:, 4:6] < 0).any() else table
+
+
+def _table_line_by_line(text: str, path: Path) -> FloatArray:
+    """All rows, ten times as slowly, but with the line of what is wrong."""
+    rows: list[list[float]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        row = _parsed(line, f"{path}, line {number}")
+        if rows and len(row) != len(rows[0]):
+            raise ValueError(f"{path}, line {number}: expected {len(rows[0])} columns as before, got {len(row)}")
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(len(rows), len(rows[0]) if rows else _FEWEST_COLUMNS)
 
 
 def _parsed(line: str, where: str) -> list[float]:

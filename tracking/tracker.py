@@ -73,7 +73,7 @@ class TrackerSettings:
     usual_weight: float = 50.0
     usual_memory: float = 1000.0
     min_affinity: float = 0.1
-    min_low_likeness: float = 0.4
+    min_low_likeness: float = 0.5
     low_gap_s: float = 0.1
     start_overlap: float = 0.6
     confirm_s: float = 0.1
