@@ -246,9 +246,7 @@ class ProductStudio:
         ]
         if rng.random() < 0.6:
             above = high + rng.uniform(0.03, 0.2)
-            scenery.append(
-                block([-0.4, -0.7, above], [front, 0.7, above + 0.035], step_m=0.7).marked(material=shelf)
-            )
+            scenery.append(block([-0.4, -0.7, above], [front, 0.7, above + 0.035], step_m=0.7).marked(material=shelf))
         for mesh in scenery:
             shaded = np.clip(0.7 + 0.3 * mesh.normals[:, 2] + 0.1 * mesh.normals[:, 0], 0.3, 1).astype(np.float32)
             parts.append(replace(mesh, light=shaded))
@@ -313,9 +311,7 @@ def _seen_from(
 ) -> FloatArray:
     """Points, shape (n, 3), in the frame of a camera that looks at a middle: right, up, ahead, metres."""
     azimuth, elevation = np.radians(np.clip(view_deg[0], -360, 360)), np.radians(np.clip(view_deg[1], -85, 85))
-    towards = np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    )
+    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
     up = np.cross(towards, right)
     turn = np.radians(roll_deg)

@@ -59,6 +59,9 @@ class ShelfChange:
         end_ns: When the bin was still again.
         before: The bin's picture before, (h, w, 3) BGR.
         after: The same afterwards.
+        region_px: Box around what changed in ``before`` and ``after``, (left, top, right, bottom) pixels; None where
+            it is not known.
+        skus: What it was, likeliest first, with probabilities; empty where nobody looked (``named``).
     """
 
     bin_id: str
@@ -70,6 +73,17 @@ class ShelfChange:
     end_ns: int
     before: ImageArray
     after: ImageArray
+    region_px: tuple[int, int, int, int] | None = None
+    skus: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def item(self) -> ImageArray:
+        """Picture of what was taken or put, shape (h, w, 3) BGR: where it changed, while the item stood there."""
+        image = self.before if self.handling is Handling.PICK else self.after
+        if self.region_px is None:
+            return image
+        left, top, right, bottom = self.region_px
+        return np.asarray(image[top:bottom, left:right])
 
 
 @dataclass(frozen=True, slots=True)
