@@ -15,17 +15,6 @@ from cart.checkout import Checkout
 from cart.payments import FakeGateway
 from cart.pipeline import StorePipeline, catalogue_of
 from cart.repository import Database
-from store_sim.bodies import Skeletons, pose
-from store_sim.coverage import choose_cameras
-from store_sim.day import day_layout
-from store_sim.demo_shop import demo_layout, demo_simulation
-from store_sim.figures import Figures, Goods
-from store_sim.lens import CameraEffects, LensSettings
-from store_sim.random_shop import random_layout
-from store_sim.random_visits import random_scenario
-from store_sim.recording import RecordingWriter
-from store_sim.render import Renderer
-from store_sim.simulation import JOINTS, SCALES, SENSORS, Simulation
 from cart.seeing_bench import (
     CAMERA_FPS,
     CAMERA_S,
@@ -40,6 +29,17 @@ from cart.seeing_bench import (
     missing_peer,
     shop_film,
 )
+from store_sim.bodies import Skeletons, pose
+from store_sim.coverage import choose_cameras
+from store_sim.day import day_layout
+from store_sim.demo_shop import demo_layout, demo_simulation
+from store_sim.figures import Figures, Goods
+from store_sim.lens import CameraEffects, LensSettings
+from store_sim.random_shop import random_layout
+from store_sim.random_visits import random_scenario
+from store_sim.recording import RecordingWriter
+from store_sim.render import Renderer
+from store_sim.simulation import JOINTS, SCALES, SENSORS, Simulation
 from tracking import kalman
 from tracking.kalman import BoxNoise
 from tracking.scales import WeightWatcher

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +50,7 @@ _PEERS = {
     "tracktrack": TrackerSettings(low_confidence=0.1, high_confidence=0.7, confirm_s=0.0, confirm_hits=2),
     "bytetrack": TrackerSettings(low_confidence=0.1, high_confidence=0.25, confirm_s=0.0, confirm_hits=2),
 }
-"""Trackers of ``ultralytics`` that are run, its default first. Ours is set so that a box is shown when theirs shows one:
+"""Trackers of ``ultralytics`` that are run, its default first. Ours shows a box when theirs shows one:
 from the confidence at which they begin a track (``new_track_thresh``), down to which detections they keep, and after as
 many frames; with its own settings ours would wait for surer people, and the comparison be one of thresholds."""
 
@@ -270,12 +271,12 @@ def _run_ultralytics(clip: Path, weights: Path, detector: Detector, tracker: str
     os.environ.setdefault("YOLO_OFFLINE", "true")  # it would else ask the network for news
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     stub_torchvision()
-    from ultralytics import YOLO  # type: ignore[attr-defined]
+    yolo = import_module("ultralytics").YOLO
 
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     boxes: list[FloatArray] = []
     with TemporaryDirectory() as folder:
-        model = YOLO(
+        model = yolo(
             str(_with_notes(weights, detector, Path(folder))), task="pose" if detector.has_keypoints else "detect"
         )
 
