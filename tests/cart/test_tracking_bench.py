@@ -15,7 +15,7 @@ from cart.tracking_bench import (
     tracking_bench,
     write_tracking_bench,
 )
-from cart.tracking_peers import Peer, Step, installed, peers, run_norfair, run_peer
+from cart.tracking_peers import Peer, Step
 from tracking.mot import MotSequence, read_mot, read_sequence, write_mot
 
 
@@ -51,25 +51,6 @@ def test_trackeval_and_our_measures_agree(street: MotSequence, tmp_path: Path) -
     one, two = _ours([street], [result]), _trackeval([street], [result])
     assert (one.hota, one.idf1, one.ass_a, one.det_a) == pytest.approx((two.hota, two.idf1, two.ass_a, two.det_a))
     assert one.switches == two.switches
-
-
-def test_every_peer_that_is_installed_follows_a_crowd() -> None:
-    frames = crowd(6, 20)
-    for peer in peers():
-        if not installed(peer):
-            continue
-        rows, seconds = run_peer(peer, frames, 30.0)
-        assert len(rows) == 20
-        assert max(len(ids) for ids, _ in rows) >= 4, peer.name
-        assert seconds > 0
-
-
-def test_a_python_without_norfair_is_said_in_one_line(tmp_path: Path) -> None:
-    fake = tmp_path / "python"
-    fake.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'norfair'\" >&2\nexit 1\n")
-    fake.chmod(0o755)
-    with pytest.raises(OSError, match="norfair did not run: ModuleNotFoundError: No module named 'norfair'"):
-        next(run_norfair(fake, [crowd(2, 3)]))
 
 
 def test_a_crowd_is_the_same_from_the_same_seed() -> None:
