@@ -21,6 +21,7 @@ from cart.cli_calibration import calibrate, check_cameras, evaluate_calibration,
 from cart.cli_models import models_app
 from cart.cli_products import gallery_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
+from cart.cli_track_evaluation import evaluate_tracks
 from cart.cli_tracking import track, track_bench
 from cart.config import Settings
 from cart.eyes import OURS, TimedDetector, named_detector
@@ -72,6 +73,7 @@ app.command("check-cameras")(check_cameras)
 app.command("evaluate-calibration")(evaluate_calibration)
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
+app.command("evaluate-tracking")(evaluate_tracks)
 app.command()(dataset)
 app.command()(track)
 app.command("track-bench")(track_bench)

@@ -1,11 +1,11 @@
-"""Measures store-wide tracking on random shops against the simulator's truth: ids, places on the floor, hands, faults."""
+"""Measures store-wide tracking on random shops against the truth: ids, places on the floor, hands, camera faults."""
 
 import json
 import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from cart.drawing import page_template
 from cart.eyes import named_detector
 from store_sim.bodies import coco_keypoints
 from store_sim.coverage import choose_cameras
@@ -22,7 +23,7 @@ from store_sim.oracle import OracleDetector
 from store_sim.processes import deaf_to_ctrl_c, single_threaded
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import random_scenario
-from store_sim.scenarios import FaultKind, Scenario, Fault
+from store_sim.scenarios import Fault, FaultKind, Scenario
 from store_sim.simulation import CAMERAS, Simulation
 from tracking.camera_faults import CameraNotice
 from tracking.identities import IdentityTracker
@@ -405,3 +406,253 @@ def score(job: TrackingJob, take: Take, followed: Followed) -> TrackingScore:
         np.zeros((0, 2)) if walkable is None else walkable,
         ways,
     )
+
+
+def evaluate_tracking(
+    jobs: Sequence[TrackingJob],
+    processes: int | None = None,
+    progress: Callable[[int, int, TrackingScore], None] | None = None,
+) -> tuple[TrackingScore, ...]:
+    """Film, follow and score every job, on several cores.
+
+    Args:
+        jobs: What to play.
+        processes: How many at a time; None for one for each core that this process may use. With 1 everything runs in
+            this process.
+        progress: Told after every job: how many are done, how many there are, and what came of this one.
+
+    Returns:
+        The scores, in the order of ``jobs``.
+
+    Raises:
+        ValueError: ``processes`` is below 1, or a job cannot be played.
+        OSError: A model cannot be read.
+    """
+    processes = len(os.sched_getaffinity(0)) if processes is None else processes
+    if processes < 1:
+        raise ValueError(f"processes: expected at least 1, got {processes}")
+    found: dict[int, TrackingScore] = {}
+    if processes == 1 or len(jobs) < 2:
+        results = ((index, play(job)) for index, job in enumerate(jobs))
+        return _gathered(results, len(jobs), found, progress)
+    context = multiprocessing.get_context("spawn")
+    with single_threaded(), deaf_to_ctrl_c():
+        pool = context.Pool(min(processes, len(jobs)), initializer=_one_thread)
+    with pool:
+        return _gathered(pool.imap_unordered(_numbered, list(enumerate(jobs))), len(jobs), found, progress)
+
+
+def _gathered(
+    results: Iterable[tuple[int, TrackingScore]],
+    count: int,
+    found: dict[int, TrackingScore],
+    progress: Callable[[int, int, TrackingScore], None] | None,
+) -> tuple[TrackingScore, ...]:
+    for index, result in results:
+        found[index] = result
+        if progress is not None:
+            progress(len(found), count, result)
+    return tuple(found[index] for index in range(count))
+
+
+def play(job: TrackingJob) -> TrackingScore:
+    """Film, follow and score one job in this process."""
+    take = film(job)
+    return score(job, take, follow(take))
+
+
+def _numbered(entry: tuple[int, TrackingJob]) -> tuple[int, TrackingScore]:
+    return entry[0], play(entry[1])
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingRow:
+    """All takes of one number of shoppers and one fault together.
+
+    Attributes:
+        shoppers: How many were inside at once.
+        fault: What was wrong.
+        takes: How many takes.
+        idf1: Their mean.
+        target: What it should reach; None where nothing is promised.
+        recall: Mean share of people and instants that somebody was placed at: the best that ids can do.
+        switches_per_minute: Changes of identity for each minute of film.
+        floor_median_m: Median floor error.
+        hand_median_m: Median error of hands that two cameras saw; nan without any.
+        told: In how many takes the right camera was named with the right fault; with ``none``, in how many nothing was.
+        amount: Median of what was said of it (metres, seconds); nan without.
+        speed: How many times faster than real time trackers and identities ran.
+    """
+
+    shoppers: int
+    fault: str
+    takes: int
+    idf1: float
+    target: float | None
+    recall: float
+    switches_per_minute: float
+    floor_median_m: float
+    hand_median_m: float
+    told: int
+    amount: float
+    speed: float
+
+
+_CODE_OF = {"dead": "camera-dead", "moved": "camera-moved", "skew": "camera-skewed"}
+
+
+def summarise(scores: Sequence[TrackingScore]) -> tuple[TrackingRow, ...]:
+    """Take takes of one kind together, in the order of their first."""
+    rows = []
+    for shoppers, fault in dict.fromkeys((each.job.shoppers, each.job.fault) for each in scores):
+        own = [each for each in scores if (each.job.shoppers, each.job.fault) == (shoppers, fault)]
+        amounts, told = [], 0
+        for each in own:
+            right = [n for n in each.notices if n.camera_id == each.faulty and n.code == _CODE_OF.get(fault)]
+            told += bool(right) if fault != "none" else not each.notices
+            amounts += [notice.amount for notice in right]
+        floor = np.concatenate([each.floor_error_m for each in own])
+        hands = np.concatenate([each.hand_error_m for each in own])
+        minutes = sum(each.seconds for each in own) / 60
+        cpu_s = sum(each.cpu_s for each in own)
+        rows.append(
+            TrackingRow(
+                shoppers,
+                fault,
+                len(own),
+                float(np.mean([each.idf1 for each in own])),
+                TARGETS.get(shoppers),
+                float(np.mean([each.recall for each in own])),
+                sum(len(each.breaks) for each in own) / max(minutes, 1e-9),
+                _median(floor),
+                _median(hands),
+                told,
+                _median(np.array(amounts)),
+                60 * minutes / max(cpu_s, 1e-9),
+            )
+        )
+    return tuple(rows)
+
+
+def _median(values: FloatArray) -> float:
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def document(scores: Sequence[TrackingScore]) -> dict[str, Any]:
+    """Everything as JSON has it; a number that there is not is None."""
+
+    def entry(value: object) -> object:
+        if isinstance(value, float):
+            return round(value, 5) if math.isfinite(value) else None
+        return value
+
+    return {
+        "match_m": MATCH_M,
+        "rows": [{name: entry(getattr(row, name)) for name in TrackingRow.__slots__} for row in summarise(scores)],
+        "takes": [
+            {
+                "shoppers": each.job.shoppers,
+                "seed": each.job.seed,
+                "cameras": each.cameras,
+                "fault": each.job.fault,
+                "faulty_camera": each.faulty,
+                "idf1": entry(each.idf1),
+                "idp": entry(each.idp),
+                "idr": entry(each.idr),
+                "recall": entry(each.recall),
+                "people": each.people,
+                "identities": each.identities,
+                "floor_median_m": entry(_median(each.floor_error_m)),
+                "hand_median_m": entry(_median(each.hand_error_m)),
+                "hands": len(each.hand_error_m),
+                "cpu_s": entry(each.cpu_s),
+                "seconds": entry(each.seconds),
+                "notices": [
+                    {"camera": n.camera_id, "code": n.code, "amount": entry(n.amount), "message": n.message}
+                    for n in each.notices
+                ],
+                "breaks": [
+                    {
+                        "t_s": entry(b.at_s),
+                        "person": b.person,
+                        "before": b.before,
+                        "after": b.after,
+                        "position_m": [entry(v) for v in b.position_m],
+                    }
+                    for b in each.breaks
+                ],
+            }
+            for each in scores
+        ],
+    }
+
+
+PIXELS_A_METRE = 60
+_MARGIN_M = 0.5
+
+
+def floor_plan(each: TrackingScore) -> ImageArray:
+    """Draw a take from above: the floor, everybody's way, and a red cross wherever an identity broke."""
+    points = [each.walkable_m, *each.ways] if len(each.walkable_m) else list(each.ways)
+    filled = [p for p in points if len(p)] or [np.zeros((1, 2))]
+    low = np.min([p.min(axis=0) for p in filled], axis=0) - _MARGIN_M
+    high = np.max([p.max(axis=0) for p in filled], axis=0) + _MARGIN_M
+    width, height = np.ceil((high - low) * PIXELS_A_METRE).astype(int).tolist()
+    picture = np.full((max(height, 1), max(width, 1), 3), 255, np.uint8)
+
+    def pixels(places: FloatArray) -> IntArray:
+        scaled = (places - low) * PIXELS_A_METRE
+        return np.asarray(np.column_stack([scaled[:, 0], height - scaled[:, 1]]).round().astype(np.int32))
+
+    if len(each.walkable_m):
+        cv2.fillPoly(picture, [pixels(each.walkable_m)], (238, 238, 238))
+    for number, way in enumerate(each.ways):
+        hue = np.array([[[37 * number % 180, 200, 170]]], np.uint8)
+        colour = tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
+        if len(way):
+            cv2.polylines(picture, [pixels(way)], False, colour, 1, cv2.LINE_AA)
+    for broken in each.breaks:
+        x, y = pixels(np.array([broken.position_m]))[0].tolist()
+        cv2.drawMarker(picture, (x, y), (0, 0, 220), cv2.MARKER_TILTED_CROSS, 12, 2)
+        text = f"{broken.before}>{broken.after} {broken.at_s:.0f}s"
+        cv2.putText(picture, text, (x + 8, y), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 160), 1, cv2.LINE_AA)
+    return picture
+
+
+def write_report(scores: Sequence[TrackingScore], folder: Path) -> Path:
+    """Write a page with the table and a floor plan of every take.
+
+    Returns:
+        The page.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for each in scores:
+        name = f"{each.job.shoppers}-shoppers-seed-{each.job.seed}-{each.job.fault}.png"
+        done, coded = cv2.imencode(".png", floor_plan(each))
+        assert done
+        (folder / name).write_bytes(coded.tobytes())
+        names.append(name)
+    page = folder / "index.html"
+    template = page_template("tracking_report.html")
+    page.write_text(
+        template.render(rows=summarise(scores), takes=list(zip(scores, names, strict=True)), match_m=MATCH_M),
+        encoding="utf-8",
+    )
+    return page
+
+
+def write_document(scores: Sequence[TrackingScore], path: Path) -> None:
+    """Write the document as JSON.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.write_text(json.dumps(document(scores), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ SEES_EVERY_STAGE = frozenset(
         *("cli_models", "cli_products", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
         *("seeing_bench", "bench_report"),
+        *("track_evaluation", "cli_track_evaluation"),
     )
 )
 
