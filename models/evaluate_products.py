@@ -32,7 +32,7 @@ SIZES_PX = (18, 25, 35, 50, 70, 128)
 ANGLES_DEG = (0, 30, 60, 120, 180)
 COVERED = (0, 0.001, 0.2, 0.4, 1)
 
-Embed = Callable[[Sequence[ImageArray]], FloatArray]
+Embed = Callable[[ImageArray], FloatArray]
 """Unit vectors, shape (n, d), of crops that are letterboxed already."""
 
 
@@ -113,7 +113,7 @@ def shop_crops(seed: int, count: int, views: int = 6) -> ShopCrops:
 
 def similarity_of(shop: ShopCrops, embed: Embed) -> FloatArray:
     """Cosine of each crop with the most similar picture of each enrolled product, shape (n, k)."""
-    every = embed(shop.crops) @ embed(shop.enrolled).T
+    every = np.asarray(embed(shop.crops), float) @ np.asarray(embed(shop.enrolled), float).T
     firsts = np.flatnonzero(np.diff(shop.enrolled_sku, prepend=-1))
     return np.asarray(np.maximum.reduceat(every, firsts, axis=1))
 
@@ -294,7 +294,7 @@ def summary(seen: Judged) -> dict[str, float]:
     return numbers
 
 
-def classical(crops: Sequence[ImageArray]) -> FloatArray:
+def classical(crops: ImageArray) -> FloatArray:
     """Describe letterboxed crops without learning: colours on a 4 x 4 grid, their histogram, and edge directions.
 
     The yardstick for the network: mean L*a*b* of 16 cells, a histogram of 8 x 8 chroma, and histograms of 8 gradient
@@ -307,7 +307,7 @@ def classical(crops: Sequence[ImageArray]) -> FloatArray:
     for crop in crops:
         lab = cv2.cvtColor(crop, cv2.COLOR_BGR2LAB).astype(np.float32) - 128
         cells = cv2.resize(lab, (4, 4), interpolation=cv2.INTER_AREA).ravel()
-        chroma, _, _ = np.histogram2d(*lab[..., 1:].reshape(-1, 2).T, bins=8, range=[[-64, 64]] * 2)
+        chroma, _, _ = np.histogram2d(lab[..., 1].ravel(), lab[..., 2].ravel(), bins=8, range=[[-64, 64], [-64, 64]])
         grey = crop.mean(axis=2).astype(np.float32)
         dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
         strength, direction = cv2.cartToPolar(dx, dy)
@@ -327,7 +327,7 @@ def network(model: bytes) -> Embed:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def embed(crops: Sequence[ImageArray]) -> FloatArray:
+    def embed(crops: ImageArray) -> FloatArray:
         batches = [np.asarray(crops[start : start + 64]) for start in range(0, len(crops), 64)]
         return np.concatenate([np.asarray(session.run(None, {name: batch})[0]) for batch in batches])
 

@@ -238,7 +238,10 @@ class ProductStudio:
         if rng.random() < 0.65:
             stand(row, -1.04 * deep, 0.0, 0.75)
         grey = np.asarray(np.clip(rng.uniform(60, 235) + 8 * rng.standard_normal(3), 0, 255), np.uint8)
-        shelf, wall = self._levels(grey[None, None]), self._levels((grey * rng.uniform(0.5, 1))[None, None])
+        shelf, wall = (
+            self._levels(grey[None, None]),
+            self._levels(np.asarray(grey * rng.uniform(0.5, 1), np.uint8)[None, None]),
+        )
         front = deep / 2 + rng.uniform(0.005, 0.06)
         scenery = [
             block([-0.4, -0.7, -0.035], [front, 0.7, 0.0], step_m=0.7).marked(material=shelf),
@@ -363,15 +366,15 @@ def _found_box(margin: IntArray, size_wh: IntArray, setting: Setting, rng: np.ra
     loose = {Setting.SHELF: 0.07, Setting.HAND: 0.08, Setting.ENROLMENT: 0.05}[setting]
     off = np.clip(loose * rng.standard_normal(4) + 0.02, -0.12, 0.15) * np.tile(size_wh, 2)
     box = np.concatenate([margin - off[:2], margin + size_wh + off[2:]])
-    return np.maximum(np.rint(box).astype(int), 0)
+    return np.asarray(np.maximum(np.rint(box).astype(int), 0))
 
 
 @lru_cache(maxsize=1)
 def _noise() -> FloatArray:
     """A field of noise that is read from another place for every picture, shape (512, 512, 3), float32."""
     field = np.random.default_rng(17).standard_normal((512, 512, 3), np.float32)
-    field = cv2.GaussianBlur(field, (0, 0), 0.6)
-    return np.asarray(field / field.std(), np.float32)
+    soft = np.asarray(cv2.GaussianBlur(field, (0, 0), 0.6), np.float32)
+    return np.asarray(soft / soft.std(), np.float32)
 
 
 def _spoilt(image: ImageArray, setting: Setting, rng: np.random.Generator) -> ImageArray:
@@ -380,23 +383,23 @@ def _spoilt(image: ImageArray, setting: Setting, rng: np.random.Generator) -> Im
     height, width = image.shape[:2]
     gain = float(np.exp(rng.normal(0, 0.12 if phone else 0.25)))
     tint = np.exp(rng.normal(0, 0.04 if phone else 0.07, 3))
-    light = image * (gain * tint).astype(np.float32)
+    light: FloatArray = np.asarray(image * (gain * tint), np.float32)
     if rng.random() < 0.6:  # light from one side
         slope = rng.uniform(-0.25, 0.25, 2).astype(np.float32) * (0.5 if phone else 1.0)
         x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
         light *= (1 + slope[0] * x[None] + slope[1] * y[:, None])[..., None]
     sigma = rng.uniform(0, 0.8) if phone else abs(rng.normal(0.3, 0.35))
-    light = cv2.GaussianBlur(light, (0, 0), sigma) if sigma > 0.2 else light
+    light = np.asarray(cv2.GaussianBlur(light, (0, 0), sigma) if sigma > 0.2 else light, np.float32)
     if not phone and rng.random() < 0.2:  # moved by some pixels while the shutter was open
         length = int(rng.integers(2, 5))
         kernel = np.zeros((length, length), np.float32)
         cv2.line(kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), 1.0)
         kernel = kernel if rng.random() < 0.5 else kernel.T
-        light = cv2.filter2D(light, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+        light = np.asarray(cv2.filter2D(light, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.float32)
     bank = _noise()
     down, right = (int(rng.integers(0, bank.shape[axis] - light.shape[axis])) for axis in range(2))
     shot, read = (rng.uniform(0.3, 2), 0.5) if phone else (rng.uniform(0.5, 6), rng.uniform(0.3, 2.5))
-    light = noisy(np.asarray(light, np.float32), bank[down : down + height, right : right + width], shot, read)
+    light = noisy(light, bank[down : down + height, right : right + width], shot, read)
     spoilt = np.asarray(np.clip(light, 0, 255), np.uint8)
     spoilt = contrasted(spoilt, rng.uniform(0, 0.3 if phone else 0.5))
     if rng.random() < 0.7:

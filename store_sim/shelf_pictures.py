@@ -113,7 +113,7 @@ class ShelfSequence:
             if self.disturbance is Disturbance.EXPOSURE and len(steps_s) and t >= steps_s[0]:
                 steps_s = steps_s[1:]
                 gain = np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.06, 3))
-            light = image * gain.astype(np.float32)
+            light: FloatArray = np.asarray(image * gain, np.float32)
             if self.disturbance is Disturbance.LIGHT:
                 light *= np.float32(1 + 0.3 * np.sin(2 * np.pi * t / 40 + drift[0]))
                 side = np.linspace(-1, 1, image.shape[1], dtype=np.float32)[None, :, None]
@@ -207,7 +207,8 @@ def _stocked(layout: StoreLayout) -> tuple[Goods, dict[str, list[int]]]:
     """Goods in rows and columns in every bin, and the rows of each bin's units, those in front first."""
     products = {product.sku: product for product in layout.products}
     skus = tuple(sorted({a_bin.sku for a_bin in layout.bins if a_bin.sku}))
-    index, places, yaws = [], [], []
+    index: list[int] = []
+    places, yaws = [], []
     rows: dict[str, list[int]] = {}
     for a_bin in layout.bins:
         if a_bin.sku is None or a_bin.box is None:

@@ -246,7 +246,7 @@ class ProductRecogniser:
             )
         return cls(session, hashlib.sha256(content).hexdigest(), Calibration.from_json(text))
 
-    def embed(self, crops: Sequence[ImageArray]) -> FloatArray:
+    def embed(self, crops: Sequence[ImageArray] | ImageArray) -> FloatArray:
         """Embed crops of any sizes, each shape (h, w, 3), uint8 BGR.
 
         Returns:

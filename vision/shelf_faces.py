@@ -43,6 +43,8 @@ DARKEST, BRIGHTEST = 6, 249  # beyond, a picture says nothing of how dark or bri
 MOST_SHIFT_PX = 4.0  # a camera that has moved by more has been moved for good
 LEAST_SHIFT_PX = 0.12  # less is the estimate's own noise
 PHASE_TRUST = 0.08  # response of the phase correlation below which nothing is shifted
+MEAN_WEIGHT = np.float32(0.35)  # of the newest frame: a mean over some five frames
+STEADY = 0.6  # of the tolerance is left for such a mean, whose noise is 0.46 of a frame's
 KNOCK_PX = 0.25  # what is left of shake after it was taken out, and half a row of an encoder's blocks
 LIKE_BEFORE = 0.6  # a face has gone back to an earlier state if its difference from that falls below this share
 EDGES_KEPT = 10  # frames; the reference follows within seconds
@@ -75,7 +77,7 @@ class FaceSettings:
     item_share: float = 0.012
     least_px: int = 40
     contrast: float = 0.1
-    noise_sigmas: float = 2.5
+    noise_sigmas: float = 3.0
     learn_s: float = 4.0
     start_s: float = 1.0
 
@@ -220,6 +222,7 @@ class FaceWatcher:
         self._grey: FloatArray | None = None
         self._face_of: IntArray | None = None
         self._recent: deque[_Look] = deque()
+        self._mean: LogPicture | None = None
         self._edges: LogPicture | None = None
         self._edges_age = 0
 
@@ -267,8 +270,9 @@ class FaceWatcher:
             self._learn(level, ~moves, max(gap_s, 0.3))
             return []
         somebody = self._somebody(differs, moves, detections)
-        changes = self._judge(look, level, differs & ~somebody, somebody, now_ns)
-        self._learn(level, ~(differs | somebody), gap_s)
+        left_over = self._steadily_differs(look, level, somebody) & ~somebody
+        changes = self._judge(look, level, left_over, somebody, now_ns)
+        self._learn(level, ~(differs | left_over | somebody), gap_s)
         return sorted(changes, key=lambda change: change.time_ns)
 
     def finish(self) -> list[ShelfChange]:
@@ -280,8 +284,9 @@ class FaceWatcher:
         then = self._recent[0]
         moves, _ = self._differs(look, then.picture, then.edges, tone=False)
         somebody = self._somebody(differs, moves, None)
+        left_over = self._steadily_differs(look, level, somebody) & ~somebody
         wait_ns = int(self._settings.settle_s * NANOSECONDS / 2)
-        return self._judge(look, level, differs & ~somebody, somebody, look.timestamp_ns + wait_ns)
+        return self._judge(look, level, left_over, somebody, look.timestamp_ns + wait_ns)
 
     def _begin(self, image_wh: tuple[int, int]) -> None:
         self._image_wh = image_wh
@@ -349,6 +354,20 @@ class FaceWatcher:
         closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         return closed.astype(bool), np.asarray(reference + difference, np.float32)
 
+    def _steadily_differs(self, look: _Look, level: LogPicture, somebody: BoolArray) -> BoolArray:
+        """Pixels whose mean over the last frames without anybody before them differs from the reference."""
+        assert self._reference is not None
+        assert self._variance is not None
+        if self._mean is None:
+            self._mean = level.copy()
+        self._mean = np.where(somebody[..., None], level, self._mean + MEAN_WEIGHT * (level - self._mean))
+        spread = STEADY * self._settings.noise_sigmas * np.sqrt(self._variance)
+        tolerance = np.maximum(spread, STEADY * self._settings.contrast)
+        tolerance = tolerance + np.float32(STEADY * KNOCK_PX) * np.minimum(self._edges_now(), look.edges)
+        different = (strongest(np.abs(self._mean - self._reference)) > tolerance) & look.counted
+        opened = cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool))
+
     def _somebody(self, differs: BoolArray, moves: BoolArray, detections: Detections | None) -> BoolArray:
         """Pixels of what is before the shelf: what reaches in from the rim, what moves, and detected people."""
         hides = np.zeros(differs.shape, bool)
@@ -382,9 +401,9 @@ class FaceWatcher:
             if stats[thing][cv2.CC_STAT_AREA] < settings.least_px:
                 continue
             shares = np.bincount(self._face_of[labels == thing] + 1, minlength=len(self._faces) + 1)[1:]
-            face = int(shares.argmax())
-            if shares[face] >= settings.least_px // 2:
-                things.setdefault(face, []).append(thing)
+            most = int(shares.argmax())
+            if shares[most] >= settings.least_px // 2:
+                things.setdefault(most, []).append(thing)
         changes = []
         for place, face in enumerate(self._faces):
             if counts[place] > 0.02 * face.area_px:

@@ -50,7 +50,7 @@ def a_recogniser(model: str = "a" * 64) -> ProductRecogniser:
 def a_pack(colour: tuple[int, int, int], size_px: int = 60, noise: int = 0) -> ImageArray:
     image = np.full((size_px, size_px, 3), colour, np.uint8)
     image[: size_px // 2] = image[: size_px // 2] // 2
-    return image + np.random.default_rng(noise).integers(0, 9, image.shape, np.uint8)
+    return np.asarray(image + np.random.default_rng(noise).integers(0, 9, image.shape, np.uint8))
 
 
 RED, GREEN, BLUE = (20, 30, 220), (30, 200, 40), (230, 60, 20)
