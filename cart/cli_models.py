@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from cart.eyes import OURS, weight_files
 from cart.terminal import OUT, UsageError, counted, one_line_errors, progress_bar
 from models import weights as model_files
-from models.evaluation import NEAR_SHARE, evaluate
+from models.evaluation import NEAR_SHARE, Scores, evaluate
 from store_sim.posed_pictures import make_posed_dataset, read_posed_shelf
 from vision.blazepose import BlazePose, is_blazepose, with_poses
 from vision.detector import Detector, DetectorBank, ObjectDetector, load_detector
@@ -146,24 +146,41 @@ def evaluate_models(
             progress=lambda done: progress.update(task, completed=done),
         )
         shelves = [read_posed_shelf(file) for file in sorted(work.glob("shop*.npz"))]
-        columns = ["AP50", "AP50-95", "precision", "recall", "joints px", "wrists px", "wrists near", "held F1", "ms"]
-        table = Table("", *columns)
         task = progress.add_task("measuring", total=len(named))
-        for name, detector in named.items():
+        found: list[tuple[Scores, float]] = []
+        for detector in named.values():
             began_s = time.process_time()
             scores = evaluate(detector, shelves)
-            spent_ms = 1000 * (time.process_time() - began_s) / scores.pictures
+            found.append((scores, 1000 * (time.process_time() - began_s) / scores.pictures))
             progress.advance(task)
-            row = [scores.ap50, scores.ap50_95, scores.precision, scores.recall, scores.joints.median_px]
-            row += [scores.wrists.median_px, scores.wrists.near, scores.held_f1]
-            table.add_row(name, *("-" if math.isnan(each) else f"{each:.3f}" for each in row), f"{spent_ms:.1f}")
+        table = Table("", *(Path(name).name for name in named))
+        for label, value in _MEASURES.items():
+            numbers = [value(each) for each, _ in found]
+            table.add_row(label, *("-" if math.isnan(number) else f"{number:.3f}" for number in numbers))
+        table.add_row("CPU ms a picture, all told", *(f"{spent_ms:.1f}" for _, spent_ms in found))
         OUT.print(table)
+        first = found[0][0]
         OUT.print(
-            f"{counted(scores.people, 'person')} in {counted(scores.pictures, 'picture')} of {counted(shops, 'shop')}; "
-            f"precision and recall at confidence {scores.threshold}, joints that can be seen, near: within "
-            f"{NEAR_SHARE:.0%} of the person's longer side; ms of CPU a picture with everything around it.",
+            f"{first.people} people in {counted(first.pictures, 'picture')} of {counted(shops, 'shop')}; confidence "
+            f"{first.threshold} where one is needed; near: within {NEAR_SHARE:.0%} of the person's longer side.",
             markup=False,
         )
+
+
+_MEASURES: dict[str, Callable[[Scores], float]] = {
+    "people: AP50": lambda scores: scores.ap50,
+    "AP50-95": lambda scores: scores.ap50_95,
+    "precision": lambda scores: scores.precision,
+    "recall": lambda scores: scores.recall,
+    "joints seen: median px": lambda scores: scores.joints.median_px,
+    "near": lambda scores: scores.joints.near,
+    "wrists seen: median px": lambda scores: scores.wrists.median_px,
+    "near (wrists)": lambda scores: scores.wrists.near,
+    "which joints are seen: F1": lambda scores: scores.seen_f1,
+    "hidden joints called seen": lambda scores: scores.hidden_said_seen,
+    "which hands hold: F1": lambda scores: scores.held_f1,
+    "what is held: median overlap": lambda scores: scores.held_overlap,
+}
 
 
 def _measurable(name: str) -> ObjectDetector:
