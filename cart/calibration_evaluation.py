@@ -102,13 +102,14 @@ def check_trials(seed: int, cameras: int = 2) -> Iterator[CheckTrial]:
                     yield _trial(seed, spoilt, check_camera(camera, reference, pictures, layout), camera, camera)
 
 
-def refinement_trial(seed: int) -> tuple[Refinement, list[PlacedCamera]]:
-    """Knock every camera of a random shop, let people walk through, and refine.
+def refinement_trial(seed: int, *, anchored: bool = True) -> tuple[Refinement, list[PlacedCamera]]:
+    """Knock the cameras of a random shop, let people walk through, and refine.
 
     Key-points are the simulator's, with the errors of a small pose model; who is who between cameras is not told.
 
     Args:
         seed: Which shop.
+        anchored: Whether the camera that shares most sightings hangs right, and is the anchor; it is not in the result.
     """
     shop, day, hand = (np.random.default_rng(each) for each in np.random.SeedSequence([seed, 1]).spawn(3))
     layout = random_layout(shop, gondolas=int(shop.integers(3, 9)), products=80)
@@ -127,10 +128,19 @@ def refinement_trial(seed: int) -> tuple[Refinement, list[PlacedCamera]]:
             break
     true = {camera.camera_id: camera for camera in simulation.layout.cameras}
     rough = {name: _knocked(camera, hand, ROUGH_M, ROUGH_RAD) for name, camera in true.items()}
-    refinement = refine(rough, body_points(rough, instants))
+    points = body_points(rough, instants)
+    anchors = []
+    if anchored:
+        most = int(np.bincount(points.camera, minlength=len(rough)).argmax())
+        anchors = [points.camera_ids[most]]
+        rough |= {name: true[name] for name in anchors}
+        points = body_points(rough, instants)
+    refinement = refine(rough, points, anchors=anchors)
     placed = []
     for change, camera in zip(refinement.changes, refinement.cameras, strict=True):
         name = change.before.camera_id
+        if name in anchors:
+            continue
         both = (change.before, camera)
         placed.append(
             PlacedCamera(
