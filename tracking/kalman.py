@@ -35,23 +35,23 @@ class BoxNoise:
 
     Attributes:
         position_sigma: Standard deviation of a detected centre. Boxes of one standing person jump by about 2 % and,
-            with swinging arms and legs or partial cover, by 5 %.
+            with swinging arms and legs or partial cover, by 5 % and more.
         size_sigma: Standard deviation of a detected width or height.
         sway_sigma: How far a box wanders about the body that it shows in one second, growing with the square root of
             time: swinging limbs, a bent back, partial cover. Half the box's width is 0.2 body heights. Without it the
             filter takes every swing for a change of velocity.
         acceleration_sigma: Random acceleration of the centre: its effect on the velocity after one second, in body
-            heights a second. A walk (1.4 m/s) is 0.8 body heights a second; in one second people take up or lose half
-            of it.
+            heights a second. A walk (1.4 m/s) is 0.8 body heights a second; in one second people take up or lose
+            two fifths of it.
         size_acceleration_sigma: The same for width and height, which change with distance only: half as fast.
         start_velocity_sigma: Velocity of a new track's centre, of which nothing is known.
         start_size_velocity_sigma: The same for width and height; a person who steps into the picture grows fast.
     """
 
-    position_sigma: float = 0.05
+    position_sigma: float = 0.06
     size_sigma: float = 0.05
     sway_sigma: float = 0.2
-    acceleration_sigma: float = 0.4
+    acceleration_sigma: float = 0.33
     size_acceleration_sigma: float = 0.2
     start_velocity_sigma: float = 1.0
     start_size_velocity_sigma: float = 0.5
