@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cart.bench import Measurement
-from cart.drawing import page_template
+from cart.drawing import page_template, round_step
 from cart.seeing_bench import CameraLoad, SpeedPoint
 
 _WIDTH, _HEIGHT = 640, 360
@@ -77,8 +77,10 @@ def speed_plot(title: str, caption: str, score_name: str, points: Sequence[PlotP
         raise ValueError(f"{title}: expected at least one point with a speed and a score, got none")
     speeds = [math.log10(point.frames_per_s) for point in drawn]
     low_x, high_x = min(speeds) - 0.1, max(speeds) + 0.1
-    low_y = math.floor(20 * (min(point.score for point in drawn) - 0.01)) / 20
-    high_y = max(1.0, max(point.score for point in drawn))
+    scores = [point.score for point in drawn]
+    step = round_step(max(max(scores) - min(scores), 0.04), 5)
+    low_y = step * math.floor(min(scores) / step - 0.2)
+    high_y = step * math.ceil(max(scores) / step - 1e-9)
 
     def x(speed: float) -> float:
         return round(_LEFT + (speed - low_x) / (high_x - low_x) * (_WIDTH - _LEFT - _RIGHT), 1)
@@ -87,16 +89,14 @@ def speed_plot(title: str, caption: str, score_name: str, points: Sequence[PlotP
         return round(_HEIGHT - _BOTTOM - (score - low_y) / (high_y - low_y) * (_HEIGHT - _BOTTOM - _TOP), 1)
 
     dots: list[Dot] = []
-    below = math.inf
-    for point in sorted(drawn, key=lambda point: (point.score, point.frames_per_s)):
-        text_y = min(y(point.score) + 4, below - 14)  # names never lie on each other, best on top
-        below = text_y
+    above = -math.inf
+    for point in sorted(drawn, key=lambda point: (-point.score, -point.frames_per_s)):
+        text_y = max(y(point.score) + 4, above + 14)  # names never lie on each other, best on top
+        above = text_y
         dots.append(Dot(x(math.log10(point.frames_per_s)), y(point.score), round(text_y, 1), point.name, point.is_peer))
     steps = [factor * 10.0**power for power in range(-2, 7) for factor in (1, 2, 5)]
     columns = [Tick(x(math.log10(step)), f"{step:g}") for step in steps if low_x <= math.log10(step) <= high_x]
-    parts = max(round((high_y - low_y) / 0.05), 1)
-    each = math.ceil(parts / 6) * 0.05
-    levels = [low_y + number * each for number in range(int((high_y - low_y) / each + 1e-9) + 1)]
+    levels = [low_y + number * step for number in range(round((high_y - low_y) / step) + 1)]
     return Plot(
         title,
         caption,
