@@ -43,9 +43,9 @@ def filmed(
                 rows.append((frame, person, track, x, y))
         table = np.array(rows)
         xyxy = np.column_stack([table[:, 3] - 20, table[:, 4] - TALL_PX, table[:, 3] + 20, table[:, 4]])
-        frame = table[:, 0].astype(np.int64)
-        cameras.append(PlaneCamera(f"c{index}", MotBoxes.of(frame, table[:, 2].astype(np.int64), xyxy), view))
-        truths.append(MotBoxes.of(frame, table[:, 1].astype(np.int64), xyxy))
+        numbers = table[:, 0].astype(np.int64)
+        cameras.append(PlaneCamera(f"c{index}", MotBoxes.of(numbers, table[:, 2].astype(np.int64), xyxy), view))
+        truths.append(MotBoxes.of(numbers, table[:, 1].astype(np.int64), xyxy))
     return cameras, truths
 
 

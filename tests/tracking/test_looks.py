@@ -1,0 +1,30 @@
+"""Tests of tracking.looks."""
+
+import numpy as np
+
+from tracking.looks import LOOK_LENGTH, look_distances, looks_of
+
+NO_POINTS = np.zeros((2, 0, 3))
+BOXES = np.array([[20.0, 10.0, 60.0, 110.0], [120.0, 10.0, 160.0, 110.0]])
+
+
+def picture(*coats: tuple[int, int, int]) -> np.ndarray:
+    image = np.full((120, 200, 3), 128, np.uint8)
+    for (left, top, right, bottom), coat in zip(BOXES.astype(int), coats, strict=True):
+        image[top:bottom, left:right] = coat
+    return image
+
+
+def test_clothes_of_one_colour_are_alike_in_other_light_and_others_are_not() -> None:
+    bright = looks_of(picture((0, 0, 220), (220, 0, 0)), BOXES, NO_POINTS)
+    dim = looks_of(picture((0, 0, 180), (180, 0, 0)), BOXES, NO_POINTS)
+    away = look_distances(bright, dim)
+    assert away.diagonal().max() < 0.1
+    assert min(away[0, 1], away[1, 0]) > 0.9
+
+
+def test_what_is_not_in_the_picture_has_no_look() -> None:
+    looks = looks_of(picture((0, 0, 220), (220, 0, 0)), BOXES + np.array([300.0, 0.0, 300.0, 0.0]), NO_POINTS)
+    assert looks.shape == (2, LOOK_LENGTH)
+    assert np.isnan(looks).all()
+    assert looks_of(picture((0, 0, 1), (0, 0, 1)), np.zeros((0, 4)), np.zeros((0, 0, 3))).shape == (0, LOOK_LENGTH)
