@@ -351,8 +351,6 @@ def evaluate_cases(
             _refuse_in_vain("cameras among --sensors", cameras=cameras, weights=weights, oracle=oracle or None)
         looks = CAMERAS in chosen and (JOINTS not in chosen or weights) and not oracle
         seen_with = EvaluationSettings(sensors=chosen, weights=weight_files(weights or ()) if looks else ())
-        if looks and not weights:
-            ERR.print(f"note: seen with the project's own models ({OURS}), rendered; --oracle is faster", markup=False)
         paths = [*(scenarios or []), *(library() if whole_library else [])]
         written = read_cases(paths, site)
         _print_doubts((case.scenario, case.site) for case in written)
@@ -369,6 +367,8 @@ def evaluate_cases(
             plates = _plates_beside(site) if real_scales is None else _compared_plates(real_scales, site)
         if report is not None:
             report.mkdir(parents=True, exist_ok=True)  # rather now than after all cases
+        if looks and not weights:
+            ERR.print(f"note: seen with the project's own models ({OURS}), rendered; --oracle is faster", markup=False)
         evaluation = _evaluated(jobs, processes)
         _print_evaluation(evaluation)
         if json_file is not None:
