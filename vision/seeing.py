@@ -23,6 +23,7 @@ from vision.frames import Frame
 from vision.motion import FLOW_WIDTH_PX, GATE_WIDTH_PX, BodyFlow, cells_of, changed_cells, shrunk
 
 NANOSECONDS = 1_000_000_000
+_STRANGER = "something moves where nobody was"
 _CLOCK_SLACK_S = 1e-3  # timestamps of real files are rounded to about this
 
 
@@ -112,6 +113,7 @@ class _View:
     keypoints: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 3)))
     known: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
     followed_before: int = 0
+    reason: str = ""
     look_again: str = ""
 
 
@@ -181,6 +183,8 @@ class Seeing:
             view.look_again = "somebody is new"
         elif len(xyxy) < view.followed_before:
             view.look_again = "somebody was lost"
+        elif len(xyxy) == view.followed_before and view.reason == _STRANGER:
+            view.looked_again = self._settings.looks_again  # a door, a screen: that can wait for the camera's turn
         view.followed_before = len(xyxy)
 
     def _without_detector(self, frame: Frame) -> Look | None:
@@ -223,7 +227,7 @@ class Seeing:
         assert view.seen is not None
         expected = np.concatenate([view.start_xyxy, view.xyxy[view.known], view.seen.xyxy])
         if (moved & ~cells_of(expected, view.resolution_wh, moved.shape, 0.15)).any():
-            return "something moves where nobody was"
+            return _STRANGER
         gone = np.abs(view.xyxy - view.start_xyxy)[:, [0, 2]].min(axis=1)
         width = view.start_xyxy[:, 2] - view.start_xyxy[:, 0]
         if (gone[view.known] > self._settings.fast_share * width[view.known]).any():
@@ -263,7 +267,7 @@ class Seeing:
 
     def _detected(self, frame: Frame, seen: Detections, reason: str) -> Look:
         view = self._views[frame.camera_id]
-        view.detected_ns, view.seen = frame.timestamp_ns, seen
+        view.detected_ns, view.seen, view.reason = frame.timestamp_ns, seen, reason
         if self._settings.detect_every > 1 or self._settings.sleeps:
             small = shrunk(frame.image, FLOW_WIDTH_PX)
             view.reference = shrunk(small, GATE_WIDTH_PX)

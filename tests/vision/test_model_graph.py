@@ -64,7 +64,7 @@ def answer(model: bytes, pictures: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def channels(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)[None], np.float32) / 255
+    return np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

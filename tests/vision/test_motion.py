@@ -15,7 +15,7 @@ def scene(seed: int = 0) -> ImageArray:
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.uniform(60, 180, (9, 16, 3)).astype(np.float32), WH, interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(rng.normal(0, 60, (WH[1], WH[0], 3)).astype(np.float32), (0, 0), 2)
-    return np.clip(coarse + fine, 30, 220).astype(np.uint8)
+    return np.asarray(np.clip(coarse + fine, 30, 220), np.uint8)
 
 
 def with_person(image: ImageArray, left: int, top: int, height: int, colour: tuple[int, int, int]) -> ImageArray:
