@@ -253,7 +253,7 @@ def judged(shops: Sequence[ShopCrops], similarity: Sequence[FloatArray], calibra
 
 def summary(seen: Judged) -> dict[str, float]:
     """The numbers of a report by their names; shares are 0 to 1."""
-    known, large = seen.known, seen.size_px >= 40
+    known, large, single = seen.known, seen.size_px >= 40, ~seen.variant & ~seen.twin
 
     def share(rows: BoolArray) -> float:
         return float(seen.first[rows].mean()) if rows.any() else float("nan")
@@ -266,7 +266,11 @@ def summary(seen: Judged) -> dict[str, float]:
         "top-1, 40 px or larger, shelf": share(known & large & ~seen.in_hand),
         "top-1, 40 px or larger, hand": share(known & large & seen.in_hand),
         "top-1, 40 px or larger, shorter side too": share(known & (seen.shorter_px >= 40)),
-        "top-1, 40 px or larger, single designs": share(known & large & ~seen.variant & ~seen.twin),
+        "top-1, 40 px or larger, single designs": share(known & large & single),
+        "top-1, 40 px or larger, single designs, shelf": share(known & large & single & ~seen.in_hand),
+        "top-1, 40 px or larger, single designs, at most a fifth covered": share(
+            known & large & single & (seen.covered < 0.2)
+        ),
         "top-1, 40 px or larger, variants": share(known & large & seen.variant),
         "top-1, 40 px or larger, twins": share(known & large & seen.twin),
         "top-1, all sizes": share(known),

@@ -43,6 +43,7 @@ DARKEST, BRIGHTEST = 6, 249  # beyond, a picture says nothing of how dark or bri
 MOST_SHIFT_PX = 4.0  # a camera that has moved by more has been moved for good
 LEAST_SHIFT_PX = 0.12  # less is the estimate's own noise
 PHASE_TRUST = 0.08  # response of the phase correlation below which nothing is shifted
+LIVELY = 0.08  # share of a thing's pixels that move if it is somebody; noise moves fewer
 MEAN_WEIGHT = np.float32(0.35)  # of the newest frame: a mean over some five frames
 STEADY = 0.6  # of the tolerance is left for such a mean, whose noise is 0.46 of a frame's
 KNOCK_PX = 0.25  # what is left of shake after it was taken out, and half a row of an encoder's blocks
@@ -151,6 +152,9 @@ def tone_between(difference: LogPicture, reference: LogPicture, counted: BoolArr
         ordered = values[order]
         known = [k for k in range(LEVELS) if ends[k + 1] - ends[k] >= 20]
         medians = [float(np.median(ordered[ends[k] : ends[k + 1]])) for k in known] or [0.0]
+        # A camera's curve is smooth; a thing of one colour that came or went stands out at its level.
+        padded = np.pad(np.array(medians), 2, mode="edge")
+        medians = [float(np.median(padded[k : k + 5])) for k in range(len(medians))]
         places = (np.array(known or [0]) + 0.5) * 256 / LEVELS
         out[..., channel] = np.interp(np.arange(256), places, medians).astype(np.float32)[fine]
     return out
@@ -347,7 +351,9 @@ class FaceWatcher:
             difference = difference - tone_between(difference, reference, look.counted)
         difference = difference - light_between(difference, look.counted)
         settings = self._settings
-        tolerance = np.maximum(settings.noise_sigmas * np.sqrt(self._variance), settings.contrast)
+        # Two frames differ by the noise of both.
+        sigmas = settings.noise_sigmas * (1.0 if tone else 1.42)
+        tolerance = np.maximum(sigmas * np.sqrt(self._variance), settings.contrast)
         tolerance = tolerance + np.float32(KNOCK_PX) * np.minimum(edges, look.edges)
         different = (strongest(np.abs(difference)) > tolerance) & look.counted
         opened = cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
@@ -375,7 +381,7 @@ class FaceWatcher:
         if count > 1:
             rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
             moving = np.bincount(labels[moves], minlength=count) / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
-            living = (moving > 0.02) & (stats[:, cv2.CC_STAT_AREA] >= self._settings.least_px)
+            living = (moving > LIVELY) & (stats[:, cv2.CC_STAT_AREA] >= self._settings.least_px)
             touching = np.bincount(rim, minlength=count) > 3
             living |= touching & (stats[:, cv2.CC_STAT_AREA] >= 8 * self._settings.least_px)
             living[0] = False
@@ -455,8 +461,12 @@ class FaceWatcher:
             region_px,
         )
         face.states.append(self._reference[face.box].copy())
-        grown = cv2.dilate(region.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-        self._reference[grown] = level[grown]
+        grown = cv2.dilate(region.astype(np.uint8), np.ones((15, 15), np.uint8)).astype(bool) | face.mask
+        # Without the tone curve, which the thing itself has bent where it is the only one of its brightness.
+        plain = look.picture - light_between(look.picture - self._reference, look.counted)
+        self._reference[grown] = plain[grown]
+        if self._mean is not None:
+            self._mean[grown] = plain[grown]
         self._edges = None
         face.since_ns = -1
         face.before = look.image[face.box].copy()
