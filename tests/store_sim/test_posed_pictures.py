@@ -17,6 +17,9 @@ from store_sim.posed_pictures import (
 from vision.arrays import ImageArray
 
 
+pytestmark = pytest.mark.slow
+
+
 @cache
 def made() -> tuple[tuple[ImageArray, PosedPeople], ...]:
     """Some pictures of one shop."""
@@ -65,7 +68,9 @@ def test_a_written_shop_is_read_as_it_was(tmp_path: Path) -> None:
     assert len(shelf) == 3
     for row, (image, people) in enumerate(made()[:3]):
         for field in fields(PosedPeople):
-            assert np.array_equal(getattr(shelf.people_in(row), field.name), getattr(people, field.name), equal_nan=True)
+            assert np.array_equal(
+                getattr(shelf.people_in(row), field.name), getattr(people, field.name), equal_nan=True
+            )
         assert abs(shelf.image(row).astype(float) - image).mean() < 4  # it is compressed once more
 
 

@@ -151,7 +151,7 @@ def test_a_box_lies_in_its_cut_out(
     transform = crop_transform(box, CROP_WH, grown, turn_rad=0.0)
     corners = transform @ [[box[0], box[2]], [box[1], box[3]], [1, 1]]
     assert (corners > -1e-6).all()
-    assert (corners.T < np.array(CROP_WH) + 1e-6).all()
+    assert (np.array(CROP_WH) + 1e-6 > corners.T).all()
     turned = crop_transform(box, CROP_WH, grown, turn_rad=turn_rad)
     middle = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1]
     assert (turned @ middle).tolist() == pytest.approx([16, 20])
