@@ -5,7 +5,6 @@ import numpy as np
 
 from tests.cart.running import Tillfree, refusal
 from vision.annotate import VideoWriter
-from vision.arrays import ImageArray
 from vision.cameras import Camera, looking_at
 from vision.layout import Bin, StoreLayout, layout_to_yaml, upright_box
 
@@ -33,7 +32,7 @@ def clip(folder: Path, right_px: int = 0) -> Path:
     rng = np.random.default_rng(right_px)
     with VideoWriter(path, 10) as writer:
         for number in range(20):
-            view: ImageArray = WALL[20:200, 20 + right_px : 340 + right_px]
+            view = WALL[20:200, 20 + right_px : 340 + right_px]
             writer.write(np.clip(view + rng.normal(0, 4, view.shape), 0, 255).astype(np.uint8), number * 100_000_000)
     return path
 

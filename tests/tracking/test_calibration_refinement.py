@@ -117,4 +117,5 @@ def test_too_few_sightings_and_wrong_anchors_are_told() -> None:
     with pytest.raises(ValueError, match="anchors: expected out of a, b, c, d, got q"):
         refine(TRUE, few, anchors=["q"])
     with pytest.raises(ValueError, match=r"BodyPoints.px"):
-        BodyPoints(("a",), *(np.zeros(2, np.int64) for _ in range(5)), np.zeros((3, 2)))
+        two = np.zeros(2, np.int64)
+        BodyPoints(("a",), two, two, np.zeros(2), two, two, np.zeros((3, 2)))
