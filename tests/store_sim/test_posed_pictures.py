@@ -16,7 +16,6 @@ from store_sim.posed_pictures import (
 )
 from vision.arrays import ImageArray
 
-
 pytestmark = pytest.mark.slow
 
 
