@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,43 +17,10 @@ from cart.terminal import OUT, UsageError, counted, one_line_errors, progress_ba
 from models import weights as model_files
 from models.evaluation import NEAR_SHARE, Scores, evaluate
 from store_sim.posed_pictures import make_posed_dataset, read_posed_shelf
-from vision.blazepose import BlazePose, is_blazepose, with_poses
-from vision.detector import Detector, DetectorBank, ObjectDetector, load_detector
+from vision.detector import ObjectDetector, load_detector
 from vision.top_down import JointsOnCrops, is_joints, with_joints
 
 models_app = typer.Typer(help="Neural-network weights that tillfree knows by name.", no_args_is_help=True)
-
-
-def named_detector(names: Sequence[str], *, threads: int | None = None) -> ObjectDetector | None:
-    """Load models by name or path, to look at the same frames together.
-
-    BlazePose among them gives key-points to the people that the first other one finds.
-
-    Args:
-        names: Names of the manifest, or files.
-        threads: CPU threads for a run of one model; None leaves it to the runtime.
-
-    Returns:
-        One detector for all; None without a name.
-
-    Raises:
-        ValueError: A name or file is none, or BlazePose has no detector of people beside it.
-        OSError: A file is missing; the message says how to get it.
-    """
-    files = [model_files.resolve_weights(name) for name in names]
-    loaded: list[Detector] = []
-    poses: list[BlazePose] = []
-    for file in files:
-        if file.suffix == ".pt":
-            raise ValueError(f"{file}: expected an ONNX model, got PyTorch weights; run: tillfree models export {file}")
-        if is_blazepose(file):
-            poses.append(BlazePose(file, threads=threads))
-        else:
-            loaded.append(load_detector(file, threads=threads))
-    together: Sequence[ObjectDetector] = with_poses(loaded, poses[0]) if poses else loaded
-    if not together:
-        return None
-    return together[0] if len(together) == 1 else DetectorBank(together)
 
 
 @models_app.command("list")

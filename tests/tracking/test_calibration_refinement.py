@@ -116,6 +116,6 @@ def test_too_few_sightings_and_wrong_anchors_are_told() -> None:
         refine(TRUE, few)
     with pytest.raises(ValueError, match="anchors: expected out of a, b, c, d, got q"):
         refine(TRUE, few, anchors=["q"])
+    two = np.zeros(2, np.int64)
     with pytest.raises(ValueError, match=r"BodyPoints.px"):
-        two = np.zeros(2, np.int64)
         BodyPoints(("a",), two, two, np.zeros(2), two, two, np.zeros((3, 2)))
