@@ -7,6 +7,7 @@ import pytest
 from cart.cli_tracking import bench_tables
 from cart.tracking_bench import (
     _ours,
+    _start_ours,
     _trackeval,
     crowd,
     group_of,
@@ -24,20 +25,24 @@ def street(shared: Path) -> MotSequence:
     return read_sequence(shared / "mot" / "KITTI-17")
 
 
-def test_our_own_rows_come_without_any_peer(
+def test_ours_is_compared_with_those_that_are_installed(
     street: MotSequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cart.tracking_bench.peers", lambda: (Peer("NoSuch (nowhere)", _not_there),))
+    monkeypatch.setattr(
+        "cart.tracking_bench.peers", lambda: (Peer("Twin", _start_ours), Peer("NoSuch (nowhere)", _not_there))
+    )
     said: list[str] = []
     bench = tracking_bench([street], crowds=(5,), step=said.append)
-    assert [(row.group, row.tracker) for row in bench.accuracy] == [("2015", "tillfree")]
+    assert [(row.group, row.tracker) for row in bench.accuracy] == [("2015", "tillfree"), ("2015", "Twin")]
+    assert bench.accuracy[0].hota == bench.accuracy[1].hota
     assert bench.accuracy[0].hota > 0.4
-    assert [(row.people, row.ratio) for row in bench.speed] == [(5, 1.0)]
+    assert [(row.people, row.tracker) for row in bench.speed] == [(5, "tillfree"), (5, "Twin")]
+    assert bench.speed[0].ratio == 1
     assert bench.missing == ("NoSuch (nowhere): not installed", "norfair: no Python for it given")
     assert "tillfree: KITTI-17" in said
     write_tracking_bench(bench, tmp_path / "bench.json")
     assert json.loads((tmp_path / "bench.json").read_text())["accuracy"][0]["tracker"] == "tillfree"
-    assert [table.row_count for table in bench_tables(bench)] == [1, 1]
+    assert [table.row_count for table in bench_tables(bench)] == [2, 2]
 
 
 def _not_there(frame_rate_hz: float) -> Step:
