@@ -22,6 +22,7 @@ from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
 from tracking.types import HandContact, Identities, Interaction, Tracks, WeightChange
 from tracking.visits import Leaving, VisitEnd, VisitWatcher
+from tracking.whereabouts import Whereabouts
 from vision.arrival import PictureMemory
 from vision.detections import Detections
 from vision.detector import ObjectDetector
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 NANOSECONDS = 1_000_000_000
 STAFF_PREFIX = "staff:"
 """A code that begins so was shown by staff, who pay for nothing."""
+NOBODYS_SHARE = 0.5  # a pick that all known people together explain less well than that was somebody's unseen hand
 STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -202,6 +204,7 @@ class StorePipeline:
         self._visits: dict[int, _Visit] = {}
         self._leaving: list[_Visit] = []
         self._charged: dict[int, _Visit] = {}
+        self._whereabouts = Whereabouts()
         self._visit_count = 0
         self._now_ns = 0
 
@@ -344,6 +347,7 @@ class StorePipeline:
 
     def _follow(self) -> list[StoreEvent]:
         """Open and end visits, and follow hands."""
+        self._whereabouts.add(self.people)
         came, gone = self._visit_watcher.update(self.people)
         if self._entries is None:
             entered = [Entry(identity_id, self._name(identity_id), first_ns) for identity_id, first_ns in came]
@@ -428,6 +432,8 @@ class StorePipeline:
                 product = self._names.get(best.sku, best.sku)
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+        if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
+            self._doubt_whoever_stood_there(interaction, moment)
         recorded_for = None
         if (
             best is not None
@@ -449,6 +455,18 @@ class StorePipeline:
             )
             recorded_for = open_visit.shopper
         return InteractionSeen(interaction, shoppers, recorded_for, sure)
+
+    def _doubt_whoever_stood_there(self, interaction: Interaction, moment: datetime) -> None:
+        """Have a person look at the visits of those who could have taken what nobody was seen taking."""
+        place = self.layout.bin(interaction.bin_id)
+        if place.box is None:
+            return
+        reason = f"Something was taken from {place_name(place)}, most likely by nobody whose hand was seen; "
+        reason += "this shopper stood within reach"
+        for identity_id in self._whereabouts.within_reach(place.box.centre_m, interaction.time_ns):
+            visit = self._visit_of(identity_id)
+            if visit is not None:
+                self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
 
     def _visit_of(self, identity_id: int) -> _Visit | None:
         """The visit of an identity, also one that was charged a short while ago."""

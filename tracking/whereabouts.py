@@ -1,0 +1,56 @@
+"""Who stood where a short while ago: whoever was within reach of a shelf may have taken what nobody was seen taking."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracking.types import Identities
+from vision.arrays import FloatArray, IntArray
+
+NANOSECONDS = 1_000_000_000
+KEPT_EVERY_S = 0.2  # people walk a foot's length in it
+KEPT_S = 20.0  # weight changes are judged within a few seconds, late messages included within 15
+REACH_M = 1.2  # from the feet to the middle of a bin: an arm (0.7 m), a bent back (0.3 m), half a shelf's depth (0.2 m)
+AROUND_S = 1.0  # a grip takes about as long
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    timestamp_ns: int
+    identity_id: IntArray
+    position_m: FloatArray
+
+
+class Whereabouts:
+    """Floor positions of the last seconds, thinned out."""
+
+    def __init__(self) -> None:
+        self._moments: deque[_Moment] = deque()
+
+    def add(self, people: Identities) -> None:
+        """Remember where everybody is now; times must not run backwards."""
+        if self._moments and people.timestamp_ns - self._moments[-1].timestamp_ns < KEPT_EVERY_S * NANOSECONDS:
+            return
+        self._moments.append(_Moment(people.timestamp_ns, people.identity_id, people.position_m))
+        oldest_ns = people.timestamp_ns - int(KEPT_S * NANOSECONDS)
+        while self._moments[0].timestamp_ns < oldest_ns:
+            self._moments.popleft()
+
+    def within_reach(self, place_m: FloatArray, timestamp_ns: int) -> tuple[int, ...]:
+        """Who could have reached a place at a time.
+
+        Args:
+            place_m: A place in the store, its x and y first, metres.
+            timestamp_ns: Store clock, nanoseconds.
+
+        Returns:
+            Identities that stood within ``REACH_M`` of it on the floor at any moment up to ``AROUND_S`` before or
+            after, in rising order. Nobody who has no place on the floor, and nobody where the time is forgotten.
+        """
+        found: set[int] = set()
+        for moment in self._moments:
+            if abs(moment.timestamp_ns - timestamp_ns) <= AROUND_S * NANOSECONDS:
+                distance_m = np.linalg.norm(moment.position_m - np.asarray(place_m)[:2], axis=1)
+                found.update(moment.identity_id[distance_m <= REACH_M].tolist())
+        return tuple(sorted(found))
