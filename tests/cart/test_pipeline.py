@@ -285,6 +285,23 @@ def test_one_interaction_told_twice_counts_once() -> None:
     assert visit.outcome.status is SessionStatus.CHARGED
 
 
+@pytest.mark.parametrize(("share", "status"), [(None, "needs_review"), (0.05, "needs_review"), (0.97, "empty")])
+def test_who_stood_where_something_went_into_an_unseen_hand_is_looked_at(share: float | None, status: str) -> None:
+    pipeline = make_pipeline()
+    box = LAYOUT.bin(BIN).box
+    assert box is not None
+    for tick in play([], 10.0, shoppers=["ada", "ben"]):
+        assert tick.bodies is not None
+        joints_m = tick.bodies.joints_m.copy()
+        before_it_m = box.centre_m[:2] - [0, 0.7]
+        joints_m[0, :, :2] += before_it_m - joints_m[0, 0, :2]  # ada stands there, ben in the middle
+        pipeline.step(replace(tick, bodies=replace(tick.bodies, joints_m=joints_m)))
+    pipeline.record(interaction(*([] if share is None else [Candidate(9, SKU, 1, share)]), at_s=6.0))
+    visits = closed(pipeline.finish())
+    assert visits["ada"].outcome.status.value == status
+    assert visits["ben"].outcome.status is SessionStatus.EMPTY
+
+
 @pytest.mark.parametrize(("share", "status"), [(0.09, "empty"), (0.1, "needs_review"), (0.4, "needs_review")])
 def test_whoever_may_have_taken_it_is_looked_at(share: float, status: str) -> None:
     pipeline = peopled("ada", "ben")
