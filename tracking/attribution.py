@@ -20,6 +20,7 @@ import numpy as np
 from tracking.past import Past
 from tracking.shelves import Shelves
 from tracking.types import LONGEST_SPAN_S, Candidate, Evidence, HandPoints, Interaction, WeightChange
+from tracking.whereabouts import REACH_M
 from vision.arrays import FloatArray
 from vision.layout import Plate
 from vision.shelf import Handling
@@ -54,6 +55,9 @@ class AttributionSettings:
         hand_m: Standard deviation of a tracked hand.
         hand_s: Standard deviation of how far from the step in time a hand may be that made it.
         contact_s: The step's own time is known to so much.
+        unseen_hand: Weight of somebody within reach whose hands are not seen meanwhile, against 1 for a hand in the
+            bin; half of it for one unseen hand. A hand that is seen in the bin outweighs it, one that is seen two
+            hands' breadths off does not.
         nobody: Weight of somebody unseen against 1 for a hand in the bin.
         least_probability: Candidates below it are left to "not known".
         shifted: Weight of a hand that only moved goods a little on their plates, against 1 for the product there.
@@ -83,6 +87,7 @@ class AttributionSettings:
     hand_m: float = 0.1
     hand_s: float = 0.4
     contact_s: float = 0.4
+    unseen_hand: float = 0.15
     nobody: float = 0.01
     least_probability: float = 0.002
     shifted: float = 0.1
@@ -391,19 +396,38 @@ def _span(change: WeightChange) -> tuple[int, int]:
 def _people(
     change: WeightChange, plates: list[Plate], hands: HandPoints, settings: AttributionSettings
 ) -> dict[int, float]:
-    """Probability of each person whose hand came near; what is missing to 1 is somebody unseen."""
+    """Probability of each person whose hand came near or may have; what is missing to 1 is somebody unseen."""
+    weight: dict[int, float] = {}
     reach_ns = round((settings.contact_s + 6 * settings.hand_s) * NANOSECONDS)
     rows = slice(*np.searchsorted(hands.timestamp_ns, [change.time_ns - reach_ns, change.time_ns + reach_ns]).tolist())
     times_ns, who, where_m = hands.timestamp_ns[rows], hands.identity_id[rows], hands.hand_m[rows]
-    if not len(times_ns):
-        return {}
-    away_m = np.min([plate.box.distances_m(where_m) for plate in plates], axis=0)
-    # The hand that made the step was there then; if it was unseen, seeing it near shortly before or after nearly does.
-    late_s = np.maximum(0.0, np.abs(times_ns - change.time_ns) / NANOSECONDS - settings.contact_s)
-    cost = 0.5 * (away_m / settings.hand_m) ** 2 + 0.5 * (late_s / settings.hand_s) ** 2
-    weight = {int(person): math.exp(-float(cost[who == person].min())) for person in np.unique(who).tolist()}
+    if len(times_ns):
+        away_m = np.min([plate.box.distances_m(where_m) for plate in plates], axis=0)
+        # The hand that made the step was there then; if it was unseen, seeing it near shortly before or after nearly
+        # does.
+        late_s = np.maximum(0.0, np.abs(times_ns - change.time_ns) / NANOSECONDS - settings.contact_s)
+        cost = 0.5 * (away_m / settings.hand_m) ** 2 + 0.5 * (late_s / settings.hand_s) ** 2
+        weight = {int(person): math.exp(-float(cost[who == person].min())) for person in np.unique(who).tolist()}
+    for person, share in _unseen_shares(change, plates, hands, settings).items():
+        weight[person] = weight.get(person, 0.0) + settings.unseen_hand * share
     total = sum(weight.values()) + settings.nobody
     return {person: value / total for person, value in weight.items()}
+
+
+def _unseen_shares(
+    change: WeightChange, plates: list[Plate], hands: HandPoints, settings: AttributionSettings
+) -> dict[int, float]:
+    """Share of each person's hands that nobody saw around the step while they stood within reach, 0 to 1."""
+    unseen = hands.unseen
+    if unseen is None or not len(unseen.timestamp_ns):
+        return {}
+    around_ns = round(settings.contact_s * NANOSECONDS)
+    times_ns = unseen.timestamp_ns
+    rows = slice(*np.searchsorted(times_ns, [change.time_ns - around_ns, change.time_ns + around_ns + 1]).tolist())
+    centre_m = np.mean([plate.box.centre_m[:2] for plate in plates], axis=0)
+    near = np.linalg.norm(unseen.body_m[rows] - centre_m, axis=1) <= REACH_M
+    who, share = unseen.identity_id[rows], np.where(near, unseen.share[rows], 0.0)
+    return {int(person): float(share[who == person].max()) for person in np.unique(who[near]).tolist()}
 
 
 def _candidates(account: _Account, settings: AttributionSettings) -> tuple[Candidate, ...]:

@@ -19,6 +19,7 @@ from tracking.types import (
     HandPoints,
     Identities,
     Interaction,
+    UnseenHands,
     WeightChange,
 )
 from vision.arrival import PictureMemory
@@ -67,6 +68,7 @@ class InteractionWatcher:
         self._contacts = ContactWatcher(layout)
         self._bins = {a_bin.bin_id: a_bin for a_bin in layout.bins}
         self._hands: deque[HandPoints] = deque()  # one entry an instant
+        self._unseen: deque[UnseenHands] = deque()
         self._recent: deque[HandContact] = deque()
         self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
         self._weight_changes: list[WeightChange] = []
@@ -114,11 +116,24 @@ class InteractionWatcher:
             self._hands.append(
                 HandPoints(np.full(len(rows), now_ns, np.int64), people.identity_id[rows], people.hands_m[rows, sides])
             )
+        share = (~finite).mean(axis=1)
+        hidden = np.flatnonzero((share > 0) & np.isfinite(people.position_m).all(axis=1))
+        if len(hidden):
+            self._unseen.append(
+                UnseenHands(
+                    np.full(len(hidden), now_ns, np.int64),
+                    people.identity_id[hidden],
+                    people.position_m[hidden],
+                    share[hidden],
+                )
+            )
         for view in people.sightings:
             self._in_view.append((now_ns, view.camera_id, frozenset(view.identity_id.tolist())))
         oldest_ns = now_ns - int(self._settings.hands_kept_s * NANOSECONDS)
         while self._hands and self._hands[0].timestamp_ns[0] < oldest_ns:
             self._hands.popleft()
+        while self._unseen and self._unseen[0].timestamp_ns[0] < oldest_ns:
+            self._unseen.popleft()
         while self._in_view and self._in_view[0][0] < oldest_ns:
             self._in_view.popleft()
         while self._recent and self._recent[0].end_ns < oldest_ns:
@@ -176,6 +191,12 @@ class InteractionWatcher:
             np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
             np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
             np.concatenate([np.zeros((0, 3)), *(seen.hand_m for seen in self._hands)]),
+            UnseenHands(
+                np.concatenate([np.zeros(0, np.int64), *(hidden.timestamp_ns for hidden in self._unseen)]),
+                np.concatenate([np.zeros(0, np.int64), *(hidden.identity_id for hidden in self._unseen)]),
+                np.concatenate([np.zeros((0, 2)), *(hidden.body_m for hidden in self._unseen)]),
+                np.concatenate([np.zeros(0), *(hidden.share for hidden in self._unseen)]),
+            ),
         )
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))

@@ -209,6 +209,29 @@ class HandContact:
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenHands:
+    """People of whom not both hands were seen, over a stretch of time, one row for each person and instant.
+
+    Attributes:
+        timestamp_ns: Store clock, shape (r,), rising.
+        identity_id: Who, shape (r,).
+        body_m: Where they stood on the floor, shape (r, 2), metres, finite.
+        share: Share of their hands that was not seen, shape (r,): a half or 1.
+    """
+
+    timestamp_ns: IntArray
+    identity_id: IntArray
+    body_m: FloatArray
+    share: FloatArray
+
+    def __post_init__(self) -> None:
+        rows = len(self.timestamp_ns)
+        check_shape("UnseenHands.identity_id", self.identity_id, (rows,))
+        check_shape("UnseenHands.body_m", self.body_m, (rows, 2))
+        check_shape("UnseenHands.share", self.share, (rows,))
+
+
+@dataclass(frozen=True, slots=True)
 class HandPoints:
     """Hands seen in the world over a stretch of time, one row for each hand and instant.
 
@@ -216,11 +239,13 @@ class HandPoints:
         timestamp_ns: Store clock, shape (r,), rising.
         identity_id: Whose hand, shape (r,).
         hand_m: Where it was, shape (r, 3), metres, finite.
+        unseen: Whose hands were not seen meanwhile; None where that is not known.
     """
 
     timestamp_ns: IntArray
     identity_id: IntArray
     hand_m: FloatArray
+    unseen: UnseenHands | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.timestamp_ns)

@@ -15,7 +15,7 @@ from tracking.attribution import AttributionSettings, explain_weight_change
 from tracking.past import Past
 from tracking.scales import WeightWatcher
 from tracking.shelves import Shelves
-from tracking.types import HandPoints, Interaction, WeightChange
+from tracking.types import HandPoints, Interaction, UnseenHands, WeightChange
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
 from vision.shelf import Handling
 
@@ -74,6 +74,44 @@ def explain(change: WeightChange, seen: HandPoints | None = None, layout: StoreL
         seen = hands(a_hand(plate))
     (interaction,) = explain_weight_change(change, Shelves.of(layout), seen, STORE)
     return interaction
+
+
+def unseen(*people: tuple[int, float, float], plate: Plate) -> HandPoints:
+    """People who stood some metres from a plate, and the share of their hands that nobody saw; no hand is seen."""
+    centre = plate.box.centre_m
+    return replace(
+        hands(),
+        unseen=UnseenHands(
+            np.full(len(people), STEP_NS, np.int64),
+            np.array([person for person, _, _ in people], np.int64),
+            np.array([[centre[0], centre[1] - away_m] for _, away_m, _ in people]).reshape(-1, 2),
+            np.array([share for _, _, share in people]),
+        ),
+    )
+
+
+def test_who_alone_stood_within_reach_with_hands_unseen_most_likely_took_it() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), unseen((1, 0.6, 1.0), (2, 3.0, 1.0), plate=plate))
+    assert {candidate.identity_id for candidate in interaction.candidates} == {1}
+    assert interaction.candidates[0].probability > 0.85
+
+
+def test_of_two_within_reach_with_hands_unseen_nobody_is_sure() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), unseen((1, 0.6, 1.0), (2, 0.7, 0.5), plate=plate))
+    shares = {candidate.identity_id: candidate.probability for candidate in interaction.candidates}
+    assert shares[1] == pytest.approx(2 * shares[2])
+    assert sum(shares.values()) < 1
+
+
+def test_a_hand_seen_in_the_bin_outweighs_one_unseen_beside_it() -> None:
+    plate = a_store().plates[0]
+    seen = replace(hands(a_hand(plate)), unseen=unseen((2, 0.6, 1.0), plate=plate).unseen)
+    interaction = explain(a_change(-623), seen)
+    best, second = interaction.candidates[:2]
+    assert (best.identity_id, second.identity_id) == (1, 2)
+    assert best.probability > 5 * second.probability
 
 
 def test_the_product_on_the_plate_taken_by_the_hand_there() -> None:
