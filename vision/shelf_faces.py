@@ -52,8 +52,8 @@ EDGES_KEPT = 10  # frames; the reference follows within seconds
 STATES_KEPT = 6  # earlier states of a face; hands seldom go deeper than a row of goods
 PICK_PRIOR, EDGE_WEIGHT, DARK_WEIGHT = 0.9, 4.0, 5.0
 """Log-odds of a pick where nothing else is known, and by the share of edges that went and the logarithm of the light
-lost: deeper on a shelf is darker, and a label ends there. From the random shops that ``shelf-changes`` draws from seeds
-100 on."""
+lost: deeper on a shelf is darker, and a label ends there. Set by hand while looking at a few rendered shelves: the
+probabilities that come of them are not calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,6 @@ class FaceSettings:
     Attributes:
         settle_s: What stays without motion for this long, with nobody before it, has changed for good.
         motion_s: Motion is what differs between pictures this far apart.
-        patience_s: Somebody who stands this long without any motion is a thing that was put there.
         item_share: Smallest part of a face that an item changes.
         least_px: Fewest pixels that count as a thing.
         contrast: Least difference, in the logarithm of the grey level.
@@ -74,7 +73,6 @@ class FaceSettings:
 
     settle_s: float = 0.7
     motion_s: float = 0.35
-    patience_s: float = 30.0
     item_share: float = 0.012
     least_px: int = 40
     contrast: float = 0.1
