@@ -301,9 +301,12 @@ def _print_refinement(refinement: Refinement) -> None:
     table = Table("camera", "sightings", "shift cm", "turn degrees")
     for change in refinement.changes:
         shift = 100 * float(np.linalg.norm(change.shift_m))
+        row = change.before.camera_id, str(change.bodies)
+        if not change.is_placed:
+            table.add_row(*row, "as it was", "as it was")
+            continue
         table.add_row(
-            change.before.camera_id,
-            str(change.bodies),
+            *row,
             f"{shift:.1f} ± {100 * change.shift_sd_m:.1f}",
             f"{np.rad2deg(change.turn_rad):.2f} ± {np.rad2deg(change.turn_sd_rad):.2f}",
         )

@@ -60,6 +60,11 @@ class CameraChange:
     bodies: int
 
     @property
+    def is_placed(self) -> bool:
+        """Whether it was placed anew; anchors, and cameras that share too few sightings, stay as they are."""
+        return bool(self.turn_sd_rad > 0)
+
+    @property
     def shift_sd_m(self) -> float:
         """Standard deviation of the shift along its own direction, metres."""
         length = float(np.linalg.norm(self.shift_m))
