@@ -21,6 +21,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import onnxruntime
 from scipy.optimize import linear_sum_assignment
 
 from models.yolo_export import stub_torchvision
@@ -173,7 +174,7 @@ def compare_speeds(clip: Path, weights: Path, most_frames: int, *, label: str = 
     detector = load_detector(weights)
     count = _frame_count(clip, most_frames)
     peers: dict[str, TrackerSettings | None] = {"": None}
-    if missing_peer() is None and detector.head in (Head.YOLO, Head.YOLO_POSE):
+    if missing_peer() is None and detector.head in (Head.YOLO, Head.YOLO_POSE) and _takes_floats(weights):
         peers = dict(_PEERS)
     theirs: dict[str, _Run] = {}
     for peer in peers:
@@ -187,6 +188,12 @@ def compare_speeds(clip: Path, weights: Path, most_frames: int, *, label: str = 
         ):
             f1 = box_agreement(run.boxes, theirs[peer].boxes) if peer else np.nan
             yield _point(name, weights, f"tillfree, {words}", run, f"ultralytics, {peer}" if peer else "", f1=f1)
+
+
+def _takes_floats(weights: Path) -> bool:
+    """Whether a file reads pictures as ultralytics feeds them; ours read pixels, which it cannot do."""
+    session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
+    return bool(session.get_inputs()[0].type == "tensor(float)")
 
 
 def _point(
