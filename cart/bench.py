@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from filterpy.kalman import KalmanFilter
 
 from cart.checkout import Checkout
+from cart.eyes import load_models
 from cart.payments import FakeGateway
 from cart.pipeline import StorePipeline, catalogue_of
 from cart.repository import Database
@@ -45,10 +46,12 @@ from tracking.kalman import BoxNoise
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
 from vision.arrays import FloatArray, ImageArray
+from vision.blazepose import is_blazepose
 from vision.detections import Detections
 from vision.detector import load_detector
 from vision.frames import Frame, ScaleSamples, Tick
 from vision.layout import Box, Plate, StoreLayout
+from vision.top_down import is_joints
 
 NANOSECONDS = 1_000_000_000
 FRAME_WH = (640, 360)
@@ -68,12 +71,12 @@ class Measurement:
     peer_value: float | None = None
 
 
-def measure(seconds: float, weights: Sequence[Path] = ()) -> Iterator[Measurement]:
+def measure(seconds: float, models: Mapping[str, Sequence[Path]]) -> Iterator[Measurement]:
     """Measure one thing after the other; give each row when it is done.
 
     Args:
         seconds: About how long each measurement is repeated; the median of its rounds counts.
-        weights: Model files to measure too.
+        models: Models to measure too: the files of each by its name.
     """
     yield _demo(seconds)
     yield from _busy_store()
@@ -83,8 +86,9 @@ def measure(seconds: float, weights: Sequence[Path] = ()) -> Iterator[Measuremen
         yield _box_filter(tracks, seconds)
     for people in (10, 50):
         yield _one_camera(people, seconds)
-    for path in weights:
-        yield _model(path, seconds)
+    for path in dict.fromkeys(file for files in models.values() for file in files):
+        if not (is_joints(path) or is_blazepose(path)):  # those look at people whom another has found
+            yield _model(path, seconds)
 
 
 @dataclass(slots=True)
@@ -97,45 +101,50 @@ class SeeingResults:
 
 
 def measure_seeing(
-    clips: Sequence[Path], weights: Sequence[Path], most_frames: int, results: SeeingResults
+    clips: Sequence[Path], models: Mapping[str, Sequence[Path]], most_frames: int, results: SeeingResults
 ) -> Iterator[Measurement]:
     """Measure how fast people are followed through clips, and how many cameras one core carries.
 
     Args:
-        clips: Video files; without one cameras are played from a film of the demo's shop, and nothing is compared.
-        weights: Model files.
+        clips: Video files; without one nothing is compared. Cameras are always played from a film of the demo's shop,
+            and from the first clip as well.
+        models: The files of each model by its name. Several of one name look together; they are not compared with a
+            program that takes one.
         most_frames: How many frames of each clip, 0 for all.
         results: Filled while it runs.
     """
     absent = missing_peer()
-    if clips and weights and absent:
+    if clips and models and absent:
         results.notes.append(f"model.track() was not measured: {absent}")
     with TemporaryDirectory() as folder:
-        for path in weights:
-            for clip in clips:
+        films: list[tuple[str, Path]] = []
+        if models:
+            shop = Path(folder) / "shop.mp4"
+            films.append(("a small shop", shop_film(shop, _demo_pictures, round(CAMERAS * CAMERA_S * CAMERA_FPS / 4))))
+        if models and clips:
+            busy = Path(folder) / "busy.mp4"
+            films.append((clips[0].stem, enlarged(clips[0], busy, CAMERA_WH, 0, fps=CAMERA_FPS)))
+        for name, files in models.items():
+            for clip in clips if len(files) == 1 else ():
                 larger = enlarged(clip, Path(folder) / f"{clip.stem}-1080p.mp4", FULL_HD, most_frames or 300)
                 for file, most in ((clip, most_frames), (larger, most_frames or 300)):
                     points: list[SpeedPoint] = []
-                    for point in compare_speeds(file, path, most):
+                    for point in compare_speeds(file, files[0], most):
                         points.append(point)
                         yield _speed_row(point, points)
                     results.speeds += points
-            played = Path(folder) / "cameras.mp4"
-            if not played.exists():
-                if clips:
-                    enlarged(clips[0], played, CAMERA_WH, 0, fps=CAMERA_FPS)
-                else:
-                    shop_film(played, _demo_pictures, round(CAMERAS * CAMERA_S * CAMERA_FPS / 4))
-            load = cameras_on_one_core(played, load_detector(path, threads=1), path.stem)
-            results.loads.append(load)
-            parts = (load.decode_ms, load.gate_ms, load.detect_ms, load.track_ms)
-            split = "decode {:.1f}, compare and follow {:.1f}, detect {:.1f}, track {:.1f} ms".format(*parts)
-            yield _alone(
-                f"{path.stem}: cameras of {CAMERA_FPS} frames a second, 640x360, on one core ({split})",
-                load.cameras,
-                "cameras",
-                f"{load.cameras:.1f} cameras",
-            )
+            for film, played in films:
+                load = cameras_on_one_core(played, load_models(files, threads=1), f"{name}, {film}")
+                results.loads.append(load)
+                parts = (load.decode_ms, load.gate_ms, load.detect_ms, load.track_ms)
+                split = "decode {:.1f}, compare and follow {:.1f}, detect {:.1f}, track {:.1f} ms".format(*parts)
+                split += f"; looked at {load.detected_share:.0%}"
+                yield _alone(
+                    f"{load.model}: cameras of {CAMERA_FPS} frames a second, 640x360, on one core ({split})",
+                    load.cameras,
+                    "cameras",
+                    f"{load.cameras:.1f} cameras",
+                )
 
 
 def _speed_row(point: SpeedPoint, before: Sequence[SpeedPoint]) -> Measurement:

@@ -24,7 +24,7 @@ from cart.cli_simulator import dataset, evaluate_cases, simulate
 from cart.cli_track_evaluation import evaluate_tracks
 from cart.cli_tracking import track, track_bench
 from cart.config import Settings
-from cart.eyes import OURS, TimedDetector, named_detector
+from cart.eyes import OURS, TimedDetector, named_detector, weight_files
 from cart.film import Film
 from cart.money import format_amount
 from cart.payments import FakeGateway
@@ -43,7 +43,6 @@ from cart.replay import Replay, product_names, public_status
 from cart.report import write_report
 from cart.repository import Database
 from cart.terminal import ERR, OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
-from models import weights as model_files
 from store_sim.ahead import AheadSimulation
 from store_sim.autocheckout import read_site
 from store_sim.coverage import choose_cameras
@@ -241,14 +240,14 @@ def bench(
     from cart.bench_report import write_bench_report
 
     with one_line_errors():
-        files = [model_files.resolve_weights(name) for name in weights or []]
+        models = {Path(name).stem: weight_files([name]) for name in weights or []}
         table = Table("what", "measured", "peer", "ratio")
         rows = []
         with progress_bar() as progress:
             task = progress.add_task("measuring", total=None)
             seeing = SeeingResults()
-            parts = () if only_seeing else measure(seconds, files)
-            for row in chain(parts, measure_seeing(clip or [], files, frames, seeing)):
+            parts = () if only_seeing else measure(seconds, models)
+            for row in chain(parts, measure_seeing(clip or [], models, frames, seeing)):
                 progress.update(task, description=row.what)
                 rows.append(row)
                 table.add_row(row.what, row.measured, row.peer, row.ratio)

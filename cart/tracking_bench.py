@@ -142,8 +142,9 @@ def tracking_bench(
         OSError: The other interpreter fails.
     """
     tell = step or (lambda _: None)
-    here = [peer for peer in peers() if installed(peer)]
-    missing = [f"{peer.name}: not installed" for peer in peers() if peer not in here]
+    everybody = peers()
+    here = [peer for peer in everybody if installed(peer)]
+    missing = [f"{peer.name}: not installed" for peer in everybody if peer not in here]
     trackers = [Peer(OURS, _start_ours), *here]
     seen = [list(frames_of(s.detections, s.frame_rate_hz, frames=s.frame_count)) for s in sequences]
     taken: list[tuple[str, int, MotBoxes, float]] = []

@@ -36,11 +36,12 @@ _LEFT_X_M, _RIGHT_X_M = 0.5, 5.5
 _ENTRANCE_X_M, _EXIT_X_M = (0.8, 2.2), (3.8, 5.2)
 _CEILING_M, _DOOR_M = 2.8, 2.1
 
-# In the four corners under the ceiling, so that each shelf is seen from the two corners across the room.
+# In the four corners under the ceiling. Whoever takes something hides it from the corners behind them; the two beside the
+# shelf see the hand from the side, if their pictures are wide enough.
 _CAMERAS_M = ((0.8, 0.7), (5.2, 0.7), (0.8, 4.1), (5.2, 4.1))
 _AIM_M = (3.0, 2.5, 0.9)
 _RESOLUTION_WH = (640, 360)
-_FOCAL_PX = 330.0  # 88 degrees across, as of cheap ceiling cameras
+_FOCAL_PX = 250.0  # 104 degrees across, as of a 2.8 mm lens: from a corner both walls beside it are in the picture
 
 # Name, grams, cents; gondola by gondola, shelf by shelf from below, four bins each, seen from the front left to right.
 _RANGE: tuple[tuple[str, float, int | None], ...] = (

@@ -19,9 +19,18 @@ import numpy as np
 
 from tracking.past import Past
 from tracking.shelves import Shelves
-from tracking.types import LONGEST_SPAN_S, Candidate, Evidence, HandPoints, Interaction, WeightChange
+from tracking.types import (
+    LONGEST_SPAN_S,
+    Candidate,
+    Evidence,
+    HandLines,
+    HandPoints,
+    Interaction,
+    UnseenHands,
+    WeightChange,
+)
 from tracking.whereabouts import REACH_M
-from vision.arrays import FloatArray
+from vision.arrays import FloatArray, IntArray
 from vision.layout import Plate
 from vision.shelf import Handling
 
@@ -55,9 +64,13 @@ class AttributionSettings:
         hand_m: Standard deviation of a tracked hand.
         hand_s: Standard deviation of how far from the step in time a hand may be that made it.
         contact_s: The step's own time is known to so much.
-        unseen_hand: Weight of somebody within reach whose hands are not seen meanwhile, against 1 for a hand in the
-            bin; half of it for one unseen hand. A hand that is seen in the bin outweighs it, one that is seen two
-            hands' breadths off does not.
+        one_camera: Weight of a hand on a line of sight through the place, which may be before or behind it, against 1
+            for a hand in the bin.
+        unseen_hand: Weight of somebody who stands at the bin and whose hands are not seen meanwhile, against 1 for a
+            hand in the bin; half of it for one unseen hand. A hand that is seen in the bin outweighs it, one that is
+            seen two hands' breadths off does not.
+        stand_m: Those who take something stand up to this far from it, from their feet to the middle of the plates ...
+        stand_spread_m: ... and farther away the less likely, as the tail of a normal distribution with this deviation.
         nobody: Weight of somebody unseen against 1 for a hand in the bin.
         least_probability: Candidates below it are left to "not known".
         shifted: Weight of a hand that only moved goods a little on their plates, against 1 for the product there.
@@ -87,7 +100,10 @@ class AttributionSettings:
     hand_m: float = 0.1
     hand_s: float = 0.4
     contact_s: float = 0.4
+    one_camera: float = 0.4
     unseen_hand: float = 0.15
+    stand_m: float = 0.7
+    stand_spread_m: float = 0.2
     nobody: float = 0.01
     least_probability: float = 0.002
     shifted: float = 0.1
@@ -408,26 +424,56 @@ def _people(
         late_s = np.maximum(0.0, np.abs(times_ns - change.time_ns) / NANOSECONDS - settings.contact_s)
         cost = 0.5 * (away_m / settings.hand_m) ** 2 + 0.5 * (late_s / settings.hand_s) ** 2
         weight = {int(person): math.exp(-float(cost[who == person].min())) for person in np.unique(who).tolist()}
-    for person, share in _unseen_shares(change, plates, hands, settings).items():
+    for person, share in _on_lines(change, plates, hands.lines, settings).items():
+        weight[person] = max(weight.get(person, 0.0), settings.one_camera * share)
+    for person, share in _unseen_shares(change, plates, hands.unseen, settings).items():
         weight[person] = weight.get(person, 0.0) + settings.unseen_hand * share
     total = sum(weight.values()) + settings.nobody
     return {person: value / total for person, value in weight.items()}
 
 
-def _unseen_shares(
-    change: WeightChange, plates: list[Plate], hands: HandPoints, settings: AttributionSettings
+def _on_lines(
+    change: WeightChange, plates: list[Plate], lines: HandLines | None, settings: AttributionSettings
 ) -> dict[int, float]:
-    """Share of each person's hands that nobody saw around the step while they stood within reach, 0 to 1."""
-    unseen = hands.unseen
+    """How well a line of sight through each person's hand goes through the plates around the step, 0 to 1."""
+    if lines is None or not len(lines.timestamp_ns):
+        return {}
+    rows = _around(lines.timestamp_ns, change, settings)
+    near = lines[rows[_stands_there(plates, lines.body_m[rows], settings) > 0]]
+    passing = np.zeros(len(near.score))
+    for plate in plates:
+        away_m = plate.box.distances_m(near.nearest_m(plate.box.centre_m))
+        passing = np.fmax(passing, np.exp(-0.5 * (away_m / settings.hand_m) ** 2))
+    fits = passing * near.score * _stands_there(plates, near.body_m, settings)
+    who = near.identity_id
+    return {int(person): float(fits[who == person].max()) for person in np.unique(who).tolist()}
+
+
+def _unseen_shares(
+    change: WeightChange, plates: list[Plate], unseen: UnseenHands | None, settings: AttributionSettings
+) -> dict[int, float]:
+    """Share of each person's hands that nobody saw around the step while they stood at the plates, 0 to 1."""
     if unseen is None or not len(unseen.timestamp_ns):
         return {}
+    rows = _around(unseen.timestamp_ns, change, settings)
+    share = unseen.share[rows] * _stands_there(plates, unseen.body_m[rows], settings)
+    who = unseen.identity_id[rows]
+    return {int(person): float(share[who == person].max()) for person in np.unique(who[share > 0]).tolist()}
+
+
+def _around(times_ns: IntArray, change: WeightChange, settings: AttributionSettings) -> IntArray:
+    """Rows of rising times at which the hand that made a step was at its plates."""
     around_ns = round(settings.contact_s * NANOSECONDS)
-    times_ns = unseen.timestamp_ns
-    rows = slice(*np.searchsorted(times_ns, [change.time_ns - around_ns, change.time_ns + around_ns + 1]).tolist())
+    first, last = np.searchsorted(times_ns, [change.time_ns - around_ns, change.time_ns + around_ns + 1]).tolist()
+    return np.arange(first, last)
+
+
+def _stands_there(plates: list[Plate], body_m: FloatArray, settings: AttributionSettings) -> FloatArray:
+    """How well people who stand at places, shape (n, 2), metres, stand for taking from plates: 0 to 1, shape (n,)."""
     centre_m = np.mean([plate.box.centre_m[:2] for plate in plates], axis=0)
-    near = np.linalg.norm(unseen.body_m[rows] - centre_m, axis=1) <= REACH_M
-    who, share = unseen.identity_id[rows], np.where(near, unseen.share[rows], 0.0)
-    return {int(person): float(share[who == person].max()) for person in np.unique(who[near]).tolist()}
+    away_m = np.linalg.norm(body_m - centre_m, axis=1)
+    beyond = np.maximum(0.0, away_m - settings.stand_m) / settings.stand_spread_m
+    return np.asarray(np.where(away_m <= REACH_M, np.exp(-0.5 * beyond**2), 0.0))
 
 
 def _candidates(account: _Account, settings: AttributionSettings) -> tuple[Candidate, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracking.attribution import explain_weight_change
 from tracking.contacts import ContactWatcher
+from tracking.hand_lines import lone_hands
 from tracking.past import Past
 from tracking.shelves import Shelves
 from tracking.types import (
@@ -16,6 +17,7 @@ from tracking.types import (
     Candidate,
     Evidence,
     HandContact,
+    HandLines,
     HandPoints,
     Identities,
     Interaction,
@@ -67,7 +69,9 @@ class InteractionWatcher:
         self._settings = settings or InteractionSettings()
         self._contacts = ContactWatcher(layout)
         self._bins = {a_bin.bin_id: a_bin for a_bin in layout.bins}
+        self._cameras = {camera.camera_id: camera for camera in layout.cameras}
         self._hands: deque[HandPoints] = deque()  # one entry an instant
+        self._lines: deque[HandLines] = deque()
         self._unseen: deque[UnseenHands] = deque()
         self._recent: deque[HandContact] = deque()
         self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
@@ -116,7 +120,9 @@ class InteractionWatcher:
             self._hands.append(
                 HandPoints(np.full(len(rows), now_ns, np.int64), people.identity_id[rows], people.hands_m[rows, sides])
             )
-        share = (~finite).mean(axis=1)
+        lines, share = lone_hands(people, self._cameras)
+        if len(lines.timestamp_ns):
+            self._lines.append(lines)
         hidden = np.flatnonzero((share > 0) & np.isfinite(people.position_m).all(axis=1))
         if len(hidden):
             self._unseen.append(
@@ -130,10 +136,11 @@ class InteractionWatcher:
         for view in people.sightings:
             self._in_view.append((now_ns, view.camera_id, frozenset(view.identity_id.tolist())))
         oldest_ns = now_ns - int(self._settings.hands_kept_s * NANOSECONDS)
-        while self._hands and self._hands[0].timestamp_ns[0] < oldest_ns:
-            self._hands.popleft()
-        while self._unseen and self._unseen[0].timestamp_ns[0] < oldest_ns:
-            self._unseen.popleft()
+        remembered: tuple[deque[HandPoints] | deque[HandLines] | deque[UnseenHands], ...]
+        remembered = self._hands, self._lines, self._unseen
+        for moments in remembered:
+            while moments and moments[0].timestamp_ns[0] < oldest_ns:
+                moments.popleft()
         while self._in_view and self._in_view[0][0] < oldest_ns:
             self._in_view.popleft()
         while self._recent and self._recent[0].end_ns < oldest_ns:
@@ -191,6 +198,14 @@ class InteractionWatcher:
             np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
             np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
             np.concatenate([np.zeros((0, 3)), *(seen.hand_m for seen in self._hands)]),
+            HandLines(
+                np.concatenate([np.zeros(0, np.int64), *(line.timestamp_ns for line in self._lines)]),
+                np.concatenate([np.zeros(0, np.int64), *(line.identity_id for line in self._lines)]),
+                np.concatenate([np.zeros((0, 3)), *(line.origin_m for line in self._lines)]),
+                np.concatenate([np.zeros((0, 3)), *(line.direction for line in self._lines)]),
+                np.concatenate([np.zeros(0), *(line.score for line in self._lines)]),
+                np.concatenate([np.zeros((0, 2)), *(line.body_m for line in self._lines)]),
+            ),
             UnseenHands(
                 np.concatenate([np.zeros(0, np.int64), *(hidden.timestamp_ns for hidden in self._unseen)]),
                 np.concatenate([np.zeros(0, np.int64), *(hidden.identity_id for hidden in self._unseen)]),

@@ -216,7 +216,7 @@ class UnseenHands:
         timestamp_ns: Store clock, shape (r,), rising.
         identity_id: Who, shape (r,).
         body_m: Where they stood on the floor, shape (r, 2), metres, finite.
-        share: Share of their hands that was not seen, shape (r,): a half or 1.
+        share: Share of their hands that no camera surely saw, shape (r,), above 0 to 1.
     """
 
     timestamp_ns: IntArray
@@ -232,6 +232,51 @@ class UnseenHands:
 
 
 @dataclass(frozen=True, slots=True)
+class HandLines:
+    """Hands that a single camera saw, so that only a line of sight is known, one row for each hand and instant.
+
+    Attributes:
+        timestamp_ns: Store clock, shape (r,), rising.
+        identity_id: Whose hand, shape (r,).
+        origin_m: Where the camera is, shape (r, 3), metres.
+        direction: Unit vector from it through the hand, shape (r, 3).
+        score: Visibility of the wrist, shape (r,), above 0 to 1.
+        body_m: Where its owner stood on the floor, shape (r, 2), metres, finite.
+    """
+
+    timestamp_ns: IntArray
+    identity_id: IntArray
+    origin_m: FloatArray
+    direction: FloatArray
+    score: FloatArray
+    body_m: FloatArray
+
+    def __post_init__(self) -> None:
+        rows = len(self.timestamp_ns)
+        check_shape("HandLines.identity_id", self.identity_id, (rows,))
+        check_shape("HandLines.origin_m", self.origin_m, (rows, 3))
+        check_shape("HandLines.direction", self.direction, (rows, 3))
+        check_shape("HandLines.score", self.score, (rows,))
+        check_shape("HandLines.body_m", self.body_m, (rows, 2))
+
+    def __getitem__(self, rows: NDArray[Any] | slice) -> Self:
+        """Keep some rows, by index, mask or slice."""
+        return type(self)(
+            self.timestamp_ns[rows],
+            self.identity_id[rows],
+            self.origin_m[rows],
+            self.direction[rows],
+            self.score[rows],
+            self.body_m[rows],
+        )
+
+    def nearest_m(self, place_m: FloatArray) -> FloatArray:
+        """Points of the lines nearest to a place, shape (3,), metres: shape (r, 3); nan behind the camera."""
+        along = np.einsum("ri,ri->r", np.asarray(place_m) - self.origin_m, self.direction)
+        return np.asarray(self.origin_m + np.where(along > 0, along, np.nan)[:, None] * self.direction)
+
+
+@dataclass(frozen=True, slots=True)
 class HandPoints:
     """Hands seen in the world over a stretch of time, one row for each hand and instant.
 
@@ -239,12 +284,14 @@ class HandPoints:
         timestamp_ns: Store clock, shape (r,), rising.
         identity_id: Whose hand, shape (r,).
         hand_m: Where it was, shape (r, 3), metres, finite.
+        lines: Hands that one camera alone saw meanwhile; None where that is not known.
         unseen: Whose hands were not seen meanwhile; None where that is not known.
     """
 
     timestamp_ns: IntArray
     identity_id: IntArray
     hand_m: FloatArray
+    lines: HandLines | None = None
     unseen: UnseenHands | None = None
 
     def __post_init__(self) -> None:

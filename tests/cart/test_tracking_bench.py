@@ -28,8 +28,10 @@ def street(shared: Path) -> MotSequence:
 def test_ours_is_compared_with_those_that_are_installed(
     street: MotSequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Made anew each time, as the real ones are: no two are equal.
     monkeypatch.setattr(
-        "cart.tracking_bench.peers", lambda: (Peer("Twin", _start_ours), Peer("NoSuch (nowhere)", _not_there))
+        "cart.tracking_bench.peers",
+        lambda: (Peer("Twin", lambda hz: _start_ours(hz)), Peer("NoSuch (nowhere)", lambda hz: _not_there(hz))),
     )
     said: list[str] = []
     bench = tracking_bench([street], crowds=(5,), step=said.append)

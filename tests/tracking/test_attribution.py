@@ -15,7 +15,8 @@ from tracking.attribution import AttributionSettings, explain_weight_change
 from tracking.past import Past
 from tracking.scales import WeightWatcher
 from tracking.shelves import Shelves
-from tracking.types import HandPoints, Interaction, UnseenHands, WeightChange
+from tracking.types import HandLines, HandPoints, Interaction, UnseenHands, WeightChange
+from vision.arrays import FloatArray
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
 from vision.shelf import Handling
 
@@ -112,6 +113,48 @@ def test_a_hand_seen_in_the_bin_outweighs_one_unseen_beside_it() -> None:
     best, second = interaction.candidates[:2]
     assert (best.identity_id, second.identity_id) == (1, 2)
     assert best.probability > 5 * second.probability
+
+
+def on_lines(*people: tuple[int, FloatArray], plate: Plate) -> HandPoints:
+    """People at a plate of whom one camera, in front and above, sees a hand on the line to a point each."""
+    points = np.array([point for _, point in people])
+    origin = plate.box.centre_m + [0.0, -2.5, 1.5]
+    towards = points - origin
+    n = len(people)
+    return replace(
+        hands(),
+        lines=HandLines(
+            np.full(n, STEP_NS, np.int64),
+            np.array([person for person, _ in people], np.int64),
+            np.tile(origin, (n, 1)),
+            towards / np.linalg.norm(towards, axis=1, keepdims=True),
+            np.full(n, 0.9),
+            np.tile(plate.box.centre_m[:2] - [0.0, 0.5], (n, 1)),
+        ),
+    )
+
+
+def test_of_two_side_by_side_the_one_whose_line_of_sight_goes_into_the_bin_took_it() -> None:
+    plate = a_store().plates[0]
+    beside = plate.box.centre_m + [0.8, 0.0, 0.0]
+    interaction = explain(a_change(-623), on_lines((1, plate.box.centre_m), (2, beside), plate=plate))
+    assert {candidate.identity_id for candidate in interaction.candidates} == {1}
+    assert interaction.candidates[0].probability > 0.9
+
+
+def test_a_line_of_sight_is_worth_less_than_a_hand_in_the_bin() -> None:
+    plate = a_store().plates[0]
+    seen = replace(hands(a_hand(plate)), lines=on_lines((2, plate.box.centre_m), plate=plate).lines)
+    best, second = explain(a_change(-623), seen).candidates[:2]
+    assert (best.identity_id, second.identity_id) == (1, 2)
+    assert second.probability > 0.2
+
+
+def test_who_stands_nearer_with_hands_unseen_is_the_likelier() -> None:
+    plate = a_store().plates[0]
+    interaction = explain(a_change(-623), unseen((1, 0.6, 1.0), (2, 1.1, 1.0), plate=plate))
+    shares = {candidate.identity_id: candidate.probability for candidate in interaction.candidates}
+    assert shares[1] > 5 * shares[2] > 0
 
 
 def test_the_product_on_the_plate_taken_by_the_hand_there() -> None:
