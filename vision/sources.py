@@ -21,6 +21,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vision.ahead import ReadAhead
 from vision.arrays import ImageArray
 from vision.frames import Frame, SourceNotice, Tick
 
@@ -136,6 +137,7 @@ class VideoReader:
             self._announced_wh = (codec.width, codec.height)
             self._last_ns: int | None = None
             self._turns: int | None = None  # the first picture's, so that all have one size
+            self._ahead: ReadAhead[Picture] | None = None
         except BaseException:
             self._container.close()
             raise
@@ -163,7 +165,11 @@ class VideoReader:
         return stated if 0 < stated <= MAX_DURATION_S else math.nan
 
     def __iter__(self) -> Iterator[Picture]:
-        """Decode from the beginning to where the file ends or cannot be read on. Call it once."""
+        """Decode from the beginning to where the file ends or cannot be read on, a little ahead. Call it once."""
+        self._ahead = ReadAhead(self._read())
+        return self._ahead
+
+    def _read(self) -> Iterator[Picture]:
         name = self.path.name
         last_s, first_s, given, cut_off = math.nan, math.nan, 0, False
         for frame in self._frames():
@@ -193,6 +199,8 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the file."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._container.close()
 
     def _stated_duration_s(self) -> float:
