@@ -78,6 +78,8 @@ app.command()(track)
 app.command("track-bench")(track_bench)
 
 LIVE_WAIT_S = 15.0
+DEMO_DETECT_EVERY = 2  # five looks a second at each camera; between them people are followed
+DEMO_FILM_FPS = 5.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where
 
 
@@ -178,9 +180,12 @@ def demo(
         # Pictures are drawn by one core while the other looks at them.
         with AheadSimulation(partial(demo_simulation, seed, sensors, chosen)) as simulation:
             layout = simulation.layout.for_pictures(simulation.resolutions_wh)
-            running = Replay(simulation, _pipeline(layout, eyes, has_gates=simulation.has_gates), keep_pictures=True)
+            seeing = SeeingSettings(detect_every=DEMO_DETECT_EVERY)
+            store = _pipeline(layout, eyes, has_gates=simulation.has_gates, seeing=seeing)
+            running = Replay(simulation, store, keep_pictures=True)
             video = None if joints else out / "demo.mp4"
-            filming_s = _play(running, simulation, layout, video, "rendering and seeing")
+            doing = "simulating" if joints else "rendering and seeing"
+            filming_s = _play(running, simulation, layout, video, doing, most_fps=DEMO_FILM_FPS)
             remarks = _against_truth(running, simulation.truth) if simulation.has_ended else ()
             rendering_s = simulation.cpu_s if simulation.has_ended else 0.0
         OUT.print()
@@ -357,13 +362,21 @@ def _eyes(source: Source, weights: Sequence[str]) -> ObjectDetector | None:
     return eyes
 
 
-def _play(running: Replay, source: Source, layout: StoreLayout, video: Path | None, doing: str = "replaying") -> float:
+def _play(
+    running: Replay,
+    source: Source,
+    layout: StoreLayout,
+    video: Path | None,
+    doing: str = "replaying",
+    *,
+    most_fps: float | None = None,
+) -> float:
     """Run a replay to its end with a progress bar, printing what happens; give the seconds that filming took."""
     names = product_names(layout)
     stopped = False
     filming_s = 0.0
     with ExitStack() as stack:
-        film = None if video is None else stack.enter_context(Film(video, source, running))
+        film = None if video is None else stack.enter_context(Film(video, source, running, most_fps=most_fps))
         progress = stack.enter_context(progress_bar())
         total = source.duration_s if source.duration_s == source.duration_s else None
         task = progress.add_task(doing, total=total)

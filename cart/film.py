@@ -48,12 +48,15 @@ class Film:
         source: The recording, for its cameras and their picture sizes.
         replay: The replay whose steps are filmed.
         fps: Nominal rate; the pictures keep their own times.
+        most_fps: Draw no more pictures a second than this; None draws all.
 
     Raises:
         ValueError: The recording has no cameras.
     """
 
-    def __init__(self, path: Path, source: Source, replay: Replay, fps: float = 30.0) -> None:
+    def __init__(
+        self, path: Path, source: Source, replay: Replay, fps: float = 30.0, most_fps: float | None = None
+    ) -> None:
         if not source.camera_ids:
             raise ValueError(f"{path}: this recording has no cameras, so there is nothing to film")
         self._writer = VideoWriter(path, fps)
@@ -68,6 +71,7 @@ class Film:
         self._last: dict[str, Frame] = {}
         self._latest: list[str] = []
         self._shown_ns: int | None = None
+        self._least_gap_ns = 0 if most_fps is None else round(NANOSECONDS / most_fps) - LEAST_STEP_NS
 
     def add(self, step: ReplayStep) -> None:
         """Draw one step."""
@@ -83,6 +87,8 @@ class Film:
             return
         for frame in step.tick.frames:
             self._last[frame.camera_id] = frame
+        if self._shown_ns is not None and step.tick.timestamp_ns - self._shown_ns < self._least_gap_ns:
+            return
         oldest_ns = step.tick.timestamp_ns - int(PICTURE_KEPT_S * NANOSECONDS)
         images: list[ImageArray | None] = []
         overlays = []

@@ -36,10 +36,11 @@ _LEFT_X_M, _RIGHT_X_M = 0.5, 5.5
 _ENTRANCE_X_M, _EXIT_X_M = (0.8, 2.2), (3.8, 5.2)
 _CEILING_M, _DOOR_M = 2.8, 2.1
 
-# In the four corners under the ceiling. Whoever takes something hides it from the corners behind them; the two beside the
-# shelf see the hand from the side, if their pictures are wide enough.
+# In the four corners under the ceiling. Whoever takes something hides it from the corners behind them; the two beside
+# the shelf see the hand from the side, if their pictures are wide and look low enough: every hand is to be in two
+# pictures, a hand's breadth from the edge.
 _CAMERAS_M = ((0.8, 0.7), (5.2, 0.7), (0.8, 4.1), (5.2, 4.1))
-_AIM_M = (3.0, 2.5, 0.9)
+_AIMS_M = ((2.6, 2.5, 0.3), (3.4, 2.5, 0.3), (2.6, 2.1, 0.3), (3.4, 2.1, 0.3))
 _RESOLUTION_WH = (640, 360)
 _FOCAL_PX = 250.0  # 104 degrees across, as of a 2.8 mm lens: from a corner both walls beside it are in the picture
 
@@ -133,7 +134,10 @@ def demo_layout() -> StoreLayout:
                 )
     return StoreLayout(
         name="demo shop",
-        cameras=tuple(_camera(number, place) for number, place in enumerate(_CAMERAS_M, start=1)),
+        cameras=tuple(
+            _camera(number, place, aim)
+            for number, (place, aim) in enumerate(zip(_CAMERAS_M, _AIMS_M, strict=True), start=1)
+        ),
         bins=tuple(bins),
         plates=tuple(plates),
         products=tuple(products),
@@ -151,9 +155,9 @@ def _space(corner: tuple[float, float], yaw_deg: float, height_m: float, first: 
     return upright_box(low, yaw_deg, np.array([plates * PLATE_M[0], *PLATE_M[1:]]))
 
 
-def _camera(number: int, place: tuple[float, float]) -> Camera:
+def _camera(number: int, place: tuple[float, float], aim: tuple[float, float, float]) -> Camera:
     intrinsics = np.array([[_FOCAL_PX, 0, _RESOLUTION_WH[0] / 2], [0, _FOCAL_PX, _RESOLUTION_WH[1] / 2], [0, 0, 1]])
-    pose = looking_at(np.array([*place, _CEILING_M]), np.array(_AIM_M))
+    pose = looking_at(np.array([*place, _CEILING_M]), np.array(aim))
     return Camera(f"cam{number}", intrinsics, np.array([-0.05, 0.01, 0, 0, 0]), pose, _RESOLUTION_WH)
 
 

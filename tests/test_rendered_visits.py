@@ -74,5 +74,6 @@ def test_the_demo_films_its_morning_and_says_where_the_time_went(tmp_path: Path)
     assert len(receipts) >= 6
     assert "Ada" in receipts
     assert "charged" not in {status for shopper, status in receipts.items() if shopper.startswith("unknown-")}
-    assert picture_count(tmp_path / "out" / "demo.mp4") == document["frames"]
+    # Ten pictures a second are taken and five shown, first and last moments aside.
+    assert abs(picture_count(tmp_path / "out" / "demo.mp4") - document["frames"] / 2) <= 2
     assert (tmp_path / "out" / "report" / "index.html").is_file()

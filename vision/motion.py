@@ -34,6 +34,12 @@ def shrunk(image: ImageArray, width_px: int) -> ImageArray:
     if width <= width_px:
         return image
     size = (width_px, max(round(height * width_px / width), 1))
+    # OpenCV takes means of two by two pixels several times as fast as of any other number.
+    while width >= 2 * width_px and not (width % 2 or height % 2):
+        width, height = width // 2, height // 2
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if (width, height) == size:
+        return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

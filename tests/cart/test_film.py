@@ -25,10 +25,10 @@ BOX = np.array([[20.0, 10, 36, 44]])
 LAYOUT = StoreLayout("corner", bins=(Bin("L", camera_id="door", polygon_px=np.array([[2.0, 2], [14, 2], [14, 30]])),))
 
 
-def film(path: Path, ticks: list[Tick], layout: StoreLayout = LAYOUT) -> Path:
+def film(path: Path, ticks: list[Tick], layout: StoreLayout = LAYOUT, *, most_fps: float | None = None) -> Path:
     source = Ticks(ticks)
     running = Replay(source, make_pipeline(layout, Oracle({tick.timestamp_ns: BOX for tick in ticks})))
-    with Film(path, source, running) as filming:
+    with Film(path, source, running, most_fps=most_fps) as filming:
         for step in running.steps():
             filming.add(step)
     return path
@@ -50,6 +50,11 @@ def test_a_film_has_a_picture_for_each_tick_at_its_time(tmp_path: Path) -> None:
     assert times == pytest.approx([(tick.timestamp_ns - START_NS) / SECOND for tick in ticks], abs=0.002)
     assert {image.shape for image in images} == {images[0].shape}
     assert images[0].shape[1] > 64  # the carts have their place beside the picture
+
+
+def test_a_film_may_have_fewer_pictures_than_there_are(tmp_path: Path) -> None:
+    times, _ = shown(film(tmp_path / "f.mp4", pictures(40, 100), most_fps=5.0))
+    assert times == pytest.approx([0.2 * number for number in range(20)], abs=0.002)
 
 
 def test_a_person_is_drawn_into_the_picture(tmp_path: Path) -> None:
