@@ -172,11 +172,22 @@ class _People:
         for column in fields(self):
             setattr(self, column.name, getattr(self, column.name)[rows])
 
-    def add(self, key: int, place_m: FloatArray, cov_m2: FloatArray, first_ns: int, now_ns: int, by_door: bool) -> None:
+    def add(
+        self,
+        key: int,
+        place_m: FloatArray,
+        cov_m2: FloatArray,
+        slope: FloatArray,
+        first_ns: int,
+        now_ns: int,
+        by_door: bool,
+    ) -> None:
+        """Take up somebody of usual height at a place that each metre of height more moves by ``slope``, shape (2,)."""
         cameras = self.track.shape[1]
         state = np.array([*place_m, 0.0, 0.0, HEIGHT_M])
         cov = np.diag([0.0, 0.0, WALKING_SIGMA_MPS**2, WALKING_SIGMA_MPS**2, HEIGHT_SIGMA_M**2])
-        cov[:2, :2] = cov_m2
+        cov[:2, :2] = cov_m2 + HEIGHT_SIGMA_M**2 * np.outer(slope, slope)
+        cov[:2, 4] = cov[4, :2] = HEIGHT_SIGMA_M**2 * slope
         none = np.full((1, cameras), -1, np.int64)
         values = (
             np.array([key]),
@@ -467,6 +478,10 @@ class IdentityTracker:
         """Whether somebody may come in here: at the doors; anywhere in a shop whose doors are not known."""
         if ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S or self._layout.entrance_m is None:
             return True
+        return self._near_door(place_m)
+
+    def _near_door(self, place_m: FloatArray) -> bool:
+        """Whether a place is near a known door."""
         doors = [line for line in (self._layout.entrance_m, self._layout.exit_m) if line is not None]
         return any(near_line(line, place_m, self._settings.door_m) for line in doors)
 
@@ -541,12 +556,24 @@ class IdentityTracker:
         known = people.row[:, column]
         known_rows = known[known >= 0].tolist()
         for row in free.tolist():
-            place, cov = points.feet_m[row], points.feet_cov_m2[row]
-            if np.isnan(place).any() or not self._walkable(place[None])[0]:
+            place, cov, slope = points.feet_m[row], points.feet_cov_m2[row], np.zeros(2)
+            if np.isnan(place).any():
+                # Who comes in is first seen without feet by a camera that looks steeply down on the door.
+                cov, slope = points.upper_cov_m2[row], points.slope[row]
+                place = points.upper_m[row] + HEIGHT_M * slope
+                if np.isnan(place).any() or not self._near_door(place):
+                    continue
+            if not self._walkable(place[None])[0]:
                 continue
             if any(self._nested(view, row, other) for other in known_rows):
                 continue
-            people.add(self._next_key, place, cov, self._now_ns or 0, self._now_ns or 0, self._at_door(place))
+            by_door = self._at_door(place)
+            first_ns = now_ns = self._now_ns or 0
+            if by_door and not (people.track[:, column] == view.track_id[row]).any():
+                # They were followed in the picture already; but not as long as they may have stood before the door.
+                followed_ns = max(int(view.first_seen_ns[row]), now_ns - int(self._settings.confirm_s * NANOSECONDS))
+                first_ns = min(followed_ns, now_ns)
+            people.add(self._next_key, place, cov, slope, first_ns, now_ns, by_door)
             self._next_key += 1
             people.row[-1, column] = row
             people.track[-1, column] = view.track_id[row]
