@@ -73,6 +73,9 @@ class IdentitySettings:
         door_m: So near to a door people come in and go out.
         outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
         outside_s: For this long, so that one bad foot point does not end a visit.
+        one_place_m: Two people who are known to be two cannot both be within this; only one of them is seen there ...
+        one_place_s: ... if no camera shows both for this long.
+        clear_m: Whoever has nobody within this is surely themselves.
         merge_m: Two identities nearer than this that no camera shows side by side are one person ...
         merge_s: ... after this long ...
         beside_s: ... unless one has shown them so for this long before: then one of them is only hidden now.
@@ -99,6 +102,9 @@ class IdentitySettings:
     door_m: float = 1.5
     outside_m: float = 0.15
     outside_s: float = 0.25
+    one_place_m: float = 0.2
+    one_place_s: float = 0.15
+    clear_m: float = 0.6
     merge_m: float = 0.5
     merge_s: float = 0.8
     beside_s: float = 0.5
@@ -127,6 +133,9 @@ class _People:
         astray_ns: Since when each camera's track is somewhere else, shape (n, c), 0 where it is not.
         outside_ns: Since when they are beyond the walkable floor, shape (n,), 0 inside.
         by_door: Whether they came in by a door, shape (n,).
+        clear: (x, y, vx, vy, height) when they last stood clear of others, shape (n, 5).
+        clear_cov: Covariance of that, shape (n, 5, 5).
+        clear_ns: When that was, shape (n,).
         look: Colours of their clothes, shape (n, k).
         looked: How often these were seen, shape (n,).
     """
@@ -142,6 +151,9 @@ class _People:
     astray_ns: IntArray
     outside_ns: IntArray
     by_door: BoolArray
+    clear: FloatArray
+    clear_cov: FloatArray
+    clear_ns: IntArray
     look: FloatArray
     looked: FloatArray
 
@@ -161,6 +173,9 @@ class _People:
             table.copy(),
             whole.copy(),
             np.zeros(0, bool),
+            np.zeros((0, 5)),
+            np.zeros((0, 5, 5)),
+            whole.copy(),
             np.zeros((0, LOOK_LENGTH)),
             np.zeros(0),
         )
@@ -172,11 +187,22 @@ class _People:
         for column in fields(self):
             setattr(self, column.name, getattr(self, column.name)[rows])
 
-    def add(self, key: int, place_m: FloatArray, cov_m2: FloatArray, first_ns: int, now_ns: int, by_door: bool) -> None:
+    def add(
+        self,
+        key: int,
+        place_m: FloatArray,
+        cov_m2: FloatArray,
+        slope: FloatArray,
+        first_ns: int,
+        now_ns: int,
+        by_door: bool,
+    ) -> None:
+        """Take up somebody of usual height at a place that each metre of height more moves by ``slope``, shape (2,)."""
         cameras = self.track.shape[1]
         state = np.array([*place_m, 0.0, 0.0, HEIGHT_M])
         cov = np.diag([0.0, 0.0, WALKING_SIGMA_MPS**2, WALKING_SIGMA_MPS**2, HEIGHT_SIGMA_M**2])
-        cov[:2, :2] = cov_m2
+        cov[:2, :2] = cov_m2 + HEIGHT_SIGMA_M**2 * np.outer(slope, slope)
+        cov[:2, 4] = cov[4, :2] = HEIGHT_SIGMA_M**2 * slope
         none = np.full((1, cameras), -1, np.int64)
         values = (
             np.array([key]),
@@ -190,6 +216,9 @@ class _People:
             np.zeros((1, cameras), np.int64),
             np.zeros(1, np.int64),
             np.array([by_door]),
+            state[None].copy(),
+            cov[None].copy(),
+            np.array([now_ns]),
             np.zeros((1, LOOK_LENGTH)),
             np.zeros(1),
         )
@@ -243,6 +272,7 @@ class IdentityTracker:
         self._outside: dict[tuple[str, int], int] = {}
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
+        self._one_place_s: dict[tuple[int, int], float] = {}
         self._next_number = 1
         self._next_key = 1
         self._now_ns: int | None = None
@@ -303,7 +333,9 @@ class IdentityTracker:
         )
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
-        self._merge(dt_s, seen)
+        side_by_side = self._side_by_side(seen)
+        self._part(dt_s, side_by_side)
+        self._merge(dt_s, side_by_side)
         self._settle()
         self._drop()
         return self._identities(tracks)
@@ -467,6 +499,10 @@ class IdentityTracker:
         """Whether somebody may come in here: at the doors; anywhere in a shop whose doors are not known."""
         if ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S or self._layout.entrance_m is None:
             return True
+        return self._near_door(place_m)
+
+    def _near_door(self, place_m: FloatArray) -> bool:
+        """Whether a place is near a known door."""
         doors = [line for line in (self._layout.entrance_m, self._layout.exit_m) if line is not None]
         return any(near_line(line, place_m, self._settings.door_m) for line in doors)
 
@@ -541,12 +577,24 @@ class IdentityTracker:
         known = people.row[:, column]
         known_rows = known[known >= 0].tolist()
         for row in free.tolist():
-            place, cov = points.feet_m[row], points.feet_cov_m2[row]
-            if np.isnan(place).any() or not self._walkable(place[None])[0]:
+            place, cov, slope = points.feet_m[row], points.feet_cov_m2[row], np.zeros(2)
+            if np.isnan(place).any():
+                # Who comes in is first seen without feet by a camera that looks steeply down on the door.
+                cov, slope = points.upper_cov_m2[row], points.slope[row]
+                place = points.upper_m[row] + HEIGHT_M * slope
+                if np.isnan(place).any() or not self._near_door(place):
+                    continue
+            if not self._walkable(place[None])[0]:
                 continue
             if any(self._nested(view, row, other) for other in known_rows):
                 continue
-            people.add(self._next_key, place, cov, self._now_ns or 0, self._now_ns or 0, self._at_door(place))
+            by_door = self._at_door(place)
+            first_ns = now_ns = self._now_ns or 0
+            if by_door and not (people.track[:, column] == view.track_id[row]).any():
+                # They were followed in the picture already; but not as long as they may have stood before the door.
+                followed_ns = max(int(view.first_seen_ns[row]), now_ns - int(self._settings.confirm_s * NANOSECONDS))
+                first_ns = min(followed_ns, now_ns)
+            people.add(self._next_key, place, cov, slope, first_ns, now_ns, by_door)
             self._next_key += 1
             people.row[-1, column] = row
             people.track[-1, column] = view.track_id[row]
@@ -557,21 +605,66 @@ class IdentityTracker:
         shared = intersections(view.xyxy[[row]], view.xyxy[[other]])[0, 0]
         return bool(shared > self._settings.nested_share * box_areas(view.xyxy[[row, other]]).min())
 
-    def _merge(self, dt_s: float, seen: Sequence[_Seen]) -> None:
-        """Join identities that stand in one place while no camera shows, or has shown, two people there."""
-        people, settings, now_ns = self._people, self._settings, self._now_ns or 0
-        n = len(people)
-        if n < 2:
-            return
-        side_by_side = np.zeros((n, n), bool)
+    def _side_by_side(self, seen: Sequence[_Seen]) -> BoolArray:
+        """Whom some camera shows beside each other, shape (n, n)."""
+        people = self._people
+        side_by_side = np.zeros((len(people), len(people)), bool)
         for each in seen:
             there = np.flatnonzero(people.row[:, each.column] >= 0)
             if len(there) < 2:
                 continue
             boxes = each.view.xyxy[people.row[there, each.column]].astype(float)
             areas = box_areas(boxes)
-            nested = intersections(boxes, boxes) > settings.nested_share * np.minimum(areas[:, None], areas[None])
+            nested = intersections(boxes, boxes) > self._settings.nested_share * np.minimum(areas[:, None], areas[None])
             side_by_side[np.ix_(there, there)] |= ~nested
+        return side_by_side
+
+    def _part(self, dt_s: float, side_by_side: BoolArray) -> None:
+        """Take tracks that went over to somebody else back from whom they followed.
+
+        A camera's track of somebody hidden behind a passer-by goes along with the passer-by: then two people known to
+        be two are in one place, which cannot be. The one whom more cameras show there is there; the other one is still
+        about where they were last clear of others, and hidden.
+        """
+        people, settings, now_ns = self._people, self._settings, self._now_ns or 0
+        seen = (people.row >= 0).any(axis=1)
+        away = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
+        np.fill_diagonal(away, np.inf)
+        crowded = ((away < settings.clear_m) & ~side_by_side & seen[None]).any(axis=1)
+        calm = seen & ~crowded
+        people.clear[calm], people.clear_cov[calm] = people.state[calm], people.cov[calm]
+        people.clear_ns[calm] = now_ns
+        keys = people.key.tolist()
+        still: dict[tuple[int, int], float] = {}
+        both = seen[:, None] & seen[None] & ~side_by_side & (away < settings.one_place_m)
+        shown = (people.row[:, None] >= 0) & (people.row[None] >= 0)
+        both &= ~shown.any(axis=2)
+        for i, j in zip(*np.nonzero(np.triu(both, 1)), strict=True):
+            pair = keys[i], keys[j]
+            if self._beside_s.get(pair, 0.0) < settings.beside_s:
+                continue
+            still[pair] = self._one_place_s.get(pair, 0.0) + dt_s
+            votes = (people.row[[i, j]] >= 0).sum(axis=1)
+            if still[pair] < settings.one_place_s or votes[0] == votes[1]:
+                continue
+            winner, loser = (i, j) if votes[0] > votes[1] else (j, i)
+            own = people.row[loser] >= 0
+            people.row[winner, own] = people.row[loser, own]
+            people.track[winner, own] = people.track[loser, own]
+            people.row[loser], people.track[loser, own] = -1, -1
+            since_s = (now_ns - people.clear_ns[loser]) / NANOSECONDS
+            people.state[loser], people.cov[loser] = people.clear[loser], people.clear_cov[loser]
+            people.state[loser, 2:4] = 0.0
+            people.cov[loser, [0, 1], [0, 1]] += STROLL_PSD * since_s
+            people.last_ns[loser] = people.clear_ns[loser]
+        self._one_place_s = still
+
+    def _merge(self, dt_s: float, side_by_side: BoolArray) -> None:
+        """Join identities that stand in one place while no camera shows, or has shown, two people there."""
+        people, settings, now_ns = self._people, self._settings, self._now_ns or 0
+        n = len(people)
+        if n < 2:
+            return
         distance = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
         keys = people.key.tolist()
         for i, j in zip(*np.nonzero(np.triu(side_by_side, 1)), strict=True):
@@ -597,7 +690,8 @@ class IdentityTracker:
             people.first_ns[older] = min(people.first_ns[older], people.first_ns[younger])
         if people.last_ns[younger] > people.last_ns[older]:
             people.state[older], people.cov[older] = people.state[younger], people.cov[younger]
-            people.last_ns[older] = people.last_ns[younger]
+            people.clear[older], people.clear_cov[older] = people.clear[younger], people.clear_cov[younger]
+            people.clear_ns[older], people.last_ns[older] = people.clear_ns[younger], people.last_ns[younger]
         free = people.row[older] < 0
         people.row[older, free] = people.row[younger, free]
         free = (people.track[older] < 0) | (people.row[younger] >= 0) & free
