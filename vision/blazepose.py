@@ -10,12 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from vision.arrays import FloatArray, ImageArray
 from vision.detections import COCO_PERSON, KEYPOINT_COUNT, Detections
 from vision.detector import Detector, ObjectDetector
 from vision.frames import Frame
+from vision.sessions import open_session
 
 TASK = "blazepose"  # what the model file's metadata says
 SIDE_PX = 256
@@ -41,16 +41,7 @@ class BlazePose:
             ValueError: It is another model.
             OSError: The file cannot be read.
         """
-        content = weights.read_bytes()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.inter_op_num_threads = 1
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no narrower base
-            raise ValueError(f"{weights}: not an ONNX model that can be run: {' '.join(str(error).split())}") from error
+        self._session = open_session(weights, threads=threads)
         shapes = [each.shape for each in (*self._session.get_inputs(), *self._session.get_outputs())]
         if shapes != [[1, SIDE_PX, SIDE_PX, 3], [1, 195], [1, 1]]:
             raise ValueError(f"{weights}: expected BlazePose's input and outputs, got {shapes}")

@@ -14,13 +14,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from vision.arrays import FloatArray, ImageArray, IntArray, check_shape
 from vision.detections import COCO_PERSON, KEYPOINT_COUNT, LEFT_WRIST, RIGHT_WRIST, Detections
 from vision.detector import Detector, ObjectDetector
 from vision.frames import Frame
+from vision.sessions import open_session
 
 TASK = "joints"  # what the metadata of such a model says
 HELD_PRODUCT = "held product"
@@ -91,16 +91,7 @@ class JointsOnCrops:
             ValueError: It is another model.
             OSError: The file cannot be read.
         """
-        content = weights.read_bytes()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.inter_op_num_threads = 1
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no narrower base
-            raise ValueError(f"{weights}: not an ONNX model that can be run: {' '.join(str(error).split())}") from error
+        self._session = open_session(weights, threads=threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         sound = (
