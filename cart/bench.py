@@ -28,6 +28,7 @@ from cart.seeing_bench import (
     compare_speeds,
     enlarged,
     missing_peer,
+    pooled,
     shop_film,
 )
 from store_sim.bodies import Skeletons, pose
@@ -125,14 +126,22 @@ def measure_seeing(
             busy = Path(folder) / "busy.mp4"
             films.append((clips[0].stem, enlarged(clips[0], busy, CAMERA_WH, 0, fps=CAMERA_FPS)))
         for name, files in models.items():
+            sizes: dict[str, list[SpeedPoint]] = {"all clips": [], "all clips-1080p": []}
             for clip in clips if len(files) == 1 else ():
                 larger = enlarged(clip, Path(folder) / f"{clip.stem}-1080p.mp4", FULL_HD, most_frames or 300)
-                for file, most in ((clip, most_frames), (larger, most_frames or 300)):
+                for every, file, most in zip(
+                    sizes.values(), (clip, larger), (most_frames, most_frames or 300), strict=True
+                ):
                     points: list[SpeedPoint] = []
                     for point in compare_speeds(file, files[0], most):
                         points.append(point)
                         yield _speed_row(point, points)
-                    results.speeds += points
+                    every += points
+            for called, every in sizes.items():
+                together = pooled(every, called) if len(clips) > 1 else []
+                for point in together:
+                    yield _speed_row(point, together)
+                results.speeds += [*every, *together]
             for film, played in films:
                 load = cameras_on_one_core(played, load_models(files, threads=1), f"{name}, {film}")
                 results.loads.append(load)

@@ -71,6 +71,7 @@ class SpeedPoint:
         f1: Agreement of its boxes with those of ``reference``, IoU 0.5; nan without one.
         reference: Whose boxes those are; empty without one.
         boxes: Boxes of people that it gave in all.
+        frames: How many frames were looked at.
     """
 
     clip: str
@@ -83,6 +84,7 @@ class SpeedPoint:
     f1: float
     reference: str
     boxes: int
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,44 @@ def _point(
         f1=1.0 if peer else f1,
         reference=name if peer else reference,
         boxes=sum(map(len, run.boxes)),
+        frames=frames,
     )
+
+
+def pooled(points: Sequence[SpeedPoint], clip: str) -> list[SpeedPoint]:
+    """Take several clips together, one after the other: one point for each model, program and setting.
+
+    Args:
+        points: What was measured, each clip's with the same programs.
+        clip: What to call the clips together.
+    """
+    ways: dict[tuple[str, str, str], list[SpeedPoint]] = {}
+    for point in points:
+        ways.setdefault((point.model, point.name, point.reference), []).append(point)
+    together = []
+    for (model, name, reference), parts in ways.items():
+        frames = sum(part.frames for part in parts)
+        boxes = sum(part.boxes for part in parts)
+        # F1 is twice what matches over all boxes of both.
+        theirs = [each for each in points if each.is_peer and each.model == model and each.name == reference]
+        both = [part.boxes + next(t.boxes for t in theirs if t.clip == part.clip) for part in parts if theirs]
+        f1 = sum(part.f1 * count for part, count in zip(parts, both, strict=True)) / sum(both) if sum(both) else np.nan
+        together.append(
+            SpeedPoint(
+                clip=clip,
+                model=model,
+                name=name,
+                is_peer=parts[0].is_peer,
+                frames_per_s=frames / sum(part.frames / part.frames_per_s for part in parts),
+                cpu_ms=sum(part.cpu_ms * part.frames for part in parts) / frames,
+                detected_share=sum(part.detected_share * part.frames for part in parts) / frames,
+                f1=float(f1),
+                reference=reference,
+                boxes=boxes,
+                frames=frames,
+            )
+        )
+    return together
 
 
 def _frame_count(clip: Path, most: int) -> int:

@@ -14,13 +14,39 @@ from cart.seeing_bench import (
     cameras_on_one_core,
     enlarged,
     missing_peer,
+    pooled,
     shop_film,
 )
 from tests.vision.test_seeing import Eyes, picture
 
+PEER = "ultralytics, tracktrack"
 
-def point(name: str, rate: float, f1: float, *, peer: bool = False) -> SpeedPoint:
-    return SpeedPoint("clip", "model", name, peer, rate, 1000 / rate, 0.5, f1, "ultralytics, tracktrack", 10)
+
+def point(
+    name: str, rate: float, f1: float, *, peer: bool = False, clip: str = "clip", boxes: int = 10, frames: int = 60
+) -> SpeedPoint:
+    return SpeedPoint(clip, "model", name, peer, rate, 1000 / rate, 0.5, f1, PEER, boxes, frames)
+
+
+def test_clips_together_count_by_their_frames_and_boxes() -> None:
+    measured = [
+        point(PEER, 10, 1, peer=True, clip="a", boxes=100, frames=100),
+        point("tillfree", 20, 0.9, clip="a", boxes=100, frames=100),
+        point(PEER, 10, 1, peer=True, clip="b", boxes=300, frames=300),
+        point("tillfree", 60, 1.0, clip="b", boxes=300, frames=300),
+    ]
+    theirs, ours = pooled(measured, "both")
+    assert (theirs.clip, theirs.is_peer, theirs.frames_per_s, theirs.f1) == ("both", True, pytest.approx(10), 1)
+    assert ours.frames_per_s == pytest.approx(400 / (5 + 5))
+    assert ours.cpu_ms == pytest.approx((100 * 50 + 300 * 1000 / 60) / 400)
+    assert ours.f1 == pytest.approx(0.975)
+    assert (ours.boxes, ours.frames) == (400, 400)
+
+
+def test_clips_without_a_peer_have_no_agreement() -> None:
+    (alone,) = pooled([SpeedPoint("a", "model", "tillfree", False, 20, 50, 1, float("nan"), "", 10, 60)], "all")
+    assert np.isnan(alone.f1)
+    assert alone.frames_per_s == 20
 
 
 def test_boxes_agree_one_to_one() -> None:
@@ -51,7 +77,7 @@ def test_a_film_is_played_as_many_cameras(tmp_path: Path) -> None:
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     speeds = [
-        point("ultralytics, tracktrack", 20, 1, peer=True),
+        point(PEER, 20, 1, peer=True),
         point("tillfree, <every> frame", 50, 0.99),
         point("tillfree, every 5th frame", 150, 0.97),
     ]
