@@ -489,11 +489,13 @@ class IdentityTracker:
         rows, who = np.arange(m), np.arange(n)
         cost, by_feet = self._costs(each, rows, state, cov, unseen_s)
         possible = cost < NO_MATCH
-        same = view.track_id[:, None] == people.track[None, :, column]
+        # Whoever turned up in the middle of the shop is probably one of those known, and takes no track from them.
+        proven = (people.number > 0) | people.by_door
+        same = (view.track_id[:, None] == people.track[None, :, column]) & proven
         taken = same.any(axis=1)
         cost = cost - settings.continuity * same
         cost = cost + 0.5 * settings.continuity * (taken[:, None] & ~same)
-        cost = cost + settings.reappearing * (unseen_s > 1.0)[None]
+        cost = cost + settings.reappearing * ((unseen_s > 1.0) | ~proven)[None]
         cost = cost + self._look_costs(each, rows, who)
         table = np.full((m, n + m), NO_MATCH)
         table[:, :n] = np.where(possible, cost, NO_MATCH)
