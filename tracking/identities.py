@@ -11,7 +11,7 @@ turns up away from the doors is one of those not seen now, if one of them can ha
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -45,6 +45,7 @@ STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
 WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
 HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
 FASTEST_MPS = 2.0  # hurrying through a shop
+CLOSE_M = 1.2  # within this of each other, places alone do not say for sure who is who
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,20 @@ class _People:
 
 @dataclass(slots=True)
 class _Seen:
-    """One camera's tracks of this tick, with what they say."""
+    """One camera's tracks of this tick, with what they say.
+
+    Attributes:
+        column: The camera's.
+        view: The tracks.
+        camera: Its calibration.
+        points: Where each track stands.
+        looks: Colours of clothes; None without a picture.
+        lag_s: How far its frame lies after now, as far as is known.
+        raw_lag_s: The same by its own clock.
+        shows: The track of each person, shape (n,), -1 where not seen.
+        information: What these say of each person's state, shape (n, 5, 5), an inverse covariance ...
+        vector: ... times the state, shape (n, 5).
+    """
 
     column: int
     view: Tracks
@@ -237,6 +251,9 @@ class _Seen:
     looks: FloatArray | None
     lag_s: float
     raw_lag_s: float
+    shows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    information: FloatArray = field(default_factory=lambda: np.zeros((0, 5, 5)))
+    vector: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
 
 
 @dataclass(slots=True)
@@ -324,8 +341,7 @@ class IdentityTracker:
             points = floor_points(view, camera, HEIGHT_M)
             seen.append(_Seen(column, view, camera, points, looks, lag_s, raw_lag_s))
         self._watch.hear(timestamp_ns, [each.column for each in seen])
-        for each in seen:
-            self._associate(each)
+        self._associate(seen)
         for each in seen:
             self._welcome(each)
         self._watch.compare(
@@ -398,19 +414,16 @@ class IdentityTracker:
         return np.asarray(((self._now_ns or 0) - self._people.last_ns) / NANOSECONDS)
 
     def _costs(
-        self, each: _Seen, rows: IntArray, who: IntArray
-    ) -> tuple[FloatArray, BoolArray, FloatArray, FloatArray]:
-        """What it costs that tracks show people, shape (m, n) each.
+        self, each: _Seen, rows: IntArray, state: FloatArray, cov: FloatArray, unseen_s: FloatArray
+    ) -> tuple[FloatArray, BoolArray]:
+        """What it costs that tracks show n people, shape (m, n) each.
 
         Returns:
-            The cost, ``NO_MATCH`` beyond the gate; whether the feet are believed; the squared distance without terms
-            for who is more probable; and the offset of the feet.
+            The cost, ``NO_MATCH`` beyond the gate, and whether the feet are believed.
         """
-        settings, people, points = self._settings, self._people, each.points
-        state, cov = people.state[who], people.cov[who]
+        settings, points = self._settings, each.points
         places = state[:, :2] + each.lag_s * state[:, 2:4]
         place_cov = cov[:, :2, :2] + each.lag_s**2 * cov[:, 2:4, 2:4]
-        unseen_s = self._unseen_s()[who]
         reach_m = settings.gate_m + settings.stride_mps * unseen_s
         offset = points.feet_m[rows][:, None] - places[None]
         feet_d2, feet_spread = _mahalanobis(offset, place_cov[None] + points.feet_cov_m2[rows][:, None])
@@ -426,43 +439,106 @@ class IdentityTracker:
         has_feet = np.asarray(np.isfinite(points.feet_m[rows]).all(axis=1))[:, None]
         by_feet = np.where(feet_fit, feet_d2 + feet_spread, NO_MATCH)
         by_head = np.where(upper_fit, upper_d2 + upper_spread + HEAD_PENALTY * has_feet, NO_MATCH)
-        believes_feet = by_feet <= by_head
-        return (
-            np.minimum(by_feet, by_head),
-            np.asarray(believes_feet),
-            np.where(believes_feet, feet_d2, upper_d2),
-            offset,
-        )
+        return np.minimum(by_feet, by_head), np.asarray(by_feet <= by_head)
 
-    def _associate(self, each: _Seen) -> None:
-        """Find out who of those known is who of a picture."""
+    def _associate(self, seen: Sequence[_Seen]) -> None:
+        """Find out who of those known is who in all pictures.
+
+        Each camera's tracks are held against where people are by what was known before and by what the other cameras
+        show. Where people stand close together every camera is asked again when all have spoken, so that it does not
+        matter which was asked first.
+        """
+        people = self._people
+        n = len(people)
+        if not n:
+            return
+        information = np.linalg.inv(people.cov)
+        vector = np.einsum("nij,nj->ni", information, people.state)
+        away = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
+        np.fill_diagonal(away, np.inf)
+        close = bool((away < CLOSE_M).any()) and len(seen) > 1
+        unseen_s = self._unseen_s()
+        for each in seen:
+            each.shows = np.full(n, -1, np.int64)
+            each.information, each.vector = np.zeros((n, 5, 5)), np.zeros((n, 5))
+        shown = np.zeros(n, np.int64)
+        for _ in range(2 if close else 1):
+            for each in seen:
+                information -= each.information
+                vector -= each.vector
+                shown -= each.shows >= 0
+                self._explain(each, *_estimate(information, vector), np.where(shown > 0, 0.0, unseen_s))
+                information += each.information
+                vector += each.vector
+                shown += each.shows >= 0
+        people.state, people.cov = _estimate(information, vector)
+        for each in seen:
+            who = np.flatnonzero(each.shows >= 0)
+            self._note(each, each.shows[who], who)
+        for each in seen:
+            self._keep_astray(each)
+
+    def _explain(self, each: _Seen, state: FloatArray, cov: FloatArray, unseen_s: FloatArray) -> None:
+        """Find out who of those known is who in one picture, given where everybody is without it."""
         settings, people, view, column = self._settings, self._people, each.view, each.column
         m, n = len(view), len(people)
-        if not m or not n:
+        each.shows = np.full(n, -1, np.int64)
+        each.information, each.vector = np.zeros((n, 5, 5)), np.zeros((n, 5))
+        if not m:
             return
         rows, who = np.arange(m), np.arange(n)
-        cost, by_feet, _, _ = self._costs(each, rows, who)
+        cost, by_feet = self._costs(each, rows, state, cov, unseen_s)
         possible = cost < NO_MATCH
-        same = view.track_id[:, None] == people.track[None, :, column]
+        # Whoever turned up in the middle of the shop is probably one of those known, and takes no track from them.
+        proven = (people.number > 0) | people.by_door
+        same = (view.track_id[:, None] == people.track[None, :, column]) & proven
         taken = same.any(axis=1)
         cost = cost - settings.continuity * same
         cost = cost + 0.5 * settings.continuity * (taken[:, None] & ~same)
-        cost = cost + settings.reappearing * (self._unseen_s() > 1.0)[None]
+        cost = cost + settings.reappearing * ((unseen_s > 1.0) | ~proven)[None]
         cost = cost + self._look_costs(each, rows, who)
-        births = self._birth_costs(each, rows)
         table = np.full((m, n + m), NO_MATCH)
         table[:, :n] = np.where(possible, cost, NO_MATCH)
-        table[np.arange(m), n + np.arange(m)] = births
+        table[rows, n + rows] = self._birth_costs(each, rows)
         chosen_rows, chosen = linear_sum_assignment(table)
         mine = (chosen < n) & (table[chosen_rows, chosen] < NO_MATCH)
-        self._see(each, chosen_rows[mine], chosen[mine], by_feet[chosen_rows[mine], chosen[mine]])
-        # A followed track that is somewhere else for a moment is still theirs, but moves nobody.
-        free_rows = np.setdiff1d(rows, chosen_rows[mine])
-        for row in free_rows.tolist():
-            for j in np.flatnonzero(same[row]).tolist():
+        rows, who = chosen_rows[mine], chosen[mine]
+        each.shows[who] = rows
+        each.information[who], each.vector[who] = self._tell(each, rows, by_feet[rows, who], state[who], cov[who])
+
+    def _tell(
+        self, each: _Seen, rows: IntArray, by_feet: BoolArray, state: FloatArray, cov: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """What tracks say of where k people are who are about there; what is beyond the gate says nothing.
+
+        Returns:
+            An inverse covariance of the state, shape (k, 5, 5), and that times the state, shape (k, 5).
+        """
+        points, k = each.points, len(rows)
+        information, vector = np.zeros((k, 5, 5)), np.zeros((k, 5))
+        model = np.zeros((k, 2, 5))
+        model[:, 0, 0] = model[:, 1, 1] = 1.0
+        model[:, 0, 2] = model[:, 1, 3] = each.lag_s
+        feet = points.feet_m[rows], points.feet_cov_m2[rows], np.zeros((k, 2)), by_feet
+        upper = points.upper_m[rows], points.upper_cov_m2[rows], -points.slope[rows], np.ones(k, bool)
+        for place, noise, tilt, asked in (feet, upper):
+            model[:, :, 4] = tilt
+            offset = place - np.einsum("nij,nj->ni", model, state)
+            squared, _ = _mahalanobis(offset, model @ cov @ model.swapaxes(1, 2) + noise)
+            fits = np.flatnonzero(asked & (squared <= self._settings.gate_chi2))
+            weighted = model[fits].swapaxes(1, 2) @ np.linalg.inv(noise[fits])
+            information[fits] += weighted @ model[fits]
+            vector[fits] += np.einsum("nij,nj->ni", weighted, place[fits])
+        return information, vector
+
+    def _keep_astray(self, each: _Seen) -> None:
+        """A followed track that is somewhere else for a moment is still theirs, but moves nobody."""
+        people, settings, view, column = self._people, self._settings, each.view, each.column
+        now_ns = self._now_ns or 0
+        for row in np.setdiff1d(np.arange(len(view)), each.shows).tolist():
+            for j in np.flatnonzero(people.track[:, column] == view.track_id[row]).tolist():
                 if people.row[j, column] >= 0:
                     continue
-                now_ns = self._now_ns or 0
                 if not people.astray_ns[j, column]:
                     people.astray_ns[j, column] = now_ns
                 if (now_ns - people.astray_ns[j, column]) / NANOSECONDS < settings.astray_s:
@@ -506,38 +582,14 @@ class IdentityTracker:
         doors = [line for line in (self._layout.entrance_m, self._layout.exit_m) if line is not None]
         return any(near_line(line, place_m, self._settings.door_m) for line in doors)
 
-    def _see(self, each: _Seen, rows: IntArray, who: IntArray, by_feet: BoolArray) -> None:
-        """Take what tracks say of where people are."""
-        people, points, settings = self._people, each.points, self._settings
+    def _note(self, each: _Seen, rows: IntArray, who: IntArray) -> None:
+        """Remember which tracks show whom, and what these wear."""
+        people = self._people
         if not len(rows):
             return
         people.row[who, each.column] = rows
         people.track[who, each.column] = each.view.track_id[rows]
         people.astray_ns[who, each.column] = 0
-        model = np.zeros((len(who), 2, 5))
-        model[:, 0, 0] = model[:, 1, 1] = 1.0
-        model[:, 0, 2] = model[:, 1, 3] = each.lag_s
-        state, cov = people.state[who], people.cov[who]
-        feet = np.flatnonzero(by_feet & np.isfinite(points.feet_m[rows]).all(axis=1))
-        state[feet], cov[feet] = _updated(
-            state[feet],
-            cov[feet],
-            model[feet],
-            points.feet_m[rows[feet]],
-            points.feet_cov_m2[rows[feet]],
-            settings.gate_chi2,
-        )
-        upper = np.flatnonzero(np.isfinite(points.upper_m[rows]).all(axis=1))
-        model[:, :, 4] = -points.slope[rows]
-        state[upper], cov[upper] = _updated(
-            state[upper],
-            cov[upper],
-            model[upper],
-            points.upper_m[rows[upper]],
-            points.upper_cov_m2[rows[upper]],
-            settings.gate_chi2,
-        )
-        people.state[who], people.cov[who] = state, cov
         self._note_seen(who)
         if each.looks is not None:
             looks = each.looks[rows]
@@ -567,15 +619,20 @@ class IdentityTracker:
         # Somebody new in an earlier camera's picture may be the one in this picture.
         open_people = np.flatnonzero((bound < 0) & (people.last_ns == self._now_ns))
         if len(open_people):
-            cost, by_feet, _, _ = self._costs(each, free, open_people)
+            state, cov = people.state[open_people], people.cov[open_people]
+            cost, by_feet = self._costs(each, free, state, cov, np.zeros(len(open_people)))
             chosen_rows, chosen = linear_sum_assignment(cost)
             mine = cost[chosen_rows, chosen] < NO_MATCH
-            self._see(
-                each, free[chosen_rows[mine]], open_people[chosen[mine]], by_feet[chosen_rows[mine], chosen[mine]]
-            )
-            free = np.setdiff1d(free, free[chosen_rows[mine]])
-        known = people.row[:, column]
-        known_rows = known[known >= 0].tolist()
+            chosen_rows, chosen = chosen_rows[mine], chosen[mine]
+            rows, who = free[chosen_rows], open_people[chosen]
+            told, vector = self._tell(each, rows, by_feet[chosen_rows, chosen], state[chosen], cov[chosen])
+            known = np.linalg.inv(cov[chosen])
+            vector += np.einsum("nij,nj->ni", known, state[chosen])
+            people.state[who], people.cov[who] = _estimate(known + told, vector)
+            self._note(each, rows, who)
+            free = np.setdiff1d(free, rows)
+        bound = people.row[:, column]
+        known_rows = bound[bound >= 0].tolist()
         for row in free.tolist():
             place, cov, slope = points.feet_m[row], points.feet_cov_m2[row], np.zeros(2)
             if np.isnan(place).any():
@@ -928,19 +985,8 @@ def _mahalanobis(offset: FloatArray, cov: FloatArray) -> tuple[FloatArray, Float
         return np.where(np.isfinite(squared), squared, np.inf), np.where(determinant > 0, np.log(determinant), np.inf)
 
 
-def _updated(
-    state: FloatArray, cov: FloatArray, model: FloatArray, measured: FloatArray, noise: FloatArray, gate: float
-) -> tuple[FloatArray, FloatArray]:
-    """A Kalman filter's update of n people at once; those whose measurement is beyond the gate stay as they are."""
-    if not len(state):
-        return state, cov
-    offset = measured - np.einsum("nij,nj->ni", model, state)
-    crossed = cov @ model.swapaxes(1, 2)
-    spread = model @ crossed + noise
-    squared, _ = _mahalanobis(offset, spread)
-    gain = crossed @ np.linalg.inv(spread)
-    fits = (squared <= gate)[:, None]
-    moved = state + np.einsum("nij,nj->ni", gain, offset)
-    shrunk = cov - gain @ crossed.swapaxes(1, 2)
-    shrunk = (shrunk + shrunk.swapaxes(1, 2)) / 2
-    return np.where(fits, moved, state), np.where(fits[..., None], shrunk, cov)
+def _estimate(information: FloatArray, vector: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """States, shape (n, 5), and covariances, shape (n, 5, 5), from inverse covariances and these times the states."""
+    cov = np.linalg.inv(information)
+    cov = (cov + cov.swapaxes(1, 2)) / 2
+    return np.einsum("nij,nj->ni", cov, vector), cov
