@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID, uuid5
@@ -20,7 +20,7 @@ from tracking.identities import BodyIdentities, IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
-from tracking.types import HandContact, Identities, Interaction, Tracks, WeightChange
+from tracking.types import HandContact, Identities, Interaction, MixUp, Tracks, WeightChange
 from tracking.visits import Leaving, VisitEnd, VisitWatcher
 from tracking.whereabouts import Whereabouts
 from vision.arrival import PictureMemory
@@ -142,6 +142,8 @@ class _Visit:
     entered_ns: int
     members: list[int]
     endings: dict[int, VisitEnd]
+    recorded: list[tuple[int, UUID]] = field(default_factory=list)
+    """When each interaction in its cart took place, store clock, and its id."""
 
     @property
     def last(self) -> VisitEnd | None:
@@ -204,6 +206,7 @@ class StorePipeline:
         self._visits: dict[int, _Visit] = {}
         self._leaving: list[_Visit] = []
         self._charged: dict[int, _Visit] = {}
+        self._mix_ups: list[MixUp] = []
         self._whereabouts = Whereabouts()
         self._visit_count = 0
         self._now_ns = 0
@@ -321,6 +324,8 @@ class StorePipeline:
                 tracks.append(self._track(frame, look, self._seeing))
             if self._bodies is None:
                 self.people = self._identities.update(tick.timestamp_ns, tracks, frames)
+                for mix_up in self._identities.take_mix_ups():
+                    self.record_mix_up(mix_up)
         return changes
 
     def _rising(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -385,6 +390,28 @@ class StorePipeline:
         if not entry.is_sure:
             reason = "Several people came in at nearly the same moment: this code may have been another's"
             self._checkout.flag(visit.session.session_id, reason, None, _moment(entry.entered_ns))
+
+    def record_mix_up(self, mix_up: MixUp) -> None:
+        """Have a person look at the visits of two who may have been mixed up, if anything was put down to them since.
+
+        What they took before they met is theirs; only what was recorded since may be the other's.
+        """
+        self._mix_ups = [known for known in self._mix_ups if any(map(self._visit_of, known.identity_ids))]
+        self._mix_ups.append(mix_up)
+        for visit in {id(v): v for v in map(self._visit_of, mix_up.identity_ids) if v is not None}.values():
+            for recorded_ns, interaction_id in visit.recorded:
+                self._flag_mix_up(mix_up, recorded_ns, interaction_id)
+
+    def _flag_mix_up(self, mix_up: MixUp, recorded_ns: int, interaction_id: UUID) -> None:
+        visits = [self._visit_of(identity_id) for identity_id in mix_up.identity_ids]
+        late = mix_up.until_ns is not None and recorded_ns > mix_up.until_ns
+        if recorded_ns < mix_up.since_ns or late or visits[0] is visits[1]:
+            return
+        for visit, other in zip(visits, reversed(visits), strict=True):
+            if visit is not None:
+                named = "somebody else" if other is None else other.shopper
+                reason = f"The cameras may have taken this shopper for {named} after the two were close together"
+                self._checkout.flag(visit.session.session_id, reason, interaction_id, _moment(recorded_ns))
 
     def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
         return [
@@ -454,6 +481,10 @@ class StorePipeline:
                 )
             )
             recorded_for = open_visit.shopper
+            open_visit.recorded.append((interaction.time_ns, interaction.interaction_id))
+            for mix_up in self._mix_ups:
+                if best.identity_id in mix_up.identity_ids:
+                    self._flag_mix_up(mix_up, interaction.time_ns, interaction.interaction_id)
         return InteractionSeen(interaction, shoppers, recorded_for, sure)
 
     def _doubt_whoever_stood_there(self, interaction: Interaction, moment: datetime) -> None:

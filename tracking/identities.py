@@ -17,10 +17,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tracking.camera_faults import CameraNotice, CameraWatch
+from tracking.encounters import Encounters
 from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
 from tracking.looks import LOOK_LENGTH, look_distances, looks_of
-from tracking.types import Identities, Sightings, Tracks
+from tracking.types import Identities, MixUp, Sightings, Tracks
 from tracking.visits import near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
@@ -83,6 +84,7 @@ class IdentitySettings:
         nested_share: Of two boxes of one camera, the smaller may be the same person if more than this of it lies in the
             larger; nobody new is welcomed on it.
         look_weight: How much clothes of other colours count.
+        same_look: Clothes that differ by more, in Hellinger distance from 0 to 1, are not the same ones.
     """
 
     gate_m: float = 1.2
@@ -111,6 +113,7 @@ class IdentitySettings:
     beside_s: float = 0.5
     nested_share: float = 0.8
     look_weight: float = 12.0
+    same_look: float = 0.7
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -289,6 +292,9 @@ class IdentityTracker:
         self._outside: dict[tuple[str, int], int] = {}
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
+        self._encounters = Encounters()
+        self._numbers: dict[int, int] = {}  # of those followed at the last instant, by key
+        self._mix_ups: list[MixUp] = []
         self._one_place_s: dict[tuple[int, int], float] = {}
         self._next_number = 1
         self._next_key = 1
@@ -354,7 +360,47 @@ class IdentityTracker:
         self._merge(dt_s, side_by_side)
         self._settle()
         self._drop()
+        self._part_ways(seen)
         return self._identities(tracks)
+
+    def take_mix_ups(self) -> list[MixUp]:
+        """Give the pairs of identities that, as has turned out since the last call, may have been mixed up."""
+        mix_ups, self._mix_ups = self._mix_ups, []
+        return mix_ups
+
+    def _part_ways(self, seen: Sequence[_Seen]) -> None:
+        """Give people who went on with each other's bodies after an encounter their own identities back."""
+        people = self._people
+        now = np.full((len(people), LOOK_LENGTH), np.nan)
+        for each in seen:
+            if each.looks is not None:
+                shown = people.row[:, each.column]
+                fits = np.flatnonzero((shown >= 0) & np.isnan(now).any(axis=1))
+                now[fits] = each.looks[shown[fits]]
+        named = np.flatnonzero(people.number > 0)
+        named = named[np.argsort(people.key[named], kind="stable")]
+        row = {int(people.key[j]): int(j) for j in range(len(people))}
+        for parting in self._encounters.update(
+            self._now_ns or 0,
+            people.key[named].tolist(),
+            people.first_ns[named],
+            people.state[named, :2],
+            people.look[named],
+            people.looked[named],
+            now[named],
+        ):
+            numbers = self._numbers[parting.keys[0]], self._numbers[parting.keys[1]]
+            until_ns = None
+            if parting.exchanged and all(key in row for key in parting.keys):
+                pair = [row[key] for key in parting.keys]
+                people.number[pair] = people.number[pair[::-1]]
+                people.first_ns[pair] = people.first_ns[pair[::-1]]
+                people.by_door[pair] = people.by_door[pair[::-1]]
+                people.look[pair] = parting.looks[::-1]
+                until_ns = self._now_ns
+                logger.info("identities %s and %s had been exchanged; clothes tell", *numbers)
+            self._mix_ups.append(MixUp(numbers, parting.since_ns, until_ns))
+        self._numbers = {int(people.key[j]): int(people.number[j]) for j in range(len(people)) if people.number[j] > 0}
 
     # In the picture of a camera that is not calibrated.
 
@@ -760,34 +806,60 @@ class IdentityTracker:
         people, settings = self._people, self._settings
         gone = np.zeros(len(people), bool)
         seen_s = (people.last_ns - people.first_ns) / NANOSECONDS
-        unseen_s = self._unseen_s()
         for j in np.flatnonzero((people.number == 0) & (seen_s >= settings.confirm_s)).tolist():
-            if people.by_door[j]:
-                people.number[j] = self._next_number
-                self._next_number += 1
-                continue
-            lost = np.flatnonzero((people.number > 0) & (unseen_s >= 0.3) & ~gone)
-            away_m = np.linalg.norm(people.state[lost, :2] - people.state[j, :2], axis=1)
-            can_be = away_m <= settings.gate_m + FASTEST_MPS * unseen_s[lost]
-            if can_be.any():
-                # Of those who can have got here the nearest for their time, then who is as tall and dressed alike.
-                cost = away_m**2 / (0.3 + 0.5 * unseen_s[lost])
-                spread = people.cov[lost, 4, 4] + people.cov[j, 4, 4]
-                cost += (people.state[lost, 4] - people.state[j, 4]) ** 2 / spread
-                if people.looked[j] >= 3:
-                    away = look_distances(people.look[[j]], people.look[lost])[0]
-                    cost += np.where(people.looked[lost] >= 5, 2 * settings.look_weight * away, 0.0)
-                cost[~can_be] = np.inf
-                older = int(lost[int(cost.argmin())])
+            older = self._lost(j, gone)
+            if older is not None:
                 height, sure = people.state[older, 4], people.cov[older, 4, 4]
                 self._join(older, j)
                 people.state[older, 4], people.cov[older, 4, :], people.cov[older, :, 4] = height, 0.0, 0.0
                 people.cov[older, 4, 4] = sure
                 gone[j] = True
-            elif seen_s[j] >= settings.stranger_s:
+            elif people.by_door[j] or seen_s[j] >= settings.stranger_s:
                 people.number[j] = self._next_number
                 self._next_number += 1
         self._forget(gone)
+
+    def _lost(self, j: int, gone: BoolArray) -> int | None:
+        """Find out which of those not seen now somebody is who has turned up; None for somebody new.
+
+        Whoever turns up at a door is new, unless two who met are not told apart yet and this is dressed as one of them.
+        """
+        people, settings = self._people, self._settings
+        unseen_s = self._unseen_s()
+        lost = np.flatnonzero((people.number > 0) & (unseen_s >= 0.3) & ~gone)
+        if not len(lost):
+            return None
+        away_m = np.linalg.norm(people.state[lost, :2] - people.state[j, :2], axis=1)
+        gone_s, looks_away = unseen_s[lost], self._dressed_otherwise(j, lost)
+        has_met = np.zeros(len(lost), bool)
+        for i, key in enumerate(people.key[lost].tolist()):
+            for met in self._encounters.of(key):
+                # Where two have met neither is where the filter thinks, and each may turn up in the other's stead.
+                from_there_m = float(np.linalg.norm(met.near_place_m - people.state[j, :2]))
+                since_s = ((self._now_ns or 0) - met.near_ns) / NANOSECONDS
+                if met.dressed and people.looked[j] >= 3 and from_there_m <= settings.gate_m + FASTEST_MPS * since_s:
+                    otherwise = float(look_distances(people.look[[j]], met.looks).min())
+                    if otherwise <= settings.same_look and (not has_met[i] or otherwise < looks_away[i]):
+                        away_m[i], gone_s[i], looks_away[i] = from_there_m, since_s, otherwise
+                        has_met[i] = True
+        can_be = has_met if people.by_door[j] else away_m <= settings.gate_m + FASTEST_MPS * gone_s
+        if not can_be.any():
+            return None
+        # Of those who can have got here the nearest for their time, then who is as tall and dressed alike.
+        cost = away_m**2 / (0.3 + 0.5 * gone_s)
+        spread = people.cov[lost, 4, 4] + people.cov[j, 4, 4]
+        cost += (people.state[lost, 4] - people.state[j, 4]) ** 2 / spread
+        cost += 2 * settings.look_weight * looks_away
+        cost[~can_be] = np.inf
+        return int(lost[int(cost.argmin())])
+
+    def _dressed_otherwise(self, j: int, others: IntArray) -> FloatArray:
+        """How unlike somebody's clothes are to those of others, shape (n,), 0 where they were too seldom seen."""
+        people = self._people
+        if people.looked[j] < 3:
+            return np.zeros(len(others))
+        away = look_distances(people.look[[j]], people.look[others])[0]
+        return np.asarray(np.where(people.looked[others] >= 5, away, 0.0))
 
     def _forget(self, gone: BoolArray) -> None:
         if gone.any():

@@ -157,6 +157,21 @@ class Identities:
 
 
 @dataclass(frozen=True, slots=True)
+class MixUp:
+    """Two identities that may have gone on with each other's bodies, for a while or for good.
+
+    Attributes:
+        identity_ids: The two.
+        since_ns: When they came together, store clock.
+        until_ns: When each was known to be itself again; None for never.
+    """
+
+    identity_ids: tuple[int, int]
+    since_ns: int
+    until_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class WeightChange:
     """The weight on a few neighbouring plates went from one steady level to another.
 

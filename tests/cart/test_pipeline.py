@@ -37,7 +37,7 @@ from tests.cart.shopfloor import (
     units_g,
 )
 from tests.vision.test_shelf import Shelf, bins
-from tracking.types import Candidate, Interaction
+from tracking.types import Candidate, Interaction, MixUp
 from tracking.visits import Leaving
 from vision.frames import Frame, GateEvent, Tick, TrackedBodies
 from vision.layout import ProductRecord, StoreLayout, View
@@ -310,6 +310,48 @@ def test_whoever_may_have_taken_it_is_looked_at(share: float, status: str) -> No
     visits = closed(pipeline.finish())
     assert visits["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
     assert visits["ben"].outcome.status.value == status
+
+
+def mixed_up(since_s: float, until_s: float | None = None) -> MixUp:
+    """Identities 1 and 2 came too close together."""
+    until_ns = None if until_s is None else START_NS + round(until_s * SECOND)
+    return MixUp((1, 2), START_NS + round(since_s * SECOND), until_ns)
+
+
+@pytest.mark.parametrize("told_late", [False, True])
+@pytest.mark.parametrize(
+    ("picked_s", "until_s", "status"),
+    [(1.0, None, "charged"), (3.0, None, "needs_review"), (3.0, 4.0, "needs_review"), (5.0, 4.0, "charged")],
+)
+def test_what_was_taken_after_two_may_have_been_mixed_up_is_looked_at(
+    told_late: bool, picked_s: float, until_s: float | None, status: str
+) -> None:
+    pipeline = peopled("ada", "ben")
+    steps = [
+        lambda: pipeline.record_mix_up(mixed_up(2.0, until_s)),
+        lambda: pipeline.record(interaction(Candidate(1, SKU, 1, 0.97), at_s=picked_s)),
+    ]
+    for step in reversed(steps) if told_late else steps:
+        step()
+    visits = closed(pipeline.finish())
+    assert visits["ada"].outcome.status.value == status
+    # Whatever ben may owe for it is looked at as well; else there is nothing.
+    assert visits["ben"].outcome.status.value == ("empty" if status == "charged" else "needs_review")
+
+
+def test_two_who_took_nothing_are_not_looked_at_for_having_met() -> None:
+    pipeline = peopled("ada", "ben")
+    pipeline.record_mix_up(mixed_up(0.0))
+    assert {visit.outcome.status for visit in closed(pipeline.finish()).values()} == {SessionStatus.EMPTY}
+
+
+def test_somebody_mixed_up_with_a_stranger_is_looked_at() -> None:
+    pipeline = peopled("ada")
+    pipeline.record_mix_up(mixed_up(0.0))
+    pipeline.record(interaction(Candidate(1, SKU, 1, 0.97), at_s=1.0))
+    visit = closed(pipeline.finish())["ada"]
+    assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
+    assert "somebody else" in visit.outcome.flags[0].reason
 
 
 def test_shares_of_one_person_add_up() -> None:

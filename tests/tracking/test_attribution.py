@@ -118,7 +118,7 @@ def test_a_hand_seen_in_the_bin_outweighs_one_unseen_beside_it() -> None:
 def on_lines(*people: tuple[int, FloatArray], plate: Plate) -> HandPoints:
     """People at a plate of whom one camera, in front and above, sees a hand on the line to a point each."""
     points = np.array([point for _, point in people])
-    origin = plate.box.centre_m + [0.0, -2.5, 1.5]
+    origin = plate.box.centre_m + np.array([0.0, -2.5, 1.5])
     towards = points - origin
     n = len(people)
     return replace(
@@ -136,7 +136,7 @@ def on_lines(*people: tuple[int, FloatArray], plate: Plate) -> HandPoints:
 
 def test_of_two_side_by_side_the_one_whose_line_of_sight_goes_into_the_bin_took_it() -> None:
     plate = a_store().plates[0]
-    beside = plate.box.centre_m + [0.8, 0.0, 0.0]
+    beside = plate.box.centre_m + np.array([0.8, 0.0, 0.0])
     interaction = explain(a_change(-623), on_lines((1, plate.box.centre_m), (2, beside), plate=plate))
     assert {candidate.identity_id for candidate in interaction.candidates} == {1}
     assert interaction.candidates[0].probability > 0.9

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from tests.tracking.builders import nanoseconds
+from tracking.encounters import Encounters, EncounterSettings, Parting
+from tracking.looks import LOOK_LENGTH
+
+RED, BLUE = 0, 4
+RATE_HZ = 10
+
+
+def wearing(colour: int) -> np.ndarray:
+    """The look of somebody all in one colour."""
+    look = np.zeros(LOOK_LENGTH)
+    look[[colour, LOOK_LENGTH // 2 + colour]] = 1
+    return look
+
+
+def met(
+    *,
+    before: tuple[int, int] = (RED, BLUE),
+    after: tuple[int, int] = (RED, BLUE),
+    closest_m: float = 0.1,
+    looked: int = 50,
+    age_s: float = 10.0,
+    vanishes: bool = False,
+    dark: bool = False,
+) -> list[Parting]:
+    """Two people walk towards each other, stand together for a second, and walk apart."""
+    watch = Encounters()
+    told: list[Parting] = []
+    for k in range(80):
+        time_s = k / RATE_HZ
+        apart_m = closest_m + max(0.0, abs(time_s - 2.5) - 0.5)
+        places = np.array([[0.0, 0.0], [apart_m, 0.0]])
+        worn = np.stack([wearing(colour) for colour in (before if time_s < 2.5 else after)])
+        now = np.full_like(worn, np.nan) if dark else worn
+        keys = [1] if vanishes and time_s > 3.2 else [1, 2]
+        told += watch.update(
+            nanoseconds(age_s + time_s),
+            keys,
+            np.zeros(len(keys), np.int64),
+            places[: len(keys)],
+            np.stack([wearing(colour) for colour in before])[: len(keys)],
+            np.full(len(keys), looked),
+            now[: len(keys)],
+        )
+    return told
+
+
+def test_those_who_go_on_in_each_others_clothes_were_exchanged() -> None:
+    (parting,) = met(after=(BLUE, RED))
+    assert (parting.keys, parting.exchanged, parting.is_sure) == ((1, 2), True, True)
+    np.testing.assert_array_equal(parting.looks, [wearing(RED), wearing(BLUE)])
+    assert nanoseconds(11.0) < parting.since_ns < nanoseconds(12.5)
+
+
+def test_those_who_go_on_in_their_own_clothes_are_themselves() -> None:
+    assert met() == []
+
+
+@pytest.mark.parametrize("why", [{"before": (RED, RED), "after": (RED, RED)}, {"looked": 3}, {"dark": True}])
+def test_where_clothes_do_not_tell_the_doubt_is_said(why: dict[str, object]) -> None:
+    (parting,) = met(**why)  # type: ignore[arg-type]
+    assert (parting.exchanged, parting.is_sure) == (False, False)
+
+
+def test_who_stayed_half_a_step_away_was_told_apart_by_place() -> None:
+    assert met(closest_m=0.45, dark=True) == []
+    assert met(closest_m=0.8, dark=True) == []
+
+
+def test_who_is_lost_while_together_may_be_anybody() -> None:
+    (parting,) = met(vanishes=True)
+    assert not parting.is_sure
+
+
+def test_a_second_look_at_somebody_is_nobody_they_have_met() -> None:
+    assert met(age_s=-3.0, dark=True) == []
+
+
+def test_people_who_come_together_again_are_judged_when_they_part_for_good() -> None:
+    watch, told = Encounters(), []
+    looks = np.stack([wearing(RED), wearing(BLUE)])
+    apart = [0.1, *[1.2] * 5, 0.1, *[1.2] * (EncounterSettings().enough + 1)]
+    for k, apart_m in enumerate(apart):
+        worn = looks[::-1] if k > 6 else looks
+        places = np.array([[0.0, 0.0], [apart_m, 0.0]])
+        told += watch.update(
+            nanoseconds(9 + k / RATE_HZ), [1, 2], np.zeros(2, int), places, looks, np.full(2, 50), worn
+        )
+    assert [parting.exchanged for parting in told] == [True]
+    assert watch.of(1) == []
