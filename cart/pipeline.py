@@ -320,7 +320,7 @@ class StorePipeline:
                     changes += watcher.update(frame, look.detections)
                 tracks.append(self._track(frame, look, self._seeing))
             if self._bodies is None:
-                self.people = self._identities.update(tick.timestamp_ns, tracks)
+                self.people = self._identities.update(tick.timestamp_ns, tracks, frames)
         return changes
 
     def _rising(self, frames: Sequence[Frame]) -> list[Frame]:
