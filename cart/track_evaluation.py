@@ -300,7 +300,8 @@ class TrackingScore:
         idf1: Identity F1 (Ristani et al., 2016) on the floor, matches within ``MATCH_M``.
         idp: Identity precision.
         idr: Identity recall.
-        recall: Share of people and instants with some identity within ``MATCH_M``: what ids from the truth would reach.
+        recall: Share of people and instants with some identity within ``MATCH_M``.
+        best_idf1: What it would be with the same places and ids from the truth.
         people: Different people who were on the floor.
         identities: Different identities that were given.
         breaks: Where somebody's identity changed.
@@ -320,6 +321,7 @@ class TrackingScore:
     idp: float
     idr: float
     recall: float
+    best_idf1: float
     people: int
     identities: int
     breaks: tuple[Break, ...]
@@ -393,6 +395,7 @@ def score(job: TrackingJob, take: Take, followed: Followed) -> TrackingScore:
         idtp / max(said_total, 1),
         idtp / max(true_total, 1),
         found / max(true_total, 1),
+        2 * found / max(true_total + said_total, 1),
         len(persons),
         len(said),
         tuple(breaks),
@@ -479,7 +482,8 @@ class TrackingRow:
         takes: How many takes.
         idf1: Their mean.
         target: What it should reach; None where nothing is promised.
-        recall: Mean share of people and instants that somebody was placed at: the best that ids can do.
+        best_idf1: Mean of what it would be with the same places and ids from the truth.
+        recall: Mean share of people and instants that somebody was placed at.
         switches_per_minute: Changes of identity for each minute of film.
         floor_median_m: Median floor error.
         hand_median_m: Median error of hands that two cameras saw; nan without any.
@@ -493,6 +497,7 @@ class TrackingRow:
     takes: int
     idf1: float
     target: float | None
+    best_idf1: float
     recall: float
     switches_per_minute: float
     floor_median_m: float
@@ -526,6 +531,7 @@ def summarise(scores: Sequence[TrackingScore]) -> tuple[TrackingRow, ...]:
                 len(own),
                 float(np.mean([each.idf1 for each in own])),
                 TARGETS.get(shoppers),
+                float(np.mean([each.best_idf1 for each in own])),
                 float(np.mean([each.recall for each in own])),
                 sum(len(each.breaks) for each in own) / max(minutes, 1e-9),
                 _median(floor),
@@ -563,6 +569,7 @@ def document(scores: Sequence[TrackingScore]) -> dict[str, Any]:
                 "idf1": entry(each.idf1),
                 "idp": entry(each.idp),
                 "idr": entry(each.idr),
+                "best_idf1": entry(each.best_idf1),
                 "recall": entry(each.recall),
                 "people": each.people,
                 "identities": each.identities,

@@ -99,8 +99,8 @@ def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatA
     if not len(proposed):
         return hands_m, miss_m
     found = []
-    for group in _explanation(rays, proposed, len(views)):
-        hand = _meet(rays, group, stands_m)
+    for near_m, group in _explanation(rays, proposed, len(views)):
+        hand = _meet(rays, group, near_m, stands_m)
         if hand is not None:
             found.append((*hand, int(np.where(rays.side[group] == 0, 1, -1).sum())))
     if len(found) == 2 and np.linalg.norm(found[0][0] - found[1][0]) < SAME_HAND_M:
@@ -155,7 +155,7 @@ def _proposals(rays: _Rays, stands_m: FloatArray) -> FloatArray:
     return np.asarray(points[meet & _reachable(points, stands_m)])
 
 
-def _explanation(rays: _Rays, points_m: FloatArray, views: int) -> list[IntArray]:
+def _explanation(rays: _Rays, points_m: FloatArray, views: int) -> list[tuple[FloatArray, IntArray]]:
     """Choose the one or two places, shape (p, 3), that explain the rays best, and say which rays are of each."""
     away, sigmas = rays.misses(points_m)
     cost = np.where(away <= MAX_MISS_M, np.minimum((away / sigmas) ** 2, STRANGER), STRANGER)
@@ -185,17 +185,22 @@ def _explanation(rays: _Rays, points_m: FloatArray, views: int) -> list[IntArray
                 groups[which].append(ray)
         elif table[best[0], view, side] < STRANGER and side == int(table[best[0], view].argmin()):
             groups[0].append(ray)
-    return [np.array(group, np.int64) for group in groups if len(group) >= 2]
+    places = points_m[best[i]] if pair_helps else points_m[best[0]], points_m[j]
+    return [(place, np.array(rows, np.int64)) for place, rows in zip(places, groups, strict=True) if len(rows) >= 2]
 
 
-def _meet(rays: _Rays, group: IntArray, stands_m: FloatArray) -> tuple[FloatArray, float] | None:
-    """Best common point of some rays and how far they miss it, metres; None where they do not meet within reach."""
+def _meet(rays: _Rays, group: IntArray, near_m: FloatArray, stands_m: FloatArray) -> tuple[FloatArray, float] | None:
+    """Best common point of some rays and how far they miss it, metres; None where they do not meet within reach.
+
+    Args:
+        rays: All rays.
+        group: Those of one hand.
+        near_m: About where it is, shape (3,): how far each ray has come there decides how much it counts.
+        stands_m: Where the owner stands, shape (2,).
+    """
     while len(group) >= 2:
         origins, directions = rays.origin[group], rays.direction[group]
-        point = nearest_to_rays(origins, directions)
-        if not np.isfinite(point).all():
-            return None
-        sigmas = np.hypot(rays.sigma_m[group], rays.sigma_rad[group] * np.linalg.norm(point - origins, axis=1))
+        sigmas = np.hypot(rays.sigma_m[group], rays.sigma_rad[group] * np.linalg.norm(near_m - origins, axis=1))
         point = nearest_to_rays(origins, directions, 1 / sigmas**2)
         if not np.isfinite(point).all():
             return None

@@ -300,7 +300,9 @@ class IdentityTracker:
         self._next_key = 1
         self._now_ns: int | None = None
         self._started_ns = 0
-        self._watch = CameraWatch(tuple(self._columns))
+        cameras = sorted(layout.cameras, key=lambda camera: self._columns[camera.camera_id])
+        positions_m = np.array([camera.position_m[:2] for camera in cameras]).reshape(-1, 2)
+        self._watch = CameraWatch(tuple(self._columns), positions_m)
 
     @property
     def notices(self) -> tuple[CameraNotice, ...]:
@@ -350,9 +352,8 @@ class IdentityTracker:
         self._associate(seen)
         for each in seen:
             self._welcome(each)
-        self._watch.compare(
-            timestamp_ns, [(each.column, each.points, each.raw_lag_s) for each in seen], people.row, people.state
-        )
+        told = [(each.column, each.points, each.raw_lag_s) for each in seen]
+        self._watch.compare(timestamp_ns, told, people.key, people.row, people.state)
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
         side_by_side = self._side_by_side(seen)
