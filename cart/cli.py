@@ -78,7 +78,6 @@ app.command()(track)
 app.command("track-bench")(track_bench)
 
 LIVE_WAIT_S = 15.0
-DEMO_DETECT_EVERY = 2  # five looks a second at each camera; between them people are followed
 DEMO_FILM_FPS = 5.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where
 
@@ -180,8 +179,7 @@ def demo(
         # Pictures are drawn by one core while the other looks at them.
         with AheadSimulation(partial(demo_simulation, seed, sensors, chosen)) as simulation:
             layout = simulation.layout.for_pictures(simulation.resolutions_wh)
-            seeing = SeeingSettings(detect_every=DEMO_DETECT_EVERY)
-            store = _pipeline(layout, eyes, has_gates=simulation.has_gates, seeing=seeing)
+            store = _pipeline(layout, eyes, has_gates=simulation.has_gates, seeing=SeeingSettings())
             running = Replay(simulation, store, keep_pictures=True)
             video = None if joints else out / "demo.mp4"
             doing = "simulating" if joints else "rendering and seeing"

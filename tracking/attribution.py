@@ -62,6 +62,9 @@ class AttributionSettings:
         least_share: A pick that weighs less than this share of the lightest product there is none.
         noise_sigmas: A change within so many standard deviations of 0 or short of the lightest product is none.
         hand_m: Standard deviation of a tracked hand.
+        stray_hand: Share of hands placed by cameras that are none: the model took a hand that the body hides for one
+            that it sees. Measured on rendered shops, as is ...
+        stray_hand_m: ... how far those are off.
         hand_s: Standard deviation of how far from the step in time a hand may be that made it.
         contact_s: The step's own time is known to so much.
         one_camera: Weight of a hand on a line of sight through the place, which may be before or behind it, against 1
@@ -98,6 +101,8 @@ class AttributionSettings:
     least_share: float = 0.5
     noise_sigmas: float = 3.0
     hand_m: float = 0.1
+    stray_hand: float = 0.15
+    stray_hand_m: float = 0.35
     hand_s: float = 0.4
     contact_s: float = 0.4
     one_camera: float = 0.4
@@ -422,8 +427,11 @@ def _people(
         # The hand that made the step was there then; if it was unseen, seeing it near shortly before or after nearly
         # does.
         late_s = np.maximum(0.0, np.abs(times_ns - change.time_ns) / NANOSECONDS - settings.contact_s)
-        cost = 0.5 * (away_m / settings.hand_m) ** 2 + 0.5 * (late_s / settings.hand_s) ** 2
-        weight = {int(person): math.exp(-float(cost[who == person].min())) for person in np.unique(who).tolist()}
+        strays = settings.stray_hand * hands.by_cameras[rows]
+        here = (1 - strays) * np.exp(-0.5 * (away_m / settings.hand_m) ** 2)
+        here += strays * np.exp(-0.5 * (away_m / settings.stray_hand_m) ** 2)
+        here *= np.exp(-0.5 * (late_s / settings.hand_s) ** 2)
+        weight = {int(person): float(here[who == person].max()) for person in np.unique(who).tolist()}
     for person, share in _on_lines(change, plates, hands.lines, settings).items():
         weight[person] = max(weight.get(person, 0.0), settings.one_camera * share)
     for person, share in _unseen_shares(change, plates, hands.unseen, settings).items():

@@ -118,7 +118,12 @@ class InteractionWatcher:
         rows, sides = np.nonzero(finite)
         if len(rows):
             self._hands.append(
-                HandPoints(np.full(len(rows), now_ns, np.int64), people.identity_id[rows], people.hands_m[rows, sides])
+                HandPoints(
+                    np.full(len(rows), now_ns, np.int64),
+                    people.identity_id[rows],
+                    people.hands_m[rows, sides],
+                    people.hand_miss_m[rows, sides] > 0,
+                )
             )
         lines, share = lone_hands(people, self._cameras)
         if len(lines.timestamp_ns):
@@ -198,6 +203,7 @@ class InteractionWatcher:
             np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
             np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
             np.concatenate([np.zeros((0, 3)), *(seen.hand_m for seen in self._hands)]),
+            np.concatenate([np.zeros(0, bool), *(seen.by_cameras for seen in self._hands)]),
             HandLines(
                 np.concatenate([np.zeros(0, np.int64), *(line.timestamp_ns for line in self._lines)]),
                 np.concatenate([np.zeros(0, np.int64), *(line.identity_id for line in self._lines)]),

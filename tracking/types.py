@@ -7,7 +7,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.arrays import FloatArray, IntArray, check_shape
+from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 from vision.shelf import Handling, ShelfChange
 
 LONGEST_SPAN_S = 4.0
@@ -299,6 +299,8 @@ class HandPoints:
         timestamp_ns: Store clock, shape (r,), rising.
         identity_id: Whose hand, shape (r,).
         hand_m: Where it was, shape (r, 3), metres, finite.
+        by_cameras: Whether the store's cameras placed it, shape (r,); an outside tracker of bodies is not fooled by
+            hands that bodies hide.
         lines: Hands that one camera alone saw meanwhile; None where that is not known.
         unseen: Whose hands were not seen meanwhile; None where that is not known.
     """
@@ -306,6 +308,7 @@ class HandPoints:
     timestamp_ns: IntArray
     identity_id: IntArray
     hand_m: FloatArray
+    by_cameras: BoolArray
     lines: HandLines | None = None
     unseen: UnseenHands | None = None
 
@@ -313,6 +316,7 @@ class HandPoints:
         rows = len(self.timestamp_ns)
         check_shape("HandPoints.identity_id", self.identity_id, (rows,))
         check_shape("HandPoints.hand_m", self.hand_m, (rows, 3))
+        check_shape("HandPoints.by_cameras", self.by_cameras, (rows,))
 
 
 @dataclass(frozen=True, slots=True)

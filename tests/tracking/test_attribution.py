@@ -59,12 +59,13 @@ def a_hand(plate: Plate, away_m: float = 0.0, person: int = 1, at_s: float = 0.0
     return (at_s, person, [centre[0], -away_m if away_m else centre[1], centre[2]])
 
 
-def hands(*points: tuple[float, int, list[float]]) -> HandPoints:
+def hands(*points: tuple[float, int, list[float]], by_cameras: bool = False) -> HandPoints:
     rows = sorted(points)
     return HandPoints(
         np.array([STEP_NS + round(at_s * 1e9) for at_s, _, _ in rows], np.int64),
         np.array([person for _, person, _ in rows], np.int64),
         np.array([where for _, _, where in rows], float).reshape(-1, 3),
+        np.full(len(rows), by_cameras),
     )
 
 
@@ -148,6 +149,14 @@ def test_a_line_of_sight_is_worth_less_than_a_hand_in_the_bin() -> None:
     best, second = explain(a_change(-623), seen).candidates[:2]
     assert (best.identity_id, second.identity_id) == (1, 2)
     assert second.probability > 0.2
+
+
+def test_cameras_may_take_a_hidden_hand_for_another_so_who_alone_is_near_still_took_it() -> None:
+    plate = a_store().plates[0]
+    off = a_hand(plate, away_m=0.4)
+    tracked, seen = (explain(a_change(-623), hands(off, by_cameras=by_cameras)) for by_cameras in (False, True))
+    assert sum(candidate.probability for candidate in tracked.candidates) < 0.1
+    assert seen.candidates[0].probability > 0.8
 
 
 def test_who_stands_nearer_with_hands_unseen_is_the_likelier() -> None:
@@ -415,7 +424,10 @@ def test_a_real_visit_gives_the_bottle_to_its_shopper(shared: Path) -> None:
                 rows += [(tick.timestamp_ns, names.index(name), w.tolist()) for w in wrists if np.isfinite(w).all()]
     changes += watcher.finish()
     seen = HandPoints(
-        np.array([t for t, _, _ in rows]), np.array([n for _, n, _ in rows]), np.array([w for _, _, w in rows])
+        np.array([t for t, _, _ in rows]),
+        np.array([n for _, n, _ in rows]),
+        np.array([w for _, _, w in rows]),
+        np.zeros(len(rows), bool),
     )
     (interaction,) = [i for change in changes for i in explain_weight_change(change, Shelves.of(layout), seen, STORE)]
     assert (interaction.kind, interaction.sku, interaction.quantity) == (Handling.PICK, "071142008582", 1)
