@@ -25,7 +25,7 @@ $(READY): pyproject.toml requirements.lock | python
 	@touch $(READY)
 
 demo: $(READY)
-	$(BIN)/tillfree demo --joints
+	$(BIN)/tillfree demo
 
 # The workers bring the parallelism; threads inside numerical libraries would only fight them over the cores.
 test: export OMP_NUM_THREADS = 1
