@@ -12,7 +12,7 @@ from cart.terminal import OUT, UsageError, check_outputs, counted, one_line_erro
 from cart.tracking_bench import CROWDS, TrackingBench, read_sequences, tracking_bench, write_tracking_bench
 from tracking.fusion import PlaneCamera, fuse, read_homographies
 from tracking.metrics import TrackingScore, score
-from tracking.mot import MotBoxes, boxes_of, frames_of, read_mot, write_mot
+from tracking.mot import MotBoxes, boxes_of, frames_of, one_after_another, read_mot, write_mot
 from tracking.tracker import Tracker
 
 
@@ -25,7 +25,12 @@ def track(
         Path, typer.Option(metavar="RESULT.txt", help="Where the tracks go; a folder, with several cameras.")
     ],
     gt: Annotated[
-        Path | None, typer.Option(metavar="GT.txt", help="The truth: score the tracks with it.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            metavar="GT.txt",
+            help="The truth: score the tracks with it. One for each camera, in the order of the detections.",
+            show_default=False,
+        ),
     ] = None,
     homography: Annotated[
         Path | None,
@@ -39,11 +44,13 @@ def track(
     """Follow people through detections in MOTChallenge's format, and score it where the truth is known."""
     with one_line_errors():
         if homography is not None or len(detections) > 1:
-            _track_together(detections, fps, out, homography, gt)
+            _track_together(detections, fps, out, homography, gt or [])
             return
         check_outputs([out], None)
+        if len(gt or []) > 1:
+            raise UsageError(f"expected one --gt with one file of detections, got {len(gt or [])}")
         seen = read_mot(detections[0])
-        truth = None if gt is None else read_mot(gt)
+        truth = read_mot(gt[0]) if gt else None
         tracks = follow(seen, fps, detections[0].name)
         write_mot(out, tracks)
         people = len(set(tracks.track_id.tolist()))
@@ -54,13 +61,14 @@ def track(
 
 
 def _track_together(
-    detections: Sequence[Path], fps: float, out: Path, homography: Path | None, gt: Path | None
+    detections: Sequence[Path], fps: float, out: Path, homography: Path | None, gt: Sequence[Path]
 ) -> None:
     """Follow people through several cameras that look at one floor; one file of tracks a camera."""
     if homography is None:
         raise UsageError(f"expected --homography with {len(detections)} files of detections")
-    if gt is not None:
-        raise UsageError("expected no --gt with several cameras: score each camera's file by itself")
+    if gt and len(gt) != len(detections):
+        raise UsageError(f"expected a --gt for each of {counted(len(detections), 'camera')}, got {len(gt)}")
+    truth = [read_mot(path) for path in gt]
     names = camera_names(detections)
     homographies = read_homographies(homography, names)
     seen = [read_mot(path) for path in detections]
@@ -80,6 +88,11 @@ def _track_together(
         f"{people} {'person' if people == 1 else 'people'} in {counted(len(names), 'camera')}: {out}/{files}",
         markup=False,
     )
+    if truth:
+        frames = max(int(boxes.frame.max(initial=0)) for boxes in (*truth, *fused))
+        each = [(name, score(true, own)) for name, true, own in zip(names, truth, fused, strict=True)]
+        over_all = score(one_after_another(truth, frames), one_after_another(fused, frames))
+        OUT.print(score_table(each, ("one set of ids", over_all)))
 
 
 def camera_names(detections: Sequence[Path]) -> list[str]:
@@ -186,11 +199,14 @@ def follow(seen: MotBoxes, fps: float, name: str) -> MotBoxes:
         return boxes_of([tracker.update(frame) for frame in progress.track(frames, description=f"following {name}")])
 
 
-def score_table(scores: Sequence[tuple[str, TrackingScore]]) -> Table:
+def score_table(
+    scores: Sequence[tuple[str, TrackingScore]], together: tuple[str, TrackingScore] | None = None
+) -> Table:
     """Show scores as percentages, one row each, and all of them together below.
 
     Args:
         scores: Name and score of each sequence.
+        together: Name and score of all of them; combined of theirs, in which ids hold for one sequence, if left out.
     """
     table = Table(
         "sequence",
@@ -199,7 +215,9 @@ def score_table(scores: Sequence[tuple[str, TrackingScore]]) -> Table:
         show_footer=False,
     )
     rows = list(scores)
-    if len(rows) > 1:
+    if together is not None:
+        rows.append(together)
+    elif len(rows) > 1:
         rows.append(("together", TrackingScore.combined(one for _, one in scores)))
     for name, one in rows:
         shares = (one.hota, one.idf1, one.ass_a, one.det_a, one.mota)

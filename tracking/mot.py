@@ -8,7 +8,7 @@ that the first release of the benchmark had, as TrackEval does.
 import configparser
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -244,6 +244,31 @@ def read_sequence(folder: Path) -> MotSequence:
         count,
         read_mot(folder / "det" / "det.txt"),
         read_mot(truth) if truth.exists() else None,
+    )
+
+
+def one_after_another(cameras: Sequence[MotBoxes], frames: int) -> MotBoxes:
+    """Put the boxes of several cameras into one sequence, each camera's frames behind those of the one before.
+
+    Scored against the truth put together likewise, ids count over all cameras: somebody with another id in another
+    picture is somebody else there.
+
+    Args:
+        cameras: Boxes of each, with ids that hold in all of them.
+        frames: How many frames a camera has; no camera has more.
+
+    Raises:
+        ValueError: A camera has more frames.
+    """
+    last = max((int(boxes.frame.max(initial=0)) for boxes in cameras), default=0)
+    if last > frames:
+        raise ValueError(f"expected at most {frames} frames a camera, got {last}")
+    return MotBoxes(
+        np.concatenate([np.zeros(0, np.int64), *(boxes.frame + k * frames for k, boxes in enumerate(cameras))]),
+        np.concatenate([np.zeros(0, np.int64), *(boxes.track_id for boxes in cameras)]),
+        np.concatenate([np.zeros((0, 4)), *(boxes.xyxy for boxes in cameras)]),
+        np.concatenate([np.zeros(0), *(boxes.confidence for boxes in cameras)]),
+        np.concatenate([np.zeros(0, np.int64), *(boxes.class_id for boxes in cameras)]),
     )
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracking.mot import MotBoxes, boxes_of, frames_of, read_mot, read_sequence, write_mot
+from tracking.metrics import score
+from tracking.mot import MotBoxes, boxes_of, frames_of, one_after_another, read_mot, read_sequence, write_mot
 from tracking.tracker import Tracker
 
 
@@ -144,3 +145,15 @@ def test_a_sequence_is_read_with_its_frame_rate(tmp_path: Path) -> None:
 def test_frames_must_rise() -> None:
     with pytest.raises(ValueError, match="in rising order"):
         MotBoxes(np.array([2, 1]), np.zeros(2, int), np.zeros((2, 4)), np.ones(2), np.ones(2, int))
+
+
+def test_over_several_cameras_somebody_with_two_ids_is_two_people() -> None:
+    first = boxes(1, 30)
+    last = int(first.frame.max())
+    renamed = MotBoxes(first.frame, first.track_id + 1000, first.xyxy, first.confidence, first.class_id)
+    truth = one_after_another([first, first], last)
+    assert score(truth, one_after_another([first, first], last)).idf1 == 1
+    assert score(truth, one_after_another([first, renamed], last)).idf1 == pytest.approx(0.5)
+    assert len(one_after_another([], 10)) == 0
+    with pytest.raises(ValueError, match=f"expected at most {last - 1} frames a camera, got {last}"):
+        one_after_another([first], last - 1)
