@@ -135,6 +135,7 @@ def watch(sequence: ShelfSequence) -> FaceScore:
             cpu_s += time.process_time() - begin_s
             frames += 1
         told += watcher.finish()
+        by_nobody = len(watcher.by_nobody)
     return score(sequence, told, by_nobody=by_nobody, cpu_s=cpu_s, frames=frames)
 
 

@@ -23,7 +23,7 @@ from vision.cameras import Camera, looking_at
 from vision.frames import Frame
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling
-from vision.shelf_faces import drawn_faces
+from vision.shelf_faces import LEAST_FACE_PX, drawn_faces
 
 NANOSECONDS = 1_000_000_000
 RATE_HZ = 6.0
@@ -31,7 +31,6 @@ QUIET_S = 2.0  # before the first event
 EVENT_S = 5.0  # from one event to the next
 REACH_S = 1.6  # an arm goes in, stays and comes out
 RESOLUTION_WH = (640, 360)
-LEAST_FACE_PX = 24  # narrower faces show too little of what stands in them
 FINGERS_M = 0.015
 
 
