@@ -222,6 +222,12 @@ class StorePipeline:
         return self._interactions.open_contacts
 
     @property
+    def changes_by_nobody(self) -> tuple[ShelfChange, ...]:
+        """The last changes of watched faces that nobody was near enough to make, or no hand was seen to make."""
+        unseen = [change for watcher in (self._faces or {}).values() for change in watcher.by_nobody]
+        return tuple(sorted((*self._interactions.by_nobody, *unseen), key=lambda change: change.time_ns))
+
+    @property
     def camera_notices(self) -> tuple[CameraNotice, ...]:
         """What was found wrong with cameras so far: dead, moved, or with a clock that is off."""
         return tuple(self._identities.notices)

@@ -93,6 +93,7 @@ class InteractionWatcher:
         self._past = Past()
         self._watched: frozenset[str] = frozenset()
         self._hidden: frozenset[str] = frozenset()
+        self._hidden_ns: dict[str, int] = {}
         self._waiting: list[HandContact] = []
         self._whereabouts = Whereabouts()
         self._by_nobody: list[ShelfChange] = []
@@ -227,10 +228,12 @@ class InteractionWatcher:
         """Take out the contacts at watched faces that no change has come of by now."""
         wait_ns = int(self._settings.face_wait_s * NANOSECONDS)
         patience_ns = int(self._settings.face_patience_s * NANOSECONDS)
+        self._hidden_ns |= dict.fromkeys(self._hidden, now_ns)
         waiting = [
             contact
             for contact in self._waiting
-            if now_ns - contact.end_ns < (patience_ns if contact.bin_id in self._hidden else wait_ns)
+            if now_ns - max(contact.end_ns, self._hidden_ns.get(contact.bin_id, 0)) < wait_ns
+            and now_ns - contact.end_ns < patience_ns
         ]
         done = [contact for contact in self._waiting if contact not in waiting]
         self._waiting = waiting

@@ -53,6 +53,9 @@ HIDDEN_SHARE = 0.02  # of a face; less is not somebody before it
 KNOCK_PX = 0.25  # what is left of shake after it was taken out, and half a row of an encoder's blocks
 SOFT_PX = 0.8  # pictures are compared a little out of focus: noise and rows of blocks count less
 FINE_PX, FINE_NOISE = 3.0, 0.03  # structure is what is finer than this; less than this much of it is noise
+WINDOW_PX = 2.0  # structure is compared within about this
+UNLIKE = 0.5  # things are other things if they share less than half of their structure ...
+LEAST_STRUCTURE, LEAST_CONTRAST = 0.07, 0.1  # ... and it differs by this, in the logarithm of grey levels
 LIKE_BEFORE = 0.6  # a face has gone back to an earlier state if its structure correlates with that state's so much
 EDGES_KEPT = 10  # frames; the reference follows within seconds
 STATES_KEPT = 6  # earlier states of a face; hands seldom go deeper than a row of goods
@@ -61,9 +64,10 @@ STILL_S = 1.0  # stills are means over so long, and made as often
 ARRIVES_S = 0.35  # somebody may have been in the picture for so long before it was noticed
 KEPT_S = 1.6
 FOOT = 0.33  # of a region's height is where a thing stands
-PICK_PRIOR, EDGE_WEIGHT, FOOT_EDGE_WEIGHT, FOOT_COLOUR_WEIGHT = 0.3, 10.0, 6.0, 5.0
-"""Log-odds of a pick where nothing else is known, and by the share of edges and the logarithm of colour gained. Fitted
-on 96 changes of rendered shelves, of 16 shops; the probabilities that come of them are not calibrated on others."""
+FIRST_ODDS = 2.0  # of a pick where nothing was taken before: few things are put where they were not taken from
+EDGE_WEIGHT, FOOT_EDGE_WEIGHT, FOOT_COLOUR_WEIGHT = 10.0, 6.0, 5.0
+"""Log-odds against a pick by the share of edges and the logarithm of colour gained. Fitted on 96 changes of rendered
+shelves, of 16 shops; the probabilities that come of them are not calibrated on others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,8 @@ class FaceSettings:
         nobody_s: What has changed with nobody before it is compared when it has stayed for this long.
         item_share: Smallest part of a face that an item changes.
         least_px: Fewest pixels that count as a thing.
-        contrast: Least difference, in the logarithm of the grey level.
-        noise_sigmas: ... and in standard deviations of a pixel's own noise, for somebody before the shelf.
-        noise_grey: ... and in grey levels, for what is left of noise and compression in a mean over some frames.
-        sameness: A place whose fine structure correlates by at least this much has changed its light, not its goods.
+        contrast: Least difference of somebody before the shelf, in the logarithm of the grey level ...
+        noise_sigmas: ... and in standard deviations of a pixel's own noise.
         learn_s: The reference follows what is unchanged within this time.
         start_s: The first so long is taken for the reference, whatever it shows.
     """
@@ -95,8 +97,6 @@ class FaceSettings:
     least_px: int = 40
     contrast: float = 0.1
     noise_sigmas: float = 3.0
-    noise_grey: float = 2.0
-    sameness: float = 0.5
     learn_s: float = 4.0
     start_s: float = 1.0
 
@@ -233,6 +233,7 @@ class _Look:
         picture: Its logarithm at half the size, without the shift.
         counted: Which pixels of it tell.
         edges: Its edges.
+        clear: Which pixels of it nobody is before.
     """
 
     timestamp_ns: int
@@ -241,6 +242,7 @@ class _Look:
     picture: LogPicture
     counted: BoolArray
     edges: LogPicture
+    clear: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +254,14 @@ class _Still:
         last_ns: Of the last.
         image: The mean, shape (h, w, 3), uint8.
         picture: Its logarithm.
+        clear: Pixels that nobody was before in some of the looks; only these are in the mean there.
     """
 
     first_ns: int
     last_ns: int
     image: ImageArray
     picture: LogPicture
+    clear: BoolArray
 
 
 @dataclass(slots=True)
@@ -391,6 +395,7 @@ class FaceWatcher:
             self._learn(level, ~moves, max(gap_s, 0.3))
             return []
         somebody = self._somebody(differs, moves, detections)
+        self._looks[-1] = replace(look, clear=~somebody)
         changes = self._judge(differs & ~somebody, moves, somebody, now_ns)
         self._learn(level, ~(differs | somebody), gap_s)
         self._remember_stills(now_ns)
@@ -458,7 +463,10 @@ class FaceWatcher:
         counted = _telling(small)
         picture = log_picture(small)
         edges = cv2.dilate(edge_strength(picture), np.ones((3, 3), np.uint8))
-        return _Look(frame.timestamp_ns, image, (2 * x, 2 * y), picture, counted, np.asarray(edges, np.float32))
+        everywhere = np.ones(counted.shape, bool)
+        return _Look(
+            frame.timestamp_ns, image, (2 * x, 2 * y), picture, counted, np.asarray(edges, np.float32), everywhere
+        )
 
     def _edges_now(self) -> LogPicture:
         """Edges of the reference, found anew once in a while: it changes slowly, but for changes on faces."""
@@ -546,14 +554,20 @@ class FaceWatcher:
         looks = [look for look in self._looks if since_ns <= look.timestamp_ns <= until_ns]
         if not looks:
             return None
-        total = np.zeros(looks[0].image.shape, np.float32)
+        shape = looks[0].image.shape
+        total, count = np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32)
+        ones = np.ones(shape[:2], np.float32)
         for look in looks:
             x, y = look.shift_px
-            cv2.accumulate(_shifted(look.image, -x, -y) if x or y else look.image, total)
-        mean = cv2.GaussianBlur(total / np.float32(len(looks)), (0, 0), SOFT_PX)
-        picture = np.log(mean + np.float32(DARK_LEVEL))
-        image = np.asarray(np.rint(total / np.float32(len(looks))), np.uint8)
-        return _Still(looks[0].timestamp_ns, looks[-1].timestamp_ns, image, np.asarray(picture, np.float32))
+            mask = cv2.resize(look.clear.astype(np.uint8), shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            cv2.accumulate(_shifted(look.image, -x, -y) if x or y else look.image, total, mask)
+            cv2.accumulate(ones, count, mask)
+        clear = count > 0
+        # Where somebody was all the time, the last picture stands in; it is not compared.
+        mean = np.where(clear[..., None], total / np.maximum(count, 1)[..., None], looks[-1].image).astype(np.float32)
+        picture = np.log(cv2.GaussianBlur(mean, (0, 0), SOFT_PX) + np.float32(DARK_LEVEL))
+        image = np.asarray(np.rint(mean), np.uint8)
+        return _Still(looks[0].timestamp_ns, looks[-1].timestamp_ns, image, np.asarray(picture, np.float32), clear)
 
     def _remember_stills(self, now_ns: int) -> None:
         """Once a second, keep how faces look that nobody has been before, up to a moment before now."""
@@ -578,11 +592,9 @@ class FaceWatcher:
             if after is None:
                 continue
             if before is not None:
-                regions = self._regions(before, after)
-                for face in together:
-                    place = self._faces.index(face)
-                    if place in regions:
-                        changes.append(self._changed(face, regions[place], before, after))
+                for place, region in self._regions(before, after).items():
+                    if self._faces[place] in together:
+                        changes.append(self._changed(self._faces[place], region, before, after))
             self._go_on(together, after)
         return changes
 
@@ -601,16 +613,11 @@ class FaceWatcher:
     def _regions(self, before: _Still, after: _Still) -> dict[int, BoolArray]:
         """What shows other things after than before, by the face that most of it lies in, shape (h, w) each."""
         settings = self._settings
-        counted = np.ones(before.image.shape[:2], bool)
-        for still in (before, after):
-            counted &= _telling(still.image)
-        level = in_light_of(before.picture, after.picture, counted)
-        difference = strongest(np.abs(level - before.picture))
-        edges = np.minimum(*(cv2.dilate(edge_strength(s.picture), np.ones((3, 3), np.uint8)) for s in (before, after)))
-        dark = np.exp(np.minimum(before.picture, after.picture).min(axis=2))
-        tolerance = settings.contrast + np.float32(settings.noise_grey) / dark + np.float32(KNOCK_PX) * edges
-        different = ((difference > tolerance) & counted).astype(np.uint8)
-        opened = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        clear = before.clear & after.clear
+        # A full or black picture has lost what the other still shows: things have changed if both say so.
+        other = changed_structure(before.picture, after.picture, clear)
+        other &= changed_structure(after.picture, before.picture, clear)
+        opened = cv2.morphologyEx(other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
         regions: dict[int, BoolArray] = {}
@@ -623,8 +630,6 @@ class FaceWatcher:
             shares = np.bincount(self._face_of[part][own] + 1, minlength=len(self._faces) + 1)[1:]
             most = int(shares.argmax())
             if shares[most] < max(settings.least_px // 2, settings.item_share * self._faces[most].area_px):
-                continue
-            if same_structure(before.picture[part], after.picture[part], own) >= settings.sameness:
                 continue
             regions.setdefault(most, np.zeros(labels.shape, bool))[part] |= own
         return regions
@@ -668,9 +673,9 @@ class FaceWatcher:
         )
         if likest > max(LIKE_BEFORE, apart + 0.2) and units != face.units:
             return (Handling.PUT_BACK if units > face.units else Handling.PICK), 0.9
-        around = ~part if not part.all() else part
-        level = np.asarray(now - np.median((now - was)[around].reshape(-1, 3), axis=0), np.float32)
-        pick = pick_probability(was, level, part)
+        lit = in_light_of(before.picture, after.picture, before.clear & after.clear)[face.box]
+        odds = FIRST_ODDS if face.units >= 0 else 0.0
+        pick = pick_probability(lit, now, part, odds)
         return (Handling.PICK, pick) if pick >= 0.5 else (Handling.PUT_BACK, 1 - pick)
 
     def _learn(self, level: LogPicture, same: BoolArray, gap_s: float) -> None:
@@ -693,24 +698,52 @@ def light_and_tone(difference: LogPicture, reference: LogPicture, counted: BoolA
     return np.asarray(tone + light_between(difference - tone, counted), np.float32)
 
 
-def in_light_of(reference: LogPicture, picture: LogPicture, counted: BoolArray) -> LogPicture:
-    """A log picture in the light and with the tone curve of another, shape (h, w, 3); things stay as they are.
+def in_light_of(picture: LogPicture, other: LogPicture, counted: BoolArray) -> LogPicture:
+    """A log picture as it would look in the light and with the exposure of another, shape (h, w, 3).
+
+    Light comes first and the camera's tone curve after it, so a place in the shade is not full where others are.
 
     Args:
-        reference: Whose light, even numbers of rows and columns.
-        picture: Of the same place.
+        picture: Even numbers of rows and columns.
+        other: Of the same place.
         counted: Pixels that tell, shape (h, w).
     """
-    size_wh = reference.shape[1] // 2, reference.shape[0] // 2
-    small, other = (np.asarray(cv2.resize(p, size_wh, interpolation=cv2.INTER_AREA)) for p in (reference, picture))
-    told, difference = np.ascontiguousarray(counted[::2, ::2]), other - small
-    curves = tone_curves(difference - light_between(difference, told), small, told)
-    light = light_between(difference - toned(small, curves), told)
-    wide = cv2.resize(light, (reference.shape[1], reference.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(picture - toned(reference, curves) - wide, np.float32)
+    size_wh = picture.shape[1] // 2, picture.shape[0] // 2
+    small, aim = (np.asarray(cv2.resize(p, size_wh, interpolation=cv2.INTER_AREA)) for p in (picture, other))
+    told = np.ascontiguousarray(counted[::2, ::2])
+    first = light_between(aim - small, told)
+    curves = tone_curves(aim - small - first, small + first, told)
+    second = light_between(aim - small - first - toned(small + first, curves), told)
+    size_wh = picture.shape[1], picture.shape[0]
+    first, second = (np.asarray(cv2.resize(p, size_wh, interpolation=cv2.INTER_LINEAR)) for p in (first, second))
+    lit = picture + first
+    return np.asarray(np.minimum(lit + toned(lit, curves) + second, LOG_LEVELS[-1]), np.float32)
 
 
-def pick_probability(before: LogPicture, after: LogPicture, region: BoolArray) -> float:
+def changed_structure(picture: LogPicture, other: LogPicture, counted: BoolArray) -> BoolArray:
+    """Where two log pictures of one place show other things, whatever their light, shape (h, w).
+
+    Args:
+        picture: It is brought into the other's light.
+        other: Shape (h, w, 3).
+        counted: Pixels that tell, shape (h, w).
+    """
+    lit = in_light_of(picture, other, counted)
+    level = strongest(np.abs(other - lit))
+    one, two = (each - cv2.GaussianBlur(each, (0, 0), FINE_PX) for each in (lit, other))
+    own, others, apart = (_energy(each) for each in (one, two, one - two))
+    # 1 minus the correlation, for equal energies; noise has some of its own.
+    share = apart / (own + others + np.float32(2 * FINE_NOISE**2))
+    near = cv2.dilate((level > LEAST_CONTRAST).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.asarray((share > UNLIKE) & (apart > np.float32(LEAST_STRUCTURE**2)) & near & counted)
+
+
+def _energy(fine: LogPicture) -> LogPicture:
+    """Mean square of fine structure, shape (h, w, 3), around each pixel: shape (h, w)."""
+    return np.asarray(cv2.GaussianBlur((fine**2).mean(axis=2), (0, 0), WINDOW_PX), np.float32)
+
+
+def pick_probability(before: LogPicture, after: LogPicture, region: BoolArray, odds: float = 0.0) -> float:
     """How likely it is that what changed a region was taken, not put, judged by what is seen there.
 
     A thing in front has more edges than what is behind it, above all where it stands, and more colour than a shelf's
@@ -720,12 +753,13 @@ def pick_probability(before: LogPicture, after: LogPicture, region: BoolArray) -
         before: Log picture, shape (h, w, 3).
         after: The same in the same light.
         region: What changed, shape (h, w).
+        odds: Log-odds of a pick before looking.
     """
     rows = np.flatnonzero(region.any(axis=1))
     foot = region.copy()
     foot[: int(rows[0] + (1 - FOOT) * (rows[-1] - rows[0]))] = False
     colour = [strongest(each) + strongest(-each) for each in (before, after)]  # largest minus smallest channel
-    odds = PICK_PRIOR - EDGE_WEIGHT * edge_balance(before, after, region)
+    odds -= EDGE_WEIGHT * edge_balance(before, after, region)
     odds -= FOOT_EDGE_WEIGHT * edge_balance(before, after, foot)
     odds -= FOOT_COLOUR_WEIGHT * float((colour[1] - colour[0])[foot].mean())
     return float(1 / (1 + np.exp(-np.clip(odds, -4, 4))))
