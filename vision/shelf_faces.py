@@ -57,6 +57,7 @@ WINDOW_PX = 2.0  # structure is compared within about this
 UNLIKE = 0.5  # things are other things if they share less than half of their structure ...
 LEAST_STRUCTURE, LEAST_CONTRAST = 0.07, 0.1  # ... and it differs by this, in the logarithm of grey levels
 LIKE_BEFORE = 0.6  # a face has gone back to an earlier state if its structure correlates with that state's so much
+LASTING = 0.5  # what a second look does not find at as much of the same place was light, or somebody
 EDGES_KEPT = 10  # frames; the reference follows within seconds
 STATES_KEPT = 6  # earlier states of a face; hands seldom go deeper than a row of goods
 NOBODY_KEPT = 100
@@ -264,6 +265,21 @@ class _Still:
     clear: BoolArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """What seems to have changed on a face.
+
+    Attributes:
+        since_ns: When that was found.
+        region: Where, shape (h, w).
+        after: The still that shows it.
+    """
+
+    since_ns: int
+    region: BoolArray
+    after: _Still
+
+
 @dataclass(slots=True)
 class _Face:
     """What is known of one face. Masks and boxes are of the watched part of the picture.
@@ -277,6 +293,7 @@ class _Face:
         hidden_from_ns: When somebody first was before it, the last time; -1 while it is not waited for.
         hidden_to_ns: When somebody last was.
         moved_ns: When something before it last moved.
+        suspicion: What seems to have changed, until it is looked at once more.
         differs_since_ns: Since when it has differed with nobody before it; -1 while it does not.
         states: Earlier stills, and how many units more there were than at the beginning.
         units: How many more there are now.
@@ -290,6 +307,7 @@ class _Face:
     hidden_from_ns: int = -1
     hidden_to_ns: int = -1
     moved_ns: int = -1
+    suspicion: _Suspicion | None = None
     differs_since_ns: int = -1
     states: deque[tuple[LogPicture, int]] = field(default_factory=lambda: deque(maxlen=STATES_KEPT))
     units: int = 0
@@ -408,7 +426,7 @@ class FaceWatcher:
         end_ns = self._looks[-1].timestamp_ns
         half_ns = int(self._settings.settle_s * NANOSECONDS / 2)
         ready = [f for f in self._faces if f.hidden_from_ns >= 0 and end_ns - f.hidden_to_ns >= half_ns]
-        return sorted(self._compared(ready, end_ns), key=lambda change: change.time_ns)
+        return sorted(self._compared(ready, end_ns, twice=False), key=lambda change: change.time_ns)
 
     def _begin(self, image_wh: tuple[int, int]) -> None:
         self._image_wh = image_wh
@@ -528,24 +546,31 @@ class FaceWatcher:
         hidden = self._counts(somebody) > HIDDEN_SHARE * self._small_area
         moving = self._counts(somebody & moves) > 0
         apart = self._counts(differs) > settings.item_share * self._small_area
+        changes: list[ShelfChange] = []
         ready, alone = [], []
         for place, face in enumerate(self._faces):
             if moving[place]:
                 face.moved_ns = now_ns
             if hidden[place] and now_ns - face.moved_ns < settings.patience_s * NANOSECONDS:
+                if face.suspicion is not None:  # no time is left for a second look
+                    told = changes if face.hidden_from_ns >= 0 else self._by_nobody
+                    told.append(self._settled(face, face.suspicion))
                 if face.hidden_from_ns < 0:
                     face.hidden_from_ns = now_ns
                 face.hidden_to_ns, face.differs_since_ns = now_ns, -1
             elif face.hidden_from_ns >= 0:
-                if now_ns - face.hidden_to_ns >= settings.settle_s * NANOSECONDS:
+                last_ns = face.hidden_to_ns if face.suspicion is None else face.suspicion.since_ns
+                if now_ns - last_ns >= settings.settle_s * NANOSECONDS:
                     ready.append(face)
             elif not apart[place]:
-                face.differs_since_ns = -1
+                face.differs_since_ns, face.suspicion = -1, None
             elif face.differs_since_ns < 0:
                 face.differs_since_ns = now_ns
-            elif now_ns - face.differs_since_ns >= settings.nobody_s * NANOSECONDS:
-                alone.append(face)
-        changes = self._compared(ready, now_ns)
+            else:
+                last_ns = face.differs_since_ns if face.suspicion is None else face.suspicion.since_ns
+                if now_ns - last_ns >= settings.nobody_s * NANOSECONDS:
+                    alone.append(face)
+        changes += self._compared(ready, now_ns)
         self._by_nobody.extend(self._compared(alone, now_ns))
         return changes
 
@@ -582,57 +607,90 @@ class FaceWatcher:
             if face.still is None or calm:
                 face.still = still
 
-    def _compared(self, faces: Sequence[_Face], now_ns: int) -> list[ShelfChange]:
-        """Compare faces as they are now with what they were, say what changed, and go on from there."""
+    def _compared(self, faces: Sequence[_Face], now_ns: int, *, twice: bool = True) -> list[ShelfChange]:
+        """Compare faces as they are now with what they were, say what changed, and go on from there.
+
+        Args:
+            faces: Which.
+            now_ns: Time of the last look.
+            twice: Whether what is found for the first time is only suspected, and looked at once more later.
+        """
         changes: list[ShelfChange] = []
         for before in {id(face.still): face.still for face in faces}.values():
             together = [face for face in faces if face.still is before]
             gone_ns = max(max(face.hidden_to_ns, face.differs_since_ns) for face in together)
-            after = self._still(max(gone_ns + 1, now_ns - int(STILL_S * NANOSECONDS)), now_ns)
+            after = self._still(max(gone_ns + 1, now_ns - int(self._settings.settle_s * NANOSECONDS)), now_ns)
             if after is None:
                 continue
-            if before is not None:
-                for place, region in self._regions(before, after).items():
-                    if self._faces[place] in together:
-                        changes.append(self._changed(self._faces[place], region, before, after))
-            self._go_on(together, after)
+            regions = {} if before is None else self._regions(before, after, together)
+            done = []
+            for face in together:
+                region, suspicion = regions.get(self._faces.index(face)), face.suspicion
+                if region is None:
+                    done.append(face)
+                elif suspicion is None and twice:
+                    face.suspicion = _Suspicion(now_ns, region, after)
+                elif suspicion is None or _overlap(suspicion.region, region) >= LASTING:
+                    changes.append(self._settled(face, _Suspicion(now_ns, region, after)))
+                else:
+                    done.append(face)
+            self._go_on(done, after)
         return changes
+
+    def _settled(self, face: _Face, suspicion: _Suspicion) -> ShelfChange:
+        """Say what has changed on a face, and go on from there."""
+        assert face.still is not None
+        change = self._changed(face, suspicion.region, face.still, suspicion.after)
+        self._go_on([face], suspicion.after)
+        return change
 
     def _go_on(self, faces: Sequence[_Face], after: _Still) -> None:
         """Take what faces show now for how they are."""
         assert self._reference is not None
+        if not faces:
+            return
         look = self._looks[-1]
         plain = look.picture - light_between(look.picture - self._reference, look.counted)
         for face in faces:
             part = tuple(slice(max(0, s.start - 8) // 2, (s.stop + 8) // 2 + 1) for s in face.box)
-            self._reference[part] = plain[part]
-            face.still = after
+            clear = look.clear[part]
+            self._reference[part][clear] = plain[part][clear]
+            face.still, face.suspicion = after, None
             face.hidden_from_ns = face.differs_since_ns = -1
         self._edges = None
 
-    def _regions(self, before: _Still, after: _Still) -> dict[int, BoolArray]:
-        """What shows other things after than before, by the face that most of it lies in, shape (h, w) each."""
+    def _regions(self, before: _Still, after: _Still, faces: Sequence[_Face]) -> dict[int, BoolArray]:
+        """What shows other things after than before around some faces, by the face most of it lies in, (h, w) each."""
         settings = self._settings
-        clear = before.clear & after.clear
+        near = self._around(faces)
+        clear = before.clear[near] & after.clear[near]
         # A full or black picture has lost what the other still shows: things have changed if both say so.
-        other = changed_structure(before.picture, after.picture, clear)
-        other &= changed_structure(after.picture, before.picture, clear)
+        other = changed_structure(before.picture[near], after.picture[near], clear)
+        other &= changed_structure(after.picture[near], before.picture[near], clear)
         opened = cv2.morphologyEx(other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+        face_of = self._face_of[near]
         regions: dict[int, BoolArray] = {}
         for thing in range(1, count):
-            left, top, width, height, area = stats[thing].tolist()
-            if area < settings.least_px:
+            if stats[thing][cv2.CC_STAT_AREA] < settings.least_px:
                 continue
-            part = np.s_[max(0, top - 8) : top + height + 8, max(0, left - 8) : left + width + 8]
-            own = labels[part] == thing
-            shares = np.bincount(self._face_of[part][own] + 1, minlength=len(self._faces) + 1)[1:]
+            own = labels == thing
+            shares = np.bincount(face_of[own] + 1, minlength=len(self._faces) + 1)[1:]
             most = int(shares.argmax())
             if shares[most] < max(settings.least_px // 2, settings.item_share * self._faces[most].area_px):
                 continue
-            regions.setdefault(most, np.zeros(labels.shape, bool))[part] |= own
+            regions.setdefault(most, np.zeros(self._face_of.shape, bool))[near] |= own
         return regions
+
+    def _around(self, faces: Sequence[_Face]) -> tuple[slice, slice]:
+        """Rows and columns around some faces, with enough of their surroundings to tell light; even numbers of them."""
+        part = []
+        for axis, length in enumerate(self._face_of.shape):
+            first = max(0, min(face.box[axis].start for face in faces) - AROUND_PX) // 2 * 2
+            last = min(length, (max(face.box[axis].stop for face in faces) + AROUND_PX + 1) // 2 * 2)
+            part.append(slice(first, last))
+        return part[0], part[1]
 
     def _changed(self, face: _Face, region: BoolArray, before: _Still, after: _Still) -> ShelfChange:
         handling, probability = self._handled(face, region, before, after)
@@ -673,7 +731,10 @@ class FaceWatcher:
         )
         if likest > max(LIKE_BEFORE, apart + 0.2) and units != face.units:
             return (Handling.PUT_BACK if units > face.units else Handling.PICK), 0.9
-        lit = in_light_of(before.picture, after.picture, before.clear & after.clear)[face.box]
+        near = self._around([face])
+        box = tuple(slice(f.start - n.start, f.stop - n.start) for f, n in zip(face.box, near, strict=True))
+        clear = before.clear[near] & after.clear[near]
+        lit = in_light_of(before.picture[near], after.picture[near], clear)[box]
         odds = FIRST_ODDS if face.units >= 0 else 0.0
         pick = pick_probability(lit, now, part, odds)
         return (Handling.PICK, pick) if pick >= 0.5 else (Handling.PUT_BACK, 1 - pick)
@@ -763,6 +824,11 @@ def pick_probability(before: LogPicture, after: LogPicture, region: BoolArray, o
     odds -= FOOT_EDGE_WEIGHT * edge_balance(before, after, foot)
     odds -= FOOT_COLOUR_WEIGHT * float((colour[1] - colour[0])[foot].mean())
     return float(1 / (1 + np.exp(-np.clip(odds, -4, 4))))
+
+
+def _overlap(one: BoolArray, other: BoolArray) -> float:
+    """Common pixels of two regions as a share of the smaller one."""
+    return float((one & other).sum() / max(1, min(one.sum(), other.sum())))
 
 
 def _telling(image: ImageArray) -> BoolArray:
