@@ -80,6 +80,8 @@ class FaceSettings:
         settle_s: What is before a face must have been gone for this long before the face is compared.
         motion_s: Motion is what differs between pictures this far apart.
         patience_s: What reaches in without moving for longer than this is taken for a thing.
+        reach_s: Somebody was before a face for at least this long if they took something; a lamp or a falling thing is
+            not.
         nobody_s: What has changed with nobody before it is compared when it has stayed for this long.
         item_share: Smallest part of a face that an item changes.
         least_px: Fewest pixels that count as a thing.
@@ -93,6 +95,7 @@ class FaceSettings:
     settle_s: float = 0.7
     motion_s: float = 0.35
     patience_s: float = 8.0
+    reach_s: float = 0.45
     nobody_s: float = 2.0
     item_share: float = 0.012
     least_px: int = 40
@@ -273,11 +276,15 @@ class _Suspicion:
         since_ns: When that was found.
         region: Where, shape (h, w).
         after: The still that shows it.
+        hidden_from_ns: When somebody first was before the face; -1 for nobody.
+        hidden_to_ns: When somebody last was; when the difference was first seen if nobody was.
     """
 
     since_ns: int
     region: BoolArray
     after: _Still
+    hidden_from_ns: int
+    hidden_to_ns: int
 
 
 @dataclass(slots=True)
@@ -546,33 +553,25 @@ class FaceWatcher:
         hidden = self._counts(somebody) > HIDDEN_SHARE * self._small_area
         moving = self._counts(somebody & moves) > 0
         apart = self._counts(differs) > settings.item_share * self._small_area
-        changes: list[ShelfChange] = []
-        ready, alone = [], []
+        ready = []
         for place, face in enumerate(self._faces):
             if moving[place]:
                 face.moved_ns = now_ns
+            suspected_ns = -1 if face.suspicion is None else face.suspicion.since_ns
             if hidden[place] and now_ns - face.moved_ns < settings.patience_s * NANOSECONDS:
-                if face.suspicion is not None:  # no time is left for a second look
-                    told = changes if face.hidden_from_ns >= 0 else self._by_nobody
-                    told.append(self._settled(face, face.suspicion))
-                if face.hidden_from_ns < 0:
+                if face.hidden_from_ns < 0 or face.hidden_to_ns < suspected_ns:
                     face.hidden_from_ns = now_ns
                 face.hidden_to_ns, face.differs_since_ns = now_ns, -1
             elif face.hidden_from_ns >= 0:
-                last_ns = face.hidden_to_ns if face.suspicion is None else face.suspicion.since_ns
-                if now_ns - last_ns >= settings.settle_s * NANOSECONDS:
+                if now_ns - max(face.hidden_to_ns, suspected_ns) >= settings.settle_s * NANOSECONDS:
                     ready.append(face)
             elif not apart[place]:
                 face.differs_since_ns, face.suspicion = -1, None
             elif face.differs_since_ns < 0:
                 face.differs_since_ns = now_ns
-            else:
-                last_ns = face.differs_since_ns if face.suspicion is None else face.suspicion.since_ns
-                if now_ns - last_ns >= settings.nobody_s * NANOSECONDS:
-                    alone.append(face)
-        changes += self._compared(ready, now_ns)
-        self._by_nobody.extend(self._compared(alone, now_ns))
-        return changes
+            elif now_ns - max(face.differs_since_ns, suspected_ns) >= settings.nobody_s * NANOSECONDS:
+                ready.append(face)
+        return self._compared(ready, now_ns)
 
     def _still(self, since_ns: int, until_ns: int) -> _Still | None:
         """The mean over the looks of a time; None if there is none."""
@@ -626,23 +625,25 @@ class FaceWatcher:
             done = []
             for face in together:
                 region, suspicion = regions.get(self._faces.index(face)), face.suspicion
-                if region is None:
+                if region is None or (suspicion is not None and _overlap(suspicion.region, region) < LASTING):
                     done.append(face)
-                elif suspicion is None and twice:
-                    face.suspicion = _Suspicion(now_ns, region, after)
-                elif suspicion is None or _overlap(suspicion.region, region) >= LASTING:
-                    changes.append(self._settled(face, _Suspicion(now_ns, region, after)))
+                    continue
+                if suspicion is None:
+                    touched = face.hidden_from_ns >= 0
+                    span_ns = face.hidden_from_ns, face.hidden_to_ns if touched else face.differs_since_ns
+                    suspicion = _Suspicion(now_ns, region, after, *span_ns)
+                    if twice:
+                        face.suspicion = suspicion
+                        continue
+                change = self._changed(face, suspicion)
+                by_hand = suspicion.hidden_to_ns - suspicion.hidden_from_ns >= self._settings.reach_s * NANOSECONDS
+                (changes if by_hand and suspicion.hidden_from_ns >= 0 else self._by_nobody).append(change)
+                if face.hidden_to_ns > suspicion.since_ns:  # somebody has been there again: what came of that is open
+                    face.still, face.suspicion = suspicion.after, None
                 else:
                     done.append(face)
             self._go_on(done, after)
         return changes
-
-    def _settled(self, face: _Face, suspicion: _Suspicion) -> ShelfChange:
-        """Say what has changed on a face, and go on from there."""
-        assert face.still is not None
-        change = self._changed(face, suspicion.region, face.still, suspicion.after)
-        self._go_on([face], suspicion.after)
-        return change
 
     def _go_on(self, faces: Sequence[_Face], after: _Still) -> None:
         """Take what faces show now for how they are."""
@@ -692,13 +693,13 @@ class FaceWatcher:
             part.append(slice(first, last))
         return part[0], part[1]
 
-    def _changed(self, face: _Face, region: BoolArray, before: _Still, after: _Still) -> ShelfChange:
+    def _changed(self, face: _Face, found: _Suspicion) -> ShelfChange:
+        assert face.still is not None
+        before, after, region = face.still, found.after, found.region
         handling, probability = self._handled(face, region, before, after)
         face.states.append((before.picture[face.box].copy(), face.units))
         face.units += 1 if handling is Handling.PUT_BACK else -1
-        touched = face.hidden_from_ns >= 0
-        start_ns = face.hidden_from_ns if touched else before.last_ns
-        end_ns = face.hidden_to_ns if touched else face.differs_since_ns
+        start_ns, end_ns = found.hidden_from_ns if found.hidden_from_ns >= 0 else before.last_ns, found.hidden_to_ns
         rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
         top, left = face.box[0].start, face.box[1].start
         height, width = (part.stop - part.start for part in face.box)
