@@ -53,6 +53,7 @@ HIDDEN_SHARE = 0.02  # of a face; less is not somebody before it
 KNOCK_PX = 0.25  # what is left of shake after it was taken out, and half a row of an encoder's blocks
 SOFT_PX = 0.8  # pictures are compared a little out of focus: noise and rows of blocks count less
 FINE_PX, FINE_NOISE = 3.0, 0.03  # structure is what is finer than this; less than this much of it is noise
+BESIDE_PX = 13  # twice how far the blur of structure reaches
 WINDOW_PX = 3.0  # structure is compared within about this
 UNLIKE = 0.6  # things are other things if so much of both structures is not shared ...
 LEAST_STRUCTURE, LEAST_CONTRAST = 0.07, 0.1  # ... and it differs by this, in the logarithm of grey levels
@@ -79,7 +80,7 @@ class FaceSettings:
         every_s: Frames that come sooner after the last one that was looked at are left out.
         settle_s: What is before a face must have been gone for this long before the face is compared.
         motion_s: Motion is what differs between pictures this far apart.
-        patience_s: What reaches in without moving for longer than this is taken for a thing.
+        patience_s: What reaches in and does not even tremble for longer than this is taken for a thing.
         reach_s: Somebody was before a face for at least this long if they took something; a lamp or a falling thing is
             not.
         nobody_s: What has changed with nobody before it is compared when it has stayed for this long.
@@ -94,7 +95,7 @@ class FaceSettings:
     every_s: float = 0.15
     settle_s: float = 0.7
     motion_s: float = 0.35
-    patience_s: float = 8.0
+    patience_s: float = 3.0
     reach_s: float = 0.45
     nobody_s: float = 2.0
     item_share: float = 0.012
@@ -563,6 +564,8 @@ class FaceWatcher:
                     face.hidden_from_ns = now_ns
                 face.hidden_to_ns, face.differs_since_ns = now_ns, -1
             elif face.hidden_from_ns >= 0:
+                if hidden[place]:
+                    self._is_a_thing(face)
                 if now_ns - max(face.hidden_to_ns, suspected_ns) >= settings.settle_s * NANOSECONDS:
                     ready.append(face)
             elif not apart[place]:
@@ -572,6 +575,19 @@ class FaceWatcher:
             elif now_ns - max(face.differs_since_ns, suspected_ns) >= settings.nobody_s * NANOSECONDS:
                 ready.append(face)
         return self._compared(ready, now_ns)
+
+    def _is_a_thing(self, face: _Face) -> None:
+        """Take what is before a face for a thing since it last moved, not for somebody."""
+        face.hidden_to_ns = max(face.hidden_from_ns, face.moved_ns)
+        part = self._small_part(face)
+        for look in self._looks:
+            if look.timestamp_ns > face.moved_ns:
+                look.clear[part] = True
+
+    def _small_part(self, face: _Face) -> tuple[slice, slice]:
+        """Rows and columns of half the size a little beyond a face."""
+        rows, columns = (slice(max(0, s.start - 8) // 2, (s.stop + 8) // 2 + 1) for s in face.box)
+        return rows, columns
 
     def _still(self, since_ns: int, until_ns: int) -> _Still | None:
         """The mean over the looks of a time; None if there is none."""
@@ -653,7 +669,7 @@ class FaceWatcher:
         look = self._looks[-1]
         plain = look.picture - light_between(look.picture - self._reference, look.counted)
         for face in faces:
-            part = tuple(slice(max(0, s.start - 8) // 2, (s.stop + 8) // 2 + 1) for s in face.box)
+            part = self._small_part(face)
             clear = look.clear[part]
             self._reference[part][clear] = plain[part][clear]
             face.still, face.suspicion = after, None
@@ -665,6 +681,8 @@ class FaceWatcher:
         settings = self._settings
         near = self._around(faces)
         clear = before.clear[near] & after.clear[near]
+        # Fine structure beside somebody is in part theirs.
+        clear = cv2.erode(clear.astype(np.uint8), np.ones((BESIDE_PX, BESIDE_PX), np.uint8)).astype(bool)
         # A full or black picture has lost what the other still shows: things have changed if both say so.
         other = changed_structure(before.picture[near], after.picture[near], clear)
         other &= changed_structure(after.picture[near], before.picture[near], clear)

@@ -161,6 +161,30 @@ def test_a_hand_that_rests_at_one_face_hides_no_change_of_the_other() -> None:
     assert [change.bin_id for change in changes] == ["left"]
 
 
+def test_a_thing_that_reaches_to_the_pictures_rim_is_no_arm() -> None:
+    """The face is cut by the picture's lower edge, and so is what was put there."""
+
+    def box(image: FloatArray, t: float) -> None:
+        if t >= 3:
+            image[190:, 120:160] = (40, 60, 220)
+            image[200:215, 125:155] = 240
+        if 2 <= t < 4:
+            arm(image, t, (140, 210))
+
+    outline = np.array([[90, 170], [190, 170], [190, HEIGHT], [90, HEIGHT]], float)
+    watcher = FaceWatcher([Bin("low", camera_id="cam", polygon_px=outline)])
+    (change,) = watched(lambda t: True, arm_s=(), also=box, watcher=watcher, length_s=12)
+    assert change.time_ns == pytest.approx(3 * SECOND, abs=0.7 * SECOND)
+
+
+def test_an_arm_beside_a_face_changes_nothing_of_it() -> None:
+    def beside(image: FloatArray, t: float) -> None:
+        if 2 <= t < 9:
+            cv2.line(image, (203, HEIGHT + 20), (203, 80 + round(3 * np.sin(9 * t))), (110, 140, 200), 26)
+
+    assert watched(lambda t: True, arm_s=(), also=beside, length_s=9) == []
+
+
 def test_a_hand_that_comes_back_at_once_does_not_lose_the_change_before() -> None:
     changes = watched(lambda t: t < 3, arm_s=((2, 4), (5.4, 6.6)), length_s=10)
     assert [change.bin_id for change in changes] == ["left"]
