@@ -80,7 +80,8 @@ class FaceSettings:
         every_s: Frames that come sooner after the last one that was looked at are left out.
         settle_s: What is before a face must have been gone for this long before the face is compared.
         motion_s: Motion is what differs between pictures this far apart.
-        patience_s: What reaches in and does not even tremble for longer than this is taken for a thing.
+        patience_s: What reaches in and does not even tremble for longer than this is taken for a thing, unless it was
+            detected as a person.
         reach_s: Somebody was before a face for at least this long if they took something; a lamp or a falling thing is
             not.
         nobody_s: What has changed with nobody before it is compared when it has stayed for this long.
@@ -95,7 +96,7 @@ class FaceSettings:
     every_s: float = 0.15
     settle_s: float = 0.7
     motion_s: float = 0.35
-    patience_s: float = 3.0
+    patience_s: float = 6.0
     reach_s: float = 0.45
     nobody_s: float = 2.0
     item_share: float = 0.012
@@ -420,9 +421,10 @@ class FaceWatcher:
         if now_ns - self._first_ns < self._settings.start_s * NANOSECONDS:
             self._learn(level, ~moves, max(gap_s, 0.3))
             return []
-        somebody = self._somebody(differs, moves, detections)
+        people = self._people(differs | moves, detections)
+        somebody = self._somebody(differs, moves, people)
         self._looks[-1] = replace(look, clear=~somebody)
-        changes = self._judge(differs & ~somebody, moves, somebody, now_ns)
+        changes = self._judge(differs & ~somebody, moves | people, somebody, now_ns)
         self._learn(level, ~(differs | somebody), gap_s)
         self._remember_stills(now_ns)
         return sorted(changes, key=lambda change: change.time_ns)
@@ -527,7 +529,17 @@ class FaceWatcher:
         closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         return np.asarray(closed.astype(bool))
 
-    def _somebody(self, differs: BoolArray, moves: BoolArray, detections: Detections | None) -> BoolArray:
+    def _people(self, seen: BoolArray, detections: Detections | None) -> BoolArray:
+        """Which of the pixels that show something else lie in the boxes of detected people."""
+        inside = np.zeros(seen.shape, bool)
+        if detections is not None:
+            offset = np.array([self._part[1].start, self._part[0].start] * 2)
+            boxes = (detections.xyxy[detections.class_id == 0] * self._scale - offset) / 2
+            for left, top, right, bottom in boxes:
+                inside[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = True
+        return inside & seen
+
+    def _somebody(self, differs: BoolArray, moves: BoolArray, people: BoolArray) -> BoolArray:
         """Pixels of what is before the shelf: what reaches in from the rim, what moves, and detected people."""
         hides = np.zeros(differs.shape, bool)
         least_px = self._settings.least_px // 4
@@ -540,12 +552,7 @@ class FaceWatcher:
             living |= touching & (stats[:, cv2.CC_STAT_AREA] >= 8 * least_px)
             living[0] = False
             hides = living[labels]
-        if detections is not None:
-            offset = np.array([self._part[1].start, self._part[0].start] * 2)
-            people = (detections.xyxy[detections.class_id == 0] * self._scale - offset) / 2
-            for left, top, right, bottom in people:
-                part = np.s_[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))]
-                hides[part] |= differs[part] | moves[part]
+        hides |= people
         return np.asarray(cv2.dilate(hides.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
 
     def _judge(self, differs: BoolArray, moves: BoolArray, somebody: BoolArray, now_ns: int) -> list[ShelfChange]:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.store_sim.pictured import a_camera, a_shop
 from vision.arrays import FloatArray, ImageArray
+from vision.detections import Detections
 from vision.frames import Frame
 from vision.layout import Bin
 from vision.shelf import Handling, ShelfChange, log_picture
@@ -175,6 +176,29 @@ def test_a_thing_that_reaches_to_the_pictures_rim_is_no_arm() -> None:
     watcher = FaceWatcher([Bin("low", camera_id="cam", polygon_px=outline)])
     (change,) = watched(lambda t: True, arm_s=(), also=box, watcher=watcher, length_s=12)
     assert change.time_ns == pytest.approx(3 * SECOND, abs=0.7 * SECOND)
+
+
+def test_somebody_detected_who_stands_stock_still_is_no_thing() -> None:
+    watcher, rng = FaceWatcher(faces()), np.random.default_rng(1)
+    changes = []
+    for i in range(6 * 22):
+        t = i / 6
+        image = a_scene(item=True)
+        stands = 2 <= t < 18
+        if stands:
+            image[60:, 110:170] = (90, 60, 50)
+        picture = np.asarray(np.clip(image + rng.normal(0, 1.5, image.shape), 0, 255), np.uint8)
+        boxes = np.array([(105, 50, 175, HEIGHT)], np.float32)[: int(stands)]
+        seen = Detections(
+            "cam",
+            round(t * SECOND),
+            boxes,
+            np.full(len(boxes), 0.9, np.float32),
+            np.zeros(len(boxes), np.int64),
+            np.zeros((len(boxes), 0, 3), np.float32),
+        )
+        changes += watcher.update(Frame("cam", i, round(t * SECOND), picture), seen)
+    assert changes + watcher.finish() == []
 
 
 def test_an_arm_beside_a_face_changes_nothing_of_it() -> None:
