@@ -59,12 +59,14 @@ UNLIKE = 0.6  # things are other things if so much of both structures is not sha
 LEAST_STRUCTURE, LEAST_CONTRAST = 0.07, 0.1  # ... and it differs by this, in the logarithm of grey levels
 LIKE_BEFORE = 0.6  # a face has gone back to an earlier state if its structure correlates with that state's so much
 LASTING = 0.5  # what a second look does not find at as much of the same place was light, or somebody
+MOST_AT_ONCE = 0.3  # of what is seen around faces; where more changes at once it was the camera, or the light
 EDGES_KEPT = 10  # frames; the reference follows within seconds
 STATES_KEPT = 6  # earlier states of a face; hands seldom go deeper than a row of goods
 NOBODY_KEPT = 100
 STILL_S = 1.0  # stills are means over so long, and made as often
 ARRIVES_S = 0.35  # somebody may have been in the picture for so long before it was noticed
 KEPT_S = 1.6
+ANCHOR_S = 300.0  # what shifts are measured against follows light and stock as often as this
 FOOT = 0.33  # of a region's height is where a thing stands
 FIRST_ODDS = 2.0  # of a pick where nothing was taken before: few things are put where they were not taken from
 EDGE_WEIGHT, FOOT_EDGE_WEIGHT, FOOT_COLOUR_WEIGHT = 10.0, 6.0, 5.0
@@ -352,6 +354,7 @@ class FaceWatcher:
         self._reference: LogPicture | None = None
         self._variance: LogPicture = np.zeros((0, 0), np.float32)
         self._grey: FloatArray | None = None
+        self._grey_ns = -1
         self._small_face_of: IntArray = np.zeros((0, 0), np.int32)
         self._small_area: IntArray = np.zeros(0, np.int64)
         self._face_of: IntArray = np.zeros((0, 0), np.int32)
@@ -484,7 +487,7 @@ class FaceWatcher:
         small = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
         grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
         if self._grey is None:
-            self._grey = grey
+            self._grey, self._grey_ns = grey, frame.timestamp_ns
         x, y = shift_between(grey, self._grey)
         if x or y:
             small = _shifted(small, -x, -y)
@@ -623,6 +626,9 @@ class FaceWatcher:
         self._still_ns = now_ns
         until_ns = now_ns - int(ARRIVES_S * NANOSECONDS)
         still = self._still(until_ns - int(STILL_S * NANOSECONDS), until_ns)
+        if still is not None and now_ns - self._grey_ns > ANCHOR_S * NANOSECONDS and not self.hidden:
+            small = cv2.resize(still.image, (still.image.shape[1] // 2, still.image.shape[0] // 2))
+            self._grey, self._grey_ns = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32), now_ns
         for face in self._faces if still is not None else ():
             assert still is not None
             calm = face.hidden_from_ns < 0 and face.differs_since_ns < 0 and face.hidden_to_ns < still.first_ns
@@ -693,6 +699,8 @@ class FaceWatcher:
         # A full or black picture has lost what the other still shows: things have changed if both say so.
         other = changed_structure(before.picture[near], after.picture[near], clear)
         other &= changed_structure(after.picture[near], before.picture[near], clear)
+        if other.sum() > MOST_AT_ONCE * clear.sum():
+            return {}
         opened = cv2.morphologyEx(other.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
@@ -947,7 +955,8 @@ def best_views(layout: StoreLayout) -> dict[str, tuple[Bin, ...]]:
             # Pictures are watched at this width, however wide they are.
             scale = min(1.0, WORKING_WIDTH / camera.resolution_wh[0])
             area = abs(polygon_area(outline)) * scale**2
-            if scale * np.ptp(outline, axis=0).min() >= LEAST_FACE_PX and area > best.get(face.bin_id, (0.0, face))[0]:
+            large = scale * np.ptp(outline, axis=0).min() >= LEAST_FACE_PX and area >= SMALLEST_FACE_PX
+            if large and area > best.get(face.bin_id, (0.0, face))[0]:
                 best[face.bin_id] = area, face
     views: dict[str, list[Bin]] = {}
     for _, face in best.values():

@@ -139,6 +139,17 @@ def test_shake_changes_nothing_and_hides_nothing() -> None:
     assert [c.bin_id for c in watched(lambda t: t < 3, shift_px=lambda i: float(offsets[i]))] == ["left"]
 
 
+def test_a_camera_that_is_pushed_away_changes_no_shelf() -> None:
+    """Six faces show something else at once, behind a hand that was there."""
+    outlines = [
+        np.array([[x, y], [x + 58, y], [x + 58, y + 55], [x, y + 55]], float) for y in (60, 120) for x in (70, 130, 190)
+    ]
+    grid = [Bin(f"{k}", camera_id="cam", polygon_px=outline) for k, outline in enumerate(outlines)]
+    watcher = FaceWatcher(grid)
+    assert watched(lambda t: True, shift_px=lambda i: 0.0 if i < 20 else 14.0, watcher=watcher, length_s=16) == []
+    assert watcher.by_nobody == ()
+
+
 def test_what_changes_with_nobody_there_is_told_of_nobody() -> None:
     watcher = FaceWatcher(faces())
     assert watched(lambda t: t < 3, arm_s=(), watcher=watcher) == []
