@@ -379,7 +379,8 @@ def write_report(scores: Sequence[FaceScore], folder: Path) -> Path:
         OSError: It cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missed, imagined = [], []
+    missed: list[Shown] = []
+    imagined: list[Shown] = []
     for each in scores:
         where = f"seed {each.seed}, {each.disturbance.value}"
         for number, lost in enumerate(each.missed):

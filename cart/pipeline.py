@@ -304,7 +304,7 @@ class StorePipeline:
     def finish(self) -> list[StoreEvent]:
         """Close everything when the stream has ended."""
         changes = [] if self._scales is None else self._scales.finish()
-        watchers = [*self._shelves.values(), *(self._faces or {}).values()]
+        watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
         shelf_changes = [change for watcher in watchers for change in watcher.finish()]
         self._interactions.add(changes, shelf_changes)
         contacts, interactions = self._interactions.finish()

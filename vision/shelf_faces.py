@@ -810,9 +810,9 @@ def in_light_of(picture: LogPicture, other: LogPicture, counted: BoolArray) -> L
     curves = tone_curves(aim - small - first, small + first, told)
     second = light_between(aim - small - first - toned(small + first, curves), told)
     size_wh = picture.shape[1], picture.shape[0]
-    first, second = (np.asarray(cv2.resize(p, size_wh, interpolation=cv2.INTER_LINEAR)) for p in (first, second))
-    lit = picture + first
-    return np.asarray(np.minimum(lit + toned(lit, curves) + second, LOG_LEVELS[-1]), np.float32)
+    wide, rest = (cv2.resize(light, size_wh, interpolation=cv2.INTER_LINEAR) for light in (first, second))
+    lit = np.asarray(picture + wide, np.float32)
+    return np.asarray(np.minimum(lit + toned(lit, curves) + rest, LOG_LEVELS[-1]), np.float32)
 
 
 def changed_structure(picture: LogPicture, other: LogPicture, counted: BoolArray) -> BoolArray:

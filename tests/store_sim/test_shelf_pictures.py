@@ -41,8 +41,8 @@ def test_equal_seeds_give_equal_shelves_changes_and_pictures() -> None:
     assert again.changes == a_sequence().changes
     for one, other in zip(a_sequence().states, again.states, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(islice(a_sequence().frames(), 8), islice(again.frames(), 8), strict=True):
-        np.testing.assert_array_equal(one.image, other.image)
+    for first, second in zip(islice(a_sequence().frames(), 8), islice(again.frames(), 8), strict=True):
+        np.testing.assert_array_equal(first.image, second.image)
     assert shelf_sequence(SEED + 1, changes=1).changes != a_sequence().changes[:1]
 
 
@@ -69,7 +69,7 @@ def test_what_was_taken_and_put_back_looks_as_it_did() -> None:
         else:
             taken = there[change.bin_id].pop()
             outline = np.asarray(next(f.polygon_px for f in sequence.faces if f.bin_id == change.bin_id))
-            left, top, right, bottom = *outline.min(axis=0).astype(int), *outline.max(axis=0).astype(int)
+            (left, top), (right, bottom) = outline.min(axis=0).astype(int), outline.max(axis=0).astype(int)
             part = np.s_[top:bottom, left:right]
             np.testing.assert_array_equal(sequence.states[number + 1][part], sequence.states[taken][part])
             returns += 1
@@ -122,7 +122,7 @@ def test_a_resting_hand_comes_between_changes() -> None:
 
 def test_a_trembling_camera_moves_the_picture() -> None:
     grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in pictures(Disturbance.SHAKE, 0, 8)]
-    shifts = [np.hypot(*cv2.phaseCorrelate(grey[0], other)[0]) for other in grey[1:]]
+    shifts = [float(np.linalg.norm(cv2.phaseCorrelate(grey[0], other)[0])) for other in grey[1:]]
     assert 0.5 < max(shifts) < 6
 
 
