@@ -287,12 +287,12 @@ class InteractionWatcher:
                 near.append((share * overlap_ns, contact))
                 stays[contact.identity_id] = stays.get(contact.identity_id, 0.0) + share * overlap_ns
         probability = min(change.probability, settings.face_alone)
-        end_ns, start_ns = change.end_ns, change.start_ns
-        time_ns = change.time_ns
+        start_ns, time_ns, end_ns = change.start_ns, change.time_ns, change.end_ns
         if near:
             likeliest = max(near, key=lambda each: each[0])[1]
             start_ns, time_ns, end_ns = likeliest.start_ns, likeliest.end_ns, likeliest.end_ns
-            used = [contact for _, contact in near]
+            # A hand nearby that was more likely at another bin may have taken something there as well.
+            used = [likeliest, *(contact for _, contact in near if contact.bin_id == change.bin_id)]
             self._waiting = [contact for contact in self._waiting if contact not in used]
         else:
             assert a_bin.box is not None

@@ -291,7 +291,7 @@ class _Suspicion:
     hidden_to_ns: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Face:
     """What is known of one face. Masks and boxes are of the watched part of the picture.
 

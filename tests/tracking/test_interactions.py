@@ -273,6 +273,16 @@ def test_a_hand_between_two_faces_was_at_the_one_that_changed() -> None:
     assert [(i.bin_id, {c.sku for c in i.candidates}) for i in found] == [("1/1", {"sku-1-1"})]
 
 
+def test_a_change_of_one_face_leaves_open_what_a_hand_did_at_the_next() -> None:
+    at, beside = grip_in(BARE, "1/1"), grip_in(BARE, "1/2") - [0.02, 0, 0]
+
+    def hand(time_s: float) -> FloatArray:
+        return at if 2.0 <= time_s < 3.0 else beside if 5.0 <= time_s < 6.0 else REST_M
+
+    found = play(BARE, {1: hand}, 14.0, shelf=[a_shelf_change("1/1", 1.8, 6.2)], watched=FACES)
+    assert [(i.bin_id, i.evidence.shelf is not None) for i in found] == [("1/1", True), ("1/2", False)]
+
+
 def test_a_hand_at_a_face_that_stays_as_it_was_has_less_likely_taken_something() -> None:
     hand = {1: reaches(BARE, "1/1", 1.0, 3.0)}
     (unwatched,), (watched,) = play(BARE, hand, 9.0), play(BARE, hand, 9.0, watched=FACES)
