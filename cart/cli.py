@@ -18,6 +18,7 @@ from rich.table import Table
 
 from cart.checkout import Checkout
 from cart.cli_calibration import calibrate, check_cameras, evaluate_calibration, refine_cameras
+from cart.cli_faces import evaluate_shelf_faces
 from cart.cli_models import models_app
 from cart.cli_products import gallery_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
@@ -73,6 +74,7 @@ app.command("evaluate-calibration")(evaluate_calibration)
 app.command()(simulate)
 app.command("evaluate")(evaluate_cases)
 app.command("evaluate-tracking")(evaluate_tracks)
+app.command("evaluate-faces")(evaluate_shelf_faces)
 app.command()(dataset)
 app.command()(track)
 app.command("track-bench")(track_bench)

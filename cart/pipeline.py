@@ -30,6 +30,7 @@ from vision.frames import Frame, Tick
 from vision.layout import Bin, ProductRecord, StoreLayout
 from vision.seeing import Action, Look, Seeing, SeeingSettings
 from vision.shelf import Handling, ShelfChange, ShelfWatcher
+from vision.shelf_faces import FaceWatcher, best_views
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class PipelineSettings:
         settle_s: A visit is charged this long after it ended, for messages that come late ...
         patience_s: ... and no plate or shelf that moved before it ended is still unsettled, or after this long.
         remembered_s: Evidence that comes later than that still finds whose visit it was for so long.
+        watches_faces: Whether calibrated cameras watch the faces of bins whose plates, if they have any, are silent.
+        faces_from_s: Plates that have not spoken for so long from the beginning are silent.
     """
 
     charge_probability: float = 0.9
@@ -59,6 +62,8 @@ class PipelineSettings:
     settle_s: float = 2.0
     patience_s: float = 15.0
     remembered_s: float = 120.0
+    watches_faces: bool = True
+    faces_from_s: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 < self.suspect_probability <= self.charge_probability <= 1:
@@ -197,6 +202,9 @@ class StorePipeline:
         self._last_frame_ns: dict[str, int] = {}
         self._pictures = PictureMemory()
         self._shelves = _shelf_watchers(layout)
+        self._faces: dict[str, FaceWatcher] | None = None
+        self._speaking_plates: set[str] = set()
+        self._first_ns: int | None = None
         self._scales = WeightWatcher(layout.plates) if layout.plates else None
         self._identities = IdentityTracker(layout)
         self._bodies: BodyIdentities | None = None
@@ -215,6 +223,12 @@ class StorePipeline:
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
         """Who has a hand in which bin right now, as (identity_id, bin_id)."""
         return self._interactions.open_contacts
+
+    @property
+    def changes_by_nobody(self) -> tuple[ShelfChange, ...]:
+        """The last changes of watched faces that nobody was near enough to make, or no hand was seen to make."""
+        unseen = [change for watcher in (self._faces or {}).values() for change in watcher.by_nobody]
+        return tuple(sorted((*self._interactions.by_nobody, *unseen), key=lambda change: change.time_ns))
 
     @property
     def camera_notices(self) -> tuple[CameraNotice, ...]:
@@ -259,6 +273,7 @@ class StorePipeline:
         for samples in tick.scales:
             if self._scales is not None:
                 self._interactions.plates_speak(samples.plate_id)
+                self._speaking_plates.update(samples.plate_id)
                 weight_changes += self._scales.update(samples)
         if self._entries is not None:
             self._entries.hear(tick.gates)
@@ -283,6 +298,7 @@ class StorePipeline:
             return False
         unsettled_ns = [self._interactions.waiting_since_ns]
         unsettled_ns += [watcher.unsettled_since_ns for watcher in self._shelves.values()]
+        unsettled_ns += [watcher.unsettled_since_ns for watcher in (self._faces or {}).values()]
         if self._scales is not None:
             unsettled_ns.append(self._scales.unsettled_since_ns)
         oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
@@ -291,7 +307,8 @@ class StorePipeline:
     def finish(self) -> list[StoreEvent]:
         """Close everything when the stream has ended."""
         changes = [] if self._scales is None else self._scales.finish()
-        shelf_changes = [change for watcher in self._shelves.values() for change in watcher.finish()]
+        watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
+        shelf_changes = [change for watcher in watchers for change in watcher.finish()]
         self._interactions.add(changes, shelf_changes)
         contacts, interactions = self._interactions.finish()
         events = self._hands(contacts)
@@ -326,6 +343,30 @@ class StorePipeline:
                 self.people = self._identities.update(tick.timestamp_ns, tracks, frames)
                 for mix_up in self._identities.take_mix_ups():
                     self.record_mix_up(mix_up)
+        return changes + self._watch_faces(frames)
+
+    def _watch_faces(self, frames: Sequence[Frame]) -> list[ShelfChange]:
+        """Let cameras that see faces of bins without a scale that speaks say what changed on them."""
+        if not (self._settings.watches_faces and frames):
+            return []
+        if self._first_ns is None:
+            self._first_ns = self._now_ns
+        if self._faces is None:
+            if self._now_ns - self._first_ns < self._settings.faces_from_s * NANOSECONDS:
+                return []
+            self._faces = _face_watchers(self.layout, self._speaking_plates)
+        if not self._faces:
+            return []
+        detections = {each.camera_id: each for each in self.detections}
+        changes: list[ShelfChange] = []
+        for frame in frames:
+            if frame.camera_id in self._faces:
+                changes += self._faces[frame.camera_id].update(frame, detections.get(frame.camera_id))
+        watchers = self._faces.values()
+        self._interactions.faces_watched(
+            frozenset().union(*(watcher.bin_ids for watcher in watchers)),
+            frozenset().union(*(watcher.hidden for watcher in watchers)),
+        )
         return changes
 
     def _rising(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -580,6 +621,16 @@ def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:
     return {
         camera_id: ShelfWatcher([b for b in layout.bins if b.camera_id == camera_id and b.polygon_px is not None])
         for camera_id in sorted(cameras)
+    }
+
+
+def _face_watchers(layout: StoreLayout, speaking: set[str]) -> dict[str, FaceWatcher]:
+    """A watcher for each calibrated camera that sees best the face of a bin which no scale that speaks is under."""
+    silent = {b.bin_id for b in layout.bins if b.sku is not None and not speaking & set(b.plate_ids)}
+    return {
+        camera_id: FaceWatcher(faces)
+        for camera_id, views in best_views(layout).items()
+        if (faces := [face for face in views if face.bin_id in silent])
     }
 
 

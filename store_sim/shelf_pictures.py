@@ -23,7 +23,7 @@ from vision.cameras import Camera, looking_at
 from vision.frames import Frame
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling
-from vision.shelf_faces import drawn_faces
+from vision.shelf_faces import LEAST_FACE_PX, drawn_faces
 
 NANOSECONDS = 1_000_000_000
 RATE_HZ = 6.0
@@ -31,7 +31,6 @@ QUIET_S = 2.0  # before the first event
 EVENT_S = 5.0  # from one event to the next
 REACH_S = 1.6  # an arm goes in, stays and comes out
 RESOLUTION_WH = (640, 360)
-LEAST_FACE_PX = 24  # narrower faces show too little of what stands in them
 FINGERS_M = 0.015
 
 
@@ -44,6 +43,11 @@ class Disturbance(StrEnum):
     HAND = "hand"  # arms reach in and rest without taking anything
     SHAKE = "shake"  # the camera trembles by one to two pixels
     LIGHT = "light"  # the light of the day comes and goes within a minute
+    ALL = "all"  # all of these at once
+
+    def has(self, other: "Disturbance") -> bool:
+        """Whether another disturbance is this one or part of it."""
+        return self is other or (self is Disturbance.ALL and other is not Disturbance.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class ShelfSequence:
         lens = CameraEffects(replace(LensSettings(), drops_per_s=0.0), np.random.default_rng([self.seed, 6]))
         outline = {a_bin.bin_id: np.asarray(a_bin.polygon_px) for a_bin in self.faces}
         reaches = [(c.time_ns / NANOSECONDS, outline[c.bin_id].mean(axis=0), REACH_S) for c in self.changes]
-        if self.disturbance is Disturbance.HAND:
+        if self.disturbance.has(Disturbance.HAND):
             for number in range(len(self.changes) + 1):
                 face = outline[self.faces[int(rng.integers(len(self.faces)))].bin_id]
                 reaches.append((QUIET_S + EVENT_S * number + rng.uniform(2.4, 3.4), face.mean(axis=0), 2.6))
@@ -110,20 +114,20 @@ class ShelfSequence:
             t = index / RATE_HZ
             done = sum(change.time_ns <= t * NANOSECONDS for change in self.changes)
             image = self.states[done].copy()
-            if self.disturbance is Disturbance.EXPOSURE and len(steps_s) and t >= steps_s[0]:
+            if self.disturbance.has(Disturbance.EXPOSURE) and len(steps_s) and t >= steps_s[0]:
                 steps_s = steps_s[1:]
                 gain = np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.06, 3))
             light: FloatArray = np.asarray(image * gain, np.float32)
-            if self.disturbance is Disturbance.LIGHT:
+            if self.disturbance.has(Disturbance.LIGHT):
                 light *= np.float32(1 + 0.3 * np.sin(2 * np.pi * t / 40 + drift[0]))
                 side = np.linspace(-1, 1, image.shape[1], dtype=np.float32)[None, :, None]
                 light *= 1 + np.float32(0.15 * np.sin(2 * np.pi * t / 30 + drift[1])) * side
-            if self.disturbance is Disturbance.SHADOW:
+            if self.disturbance.has(Disturbance.SHADOW):
                 light *= _shadow(t, drift, image.shape[:2])[..., None]
             for middle_s, at, length_s, colour in arms:
                 _draw_arm(light, at, (t - middle_s) / length_s, colour, t)
             image = np.asarray(np.clip(light, 0, 255), np.uint8)
-            if self.disturbance is Disturbance.SHAKE:
+            if self.disturbance.has(Disturbance.SHAKE):
                 shift = np.clip(rng.normal(0, 0.9, 2), -2, 2)
                 matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
                 moved = cv2.warpAffine(image, matrix, RESOLUTION_WH, borderMode=cv2.BORDER_REPLICATE)

@@ -24,6 +24,7 @@ SEES_EVERY_STAGE = frozenset(
         *("cli_tracking", "tracking_bench", "tracking_peers"),
         *("seeing_bench", "bench_report"),
         *("track_evaluation", "cli_track_evaluation"),
+        *("face_evaluation", "cli_faces"),
     )
 )
 

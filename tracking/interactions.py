@@ -24,11 +24,13 @@ from tracking.types import (
     UnseenHands,
     WeightChange,
 )
+from tracking.whereabouts import Whereabouts
 from vision.arrival import PictureMemory
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling, ShelfChange
 
 NANOSECONDS = 1_000_000_000
+NOBODY_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,13 @@ class InteractionSettings:
         hands_alone: Largest probability of a taking that rests on a hand's stay alone.
         unseen_hand: Share of a change of the picture that goes to people in view whose hands were not seen there.
         past_s: How far back it is remembered who took what, and what was put back where: most visits are shorter.
+        face_wait_s: A hand at a face that a calibrated camera watches is judged by its stay alone if the face has not
+            changed for so long ...
+        face_patience_s: ... or, while somebody stands before it, for so long.
+        face_alone: Largest probability of a change that rests on a face's picture: how often that errs on real shelves
+            is not known, so a person looks at it.
+        least_share: A hand was at a face if it was in its bin with at least this probability.
+        unchanged: How much a hand's stay still counts where a face looks as it did before.
     """
 
     wait_s: float = 0.7
@@ -54,6 +63,11 @@ class InteractionSettings:
     hands_alone: float = 0.6
     unseen_hand: float = 0.3
     past_s: float = 3600.0
+    face_wait_s: float = 4.0
+    face_patience_s: float = 15.0
+    face_alone: float = 0.85
+    least_share: float = 0.05
+    unchanged: float = 0.5
 
 
 class InteractionWatcher:
@@ -81,6 +95,17 @@ class InteractionWatcher:
         self._heard: set[tuple[str, ...]] = set()
         self._ended: list[HandContact] = []
         self._past = Past()
+        self._watched: frozenset[str] = frozenset()
+        self._hidden: frozenset[str] = frozenset()
+        self._hidden_ns: dict[str, int] = {}
+        self._waiting: list[HandContact] = []
+        self._whereabouts = Whereabouts()
+        self._by_nobody: list[ShelfChange] = []
+
+    @property
+    def by_nobody(self) -> tuple[ShelfChange, ...]:
+        """Changes of watched faces that nobody was near enough to make: told as no interaction."""
+        return tuple(self._by_nobody)
 
     @property
     def open_contacts(self) -> tuple[tuple[int, str], ...]:
@@ -92,6 +117,7 @@ class InteractionWatcher:
         """When the oldest change began that is known but not judged yet, store clock; None if there is none."""
         starts_ns = [change.start_ns for change in self._weight_changes]
         starts_ns += [change.start_ns for change in self._shelf_changes]
+        starts_ns += [contact.start_ns for contact in self._waiting]
         return min(starts_ns, default=None)
 
     def plates_speak(self, plate_ids: Sequence[str]) -> None:
@@ -100,6 +126,10 @@ class InteractionWatcher:
         if block not in self._heard:  # the same few blocks come all day
             self._heard.add(block)
             self._speaking_plates.update(block)
+
+    def faces_watched(self, watched: frozenset[str], hidden: frozenset[str]) -> None:
+        """Say which bins' faces calibrated cameras watch at this moment, and before which of them somebody stands."""
+        self._watched, self._hidden = watched, hidden
 
     def add(self, weight_changes: Sequence[WeightChange], shelf_changes: Sequence[ShelfChange]) -> None:
         """Take what scales and shelf pictures saw; it is judged when hands around it are known."""
@@ -150,21 +180,26 @@ class InteractionWatcher:
             self._in_view.popleft()
         while self._recent and self._recent[0].end_ns < oldest_ns:
             self._recent.popleft()
+        if self._watched:
+            self._whereabouts.add(people)
         ended = self._contacts.update(people, pictures)
         self._remember(ended)
         return ended
 
     def judge(self, now_ns: int) -> list[Interaction]:
         """Give the interactions whose surroundings are known by now, in the order they happened."""
-        if not (self._weight_changes or self._shelf_changes or self._ended):
+        if not (self._weight_changes or self._shelf_changes or self._ended or self._waiting):
             return []
         wait_ns = int(self._settings.wait_s * NANOSECONDS)
         ready_weight = [c for c in self._weight_changes if c.end_ns + wait_ns <= now_ns]
         ready_shelf = [c for c in self._shelf_changes if c.end_ns + wait_ns <= now_ns]
         self._weight_changes = [c for c in self._weight_changes if c.end_ns + wait_ns > now_ns]
         self._shelf_changes = [c for c in self._shelf_changes if c.end_ns + wait_ns > now_ns]
-        found = [self._from_shelf(change) for change in ready_shelf]
-        found += [i for contact in self._ended if (i := self._from_contact(contact)) is not None]
+        self._waiting += [contact for contact in self._ended if self._is_watched(contact)]
+        alone = [(contact, 1.0) for contact in self._ended if not self._is_watched(contact)]
+        found = [i for change in ready_shelf if (i := self._from_picture(change)) is not None]
+        alone += [(contact, self._settings.unchanged) for contact in self._waited_for(now_ns)]
+        found += [i for contact, worth in alone if (i := self._from_contact(contact, worth)) is not None]
         interactions = [self._told(interaction) for interaction in found]
         self._ended = []
         for change in sorted(ready_weight, key=lambda change: change.time_ns):
@@ -195,8 +230,26 @@ class InteractionWatcher:
         return interaction
 
     def _known_contacts(self) -> list[HandContact]:
-        """Contacts that have ended lately, and those of hands that are still there."""
-        return [*self._recent, *self._contacts.ongoing()]
+        """Contacts that have ended lately, those that wait for a face, and those of hands that are still there."""
+        return [*dict.fromkeys([*self._recent, *self._waiting]), *self._contacts.ongoing()]
+
+    def _is_watched(self, contact: HandContact) -> bool:
+        return contact.bin_id in self._watched and not self._speaks(self._bins[contact.bin_id])
+
+    def _waited_for(self, now_ns: int) -> list[HandContact]:
+        """Take out the contacts at watched faces that no change has come of by now."""
+        wait_ns = int(self._settings.face_wait_s * NANOSECONDS)
+        patience_ns = int(self._settings.face_patience_s * NANOSECONDS)
+        self._hidden_ns |= dict.fromkeys(self._hidden, now_ns)
+        waiting = [
+            contact
+            for contact in self._waiting
+            if now_ns - max(contact.end_ns, self._hidden_ns.get(contact.bin_id, 0)) < wait_ns
+            and now_ns - contact.end_ns < patience_ns
+        ]
+        done = [contact for contact in self._waiting if contact not in waiting]
+        self._waiting = waiting
+        return done
 
     def _from_weight(self, change: WeightChange) -> list[Interaction]:
         hands = HandPoints(
@@ -233,6 +286,61 @@ class InteractionWatcher:
             if plates & set(self._bins[contact.bin_id].plate_ids)
             and contact.start_ns <= interaction.end_ns
             and contact.end_ns >= interaction.start_ns
+        )
+
+    def _from_picture(self, change: ShelfChange) -> Interaction | None:
+        a_bin = self._bins[change.bin_id]
+        return self._from_shelf(change) if a_bin.box is None else self._from_face(change, a_bin)
+
+    def _from_face(self, change: ShelfChange, a_bin: Bin) -> Interaction | None:
+        """A change of a face that a calibrated camera watches: by those whose hands were there, else nearby."""
+        settings = self._settings
+        if self._speaks(a_bin):
+            return None
+        around_ns = int(settings.around_s * NANOSECONDS)
+        first_ns, last_ns = change.start_ns - around_ns, change.end_ns + around_ns
+        stays: dict[int, float] = {}
+        near: list[tuple[float, HandContact]] = []
+        for contact in self._known_contacts():
+            share = dict(contact.bin_shares).get(change.bin_id, 0.0)
+            overlap_ns = min(contact.end_ns, last_ns) - max(contact.start_ns, first_ns)
+            if share >= settings.least_share and overlap_ns > 0:
+                near.append((share * overlap_ns, contact))
+                stays[contact.identity_id] = stays.get(contact.identity_id, 0.0) + share * overlap_ns
+        probability = min(change.probability, settings.face_alone)
+        start_ns, time_ns, end_ns = change.start_ns, change.time_ns, change.end_ns
+        if near:
+            likeliest = max(near, key=lambda each: each[0])[1]
+            start_ns, time_ns, end_ns = likeliest.start_ns, likeliest.end_ns, likeliest.end_ns
+            # A hand nearby that was more likely at another bin may have taken something there as well.
+            used = [likeliest, *(contact for _, contact in near if contact.bin_id == change.bin_id)]
+            self._waiting = [contact for contact in self._waiting if contact not in used]
+        else:
+            assert a_bin.box is not None
+            within = self._whereabouts.within_reach(a_bin.box.centre_m, first_ns, last_ns)
+            if not within:
+                self._by_nobody = [*self._by_nobody[1 - NOBODY_KEPT :], change]
+                return None
+            stays = dict.fromkeys(within, 1.0)
+            probability *= settings.unseen_hand
+        total = sum(stays.values())
+        candidates = [
+            Candidate(identity_id, a_bin.sku, change.quantity, probability * stay / total)
+            for identity_id, stay in stays.items()
+        ]
+        half_ns = int(LONGEST_SPAN_S * NANOSECONDS / 2)
+        return Interaction(
+            uuid5(self._namespace, f"{change.bin_id}@{change.start_ns}"),
+            change.handling,
+            change.bin_id,
+            (),
+            a_bin.sku,
+            change.quantity,
+            max(start_ns, time_ns - half_ns),
+            time_ns,
+            min(end_ns, time_ns + half_ns),
+            tuple(sorted(candidates, key=lambda c: -c.probability)),
+            Evidence(shelf=change, contacts=tuple(contact for _, contact in near)),
         )
 
     def _from_shelf(self, change: ShelfChange) -> Interaction:
@@ -281,14 +389,14 @@ class InteractionWatcher:
             Evidence(shelf=change, contacts=tuple(near)),
         )
 
-    def _from_contact(self, contact: HandContact) -> Interaction | None:
-        """A hand at bins that neither a scale nor a picture watches: something may have been taken."""
+    def _from_contact(self, contact: HandContact, worth: float = 1.0) -> Interaction | None:
+        """A hand at bins where neither a scale nor a picture says more: something may have been taken."""
         settings = self._settings
         where = self._bins[contact.bin_id]
         stay_s = (contact.end_ns - contact.start_ns) / NANOSECONDS
         if where.box is None or self._speaks(where) or stay_s < settings.shortest_take_s:
             return None
-        taken = settings.hands_alone * (1 - float(np.exp(-stay_s / settings.dwell_s)))
+        taken = worth * settings.hands_alone * (1 - float(np.exp(-stay_s / settings.dwell_s)))
         products: dict[str | None, float] = {}
         for bin_id, share in contact.bin_shares:
             sku = self._bins[bin_id].sku

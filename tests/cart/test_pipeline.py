@@ -23,6 +23,7 @@ from cart.pipeline import (
 )
 from cart.sessions import SessionStatus
 from store_sim.demo_shop import demo_simulation
+from store_sim.shelf_pictures import RATE_HZ, ShelfSequence, shelf_sequence
 from tests.cart.shopfloor import (
     LAYOUT,
     PRICES,
@@ -39,7 +40,7 @@ from tests.cart.shopfloor import (
 from tests.vision.test_shelf import Shelf, bins
 from tracking.types import Candidate, Interaction, MixUp
 from tracking.visits import Leaving
-from vision.frames import Frame, GateEvent, Tick, TrackedBodies
+from vision.frames import JOINT_NAMES, Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
 from vision.layout import ProductRecord, StoreLayout, View
 from vision.shelf import Handling
 
@@ -511,6 +512,77 @@ def test_a_visit_is_not_closed_while_the_shelf_it_touched_is_still_disturbed() -
     )
     visits = closed(events_of(make_pipeline(StoreLayout("corner", bins=tuple(bins())), oracle), ticks))
     assert visits["shopper-1"].outcome.status is SessionStatus.NEEDS_REVIEW
+
+
+def before_a_camera(sequence: ShelfSequence, away_m: float = 0.5) -> list[Tick]:
+    """Somebody takes what a shelf's pictures show to be taken, standing so far before its middle."""
+    boxes = {b.bin_id: b.box for b in sequence.layout.bins if b.box is not None}
+    front = next(iter(boxes.values()))
+    stands = np.mean([box.centre_m for box in boxes.values()], axis=0)[:2] - away_m * front.world_from_box[:2, 1]
+    ticks = []
+    for frame in sequence.frames():
+        joints = np.full((1, len(JOINT_NAMES), 3), np.nan)
+        joints[0, :4] = [[*stands, z] for z in (1.7, 1.6, 1.5, 1.5)]
+        joints[0, 6:8] = [*stands, 0.8]
+        for change in sequence.changes:
+            if abs(frame.timestamp_ns - change.time_ns) <= 0.8 * SECOND:
+                joints[0, 7] = boxes[change.bin_id].centre_m
+        now_ns = START_NS + frame.timestamp_ns
+        bodies = TrackedBodies(now_ns, ("ada",), joints, np.full((1, len(JOINT_NAMES)), 0.9))
+        ticks.append(Tick(now_ns, (replace(frame, timestamp_ns=now_ns),), bodies=bodies))
+    return ticks
+
+
+@pytest.mark.slow
+def test_a_camera_that_sees_a_face_without_a_scale_says_what_a_hand_did() -> None:
+    sequence = shelf_sequence(5, changes=3)
+    events = events_of(make_pipeline(sequence.layout), before_a_camera(sequence))
+    seen = [e.interaction for e in events if isinstance(e, InteractionSeen)]
+    assert [(i.kind, i.bin_id) for i in seen] == [(c.handling, c.bin_id) for c in sequence.changes]
+    assert Handling.PUT_BACK in {i.kind for i in seen}
+    assert all(i.evidence.shelf is not None for i in seen)
+    # A picture alone charges nobody.
+    assert closed(events)["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
+
+
+@pytest.mark.slow
+def test_what_changes_on_a_face_with_nobody_near_is_no_interaction() -> None:
+    sequence = shelf_sequence(5, changes=1)
+    alone = [
+        replace(tick, bodies=replace(tick.bodies, joints_m=tick.bodies.joints_m + 50.0))
+        for tick in before_a_camera(sequence)
+        if tick.bodies is not None
+    ]
+    pipeline = make_pipeline(sequence.layout)
+    assert [e for e in events_of(pipeline, alone) if isinstance(e, InteractionSeen)] == []
+    assert [change.bin_id for change in pipeline.changes_by_nobody] == [sequence.changes[0].bin_id]
+
+
+@pytest.mark.slow
+def test_faces_are_not_watched_where_scales_speak_or_nobody_wants_it() -> None:
+    sequence = shelf_sequence(5, changes=1)
+    ticks = before_a_camera(sequence)
+    plates = tuple(plate.plate_id for plate in sequence.layout.plates)
+    period_ns = SECOND // 60
+    steady = [
+        replace(
+            tick,
+            scales=(
+                ScaleSamples(
+                    tick.timestamp_ns - period_ns * np.arange(round(60 / RATE_HZ))[::-1],
+                    plates,
+                    np.full((round(60 / RATE_HZ), len(plates)), 3000, np.float32),
+                    60.0,
+                ),
+            ),
+        )
+        for tick in ticks
+    ]
+    spoken = events_of(make_pipeline(sequence.layout), steady)
+    assert [e for e in spoken if isinstance(e, InteractionSeen)] == []
+    unwatched = make_pipeline(sequence.layout, settings=PipelineSettings(watches_faces=False))
+    seen = [e.interaction for e in events_of(unwatched, ticks) if isinstance(e, InteractionSeen)]
+    assert [i.evidence.shelf for i in seen] == [None]
 
 
 def test_a_camera_that_stops_is_no_error() -> None:

@@ -45,9 +45,12 @@ def play(
     shelf: Sequence[ShelfChange] = (),
     speaks: bool = True,
     in_view: Callable[[float], dict[int, Sequence[Place | None]]] | None = None,
+    watched: frozenset[str] = frozenset(),
+    hidden: Callable[[float], frozenset[str]] = lambda time_s: frozenset(),
+    watcher: InteractionWatcher | None = None,
 ) -> list[Interaction]:
     """What an interaction watcher makes of hands and changes over a time."""
-    watcher = InteractionWatcher(layout, STORE)
+    watcher = watcher or InteractionWatcher(layout, STORE)
     if speaks:
         watcher.plates_speak([plate.plate_id for plate in layout.plates])
     found: list[Interaction] = []
@@ -55,6 +58,7 @@ def play(
         time_s = k / RATE_HZ
         now_ns, before_ns = nanoseconds(time_s), nanoseconds((k - 1) / RATE_HZ)
         sightings = () if in_view is None else (a_sighting("cam", time_s, in_view(time_s)),)
+        watcher.faces_watched(watched, hidden(time_s))
         watcher.see(at_instant(time_s, {i: [hand(time_s)] for i, hand in hands.items()}, sightings))
         watcher.add(
             [change for change in weight if before_ns < change.end_ns <= now_ns],
@@ -241,6 +245,102 @@ def test_a_change_of_the_picture_whose_hand_was_not_seen_may_be_of_anybody_in_vi
 def test_a_hand_over_a_drawn_bin_whose_picture_stays_the_same_takes_nothing() -> None:
     hand = over("L", 1.0, 4.0)
     assert play(PICTURED, {1: lambda t: None}, 6.0, in_view=lambda t: {1: [hand(t)]}) == []
+
+
+FACES = frozenset(a_bin.bin_id for a_bin in BARE.bins)
+
+
+def test_a_face_that_changed_says_what_a_hand_at_it_did() -> None:
+    put = a_shelf_change("1/2", 1.8, 3.2, Handling.PUT_BACK)
+    found = play(BARE, {1: reaches(BARE, "1/2", 2.0, 3.0)}, 9.0, shelf=[put], watched=FACES)
+    assert [(i.kind, i.bin_id, i.sku) for i in found] == [(Handling.PUT_BACK, "1/2", "sku-1-2")]
+    best = found[0].candidates[0]
+    assert best.identity_id == 1
+    assert best.probability == pytest.approx(InteractionSettings().face_alone)
+    assert found[0].evidence.shelf is put
+    assert found[0].time_ns == pytest.approx(nanoseconds(3.0), abs=nanoseconds(0.2))
+
+
+def test_a_hand_between_two_faces_was_at_the_one_that_changed() -> None:
+    between = (grip_in(BARE, "1/1") + grip_in(BARE, "1/2")) / 2 + [0.02, 0, 0]
+    found = play(
+        BARE,
+        {1: lambda time_s: between if 2.0 <= time_s < 3.0 else REST_M},
+        9.0,
+        shelf=[a_shelf_change("1/1", 1.8, 3.2)],
+        watched=FACES,
+    )
+    assert [(i.bin_id, {c.sku for c in i.candidates}) for i in found] == [("1/1", {"sku-1-1"})]
+
+
+def test_a_change_of_one_face_leaves_open_what_a_hand_did_at_the_next() -> None:
+    at, beside = grip_in(BARE, "1/1"), grip_in(BARE, "1/2") - [0.02, 0, 0]
+
+    def hand(time_s: float) -> FloatArray:
+        return at if 2.0 <= time_s < 3.0 else beside if 5.0 <= time_s < 6.0 else REST_M
+
+    found = play(BARE, {1: hand}, 14.0, shelf=[a_shelf_change("1/1", 1.8, 6.2)], watched=FACES)
+    assert [(i.bin_id, i.evidence.shelf is not None) for i in found] == [("1/1", True), ("1/2", False)]
+
+
+def test_a_hand_at_a_face_that_stays_as_it_was_has_less_likely_taken_something() -> None:
+    hand = {1: reaches(BARE, "1/1", 1.0, 3.0)}
+    (unwatched,), (watched,) = play(BARE, hand, 9.0), play(BARE, hand, 9.0, watched=FACES)
+    less = InteractionSettings().unchanged * sum(person_shares(unwatched).values())
+    assert sum(person_shares(watched).values()) == pytest.approx(less)
+
+
+def test_a_hand_at_a_face_waits_for_whoever_stands_before_it() -> None:
+    late = a_shelf_change("1/1", 1.0, 9.0)
+    found = play(
+        BARE,
+        {1: reaches(BARE, "1/1", 2.0, 3.0)},
+        14.0,
+        shelf=[late],
+        watched=FACES,
+        hidden=lambda time_s: frozenset({"1/1"}) if 1.0 <= time_s < 9.0 else frozenset(),
+    )
+    assert [(i.kind, i.evidence.shelf) for i in found] == [(Handling.PICK, late)]
+    assert found[0].end_ns - found[0].start_ns <= nanoseconds(4.0)
+
+
+def test_visits_wait_for_a_hand_whose_face_is_not_judged() -> None:
+    watcher = InteractionWatcher(BARE, STORE)
+    hand = reaches(BARE, "1/1", 1.0, 2.0)
+    for k in range(round(4.0 * RATE_HZ)):
+        watcher.faces_watched(FACES, frozenset())
+        watcher.see(at_instant(k / RATE_HZ, {1: [hand(k / RATE_HZ)]}))
+        assert watcher.judge(nanoseconds(k / RATE_HZ)) == []
+    assert watcher.waiting_since_ns == pytest.approx(nanoseconds(1.0), abs=nanoseconds(0.1))
+    assert len(watcher.judge(nanoseconds(7.0))) == 1
+    assert watcher.waiting_since_ns is None
+
+
+def test_a_face_that_changed_with_nobody_near_is_no_interaction() -> None:
+    watcher = InteractionWatcher(BARE, STORE)
+    change = a_shelf_change("1/1", 2.0, 3.0)
+    assert play(BARE, {1: lambda time_s: REST_M}, 9.0, shelf=[change], watched=FACES, watcher=watcher) == []
+    assert watcher.by_nobody == (change,)
+
+
+def test_a_face_that_changed_may_be_of_anybody_near_whose_hand_was_not_seen() -> None:
+    near, far = np.array([0.45, -0.3, 1.6]), REST_M  # a hand before the shelf, but in no bin
+    found = play(
+        BARE,
+        {1: lambda time_s: near, 2: lambda time_s: far},
+        9.0,
+        shelf=[a_shelf_change("1/1", 2.0, 3.0)],
+        watched=FACES,
+    )
+    assert [list(person_shares(i)) for i in found] == [[1]]
+    unseen = InteractionSettings()
+    assert sum(person_shares(found[0]).values()) == pytest.approx(unseen.face_alone * unseen.unseen_hand)
+
+
+def test_where_a_scale_speaks_a_changed_face_says_nothing() -> None:
+    change = a_shelf_change("1/1", 2.0, 3.0)
+    hand = {1: reaches(SCALES, "1/1", 2.0, 3.0)}
+    assert play(SCALES, hand, 9.0, shelf=[change], watched=FACES) == []
 
 
 @settings(max_examples=25, deadline=None)
