@@ -12,6 +12,7 @@ their colour channels exchanged, as products of their own.
 import argparse
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ class EmbeddingNetwork(nn.Module):
 
     def raw(self, x: torch.Tensor) -> torch.Tensor:
         """Of the same crops, vectors that are not yet of unit length."""
-        return torch.as_tensor(self.embedding(torch.flatten(self.features(x * (1 / 127.5) - 1.0), 1)))
+        vectors: torch.Tensor = self.embedding(torch.flatten(self.features(x * (1 / 127.5) - 1.0), 1))
+        return vectors
 
     def embedded(self, x: torch.Tensor) -> torch.Tensor:
         """Embed crops that are floats of 0 to 255 already, shape (n, 3, 64, 64)."""
@@ -388,16 +390,18 @@ def even_out(network: EmbeddingNetwork, shops: list[ImageArray]) -> None:
 
 def export(network: EmbeddingNetwork, file: Path) -> None:
     """Write a network as ONNX, input ``crops`` uint8 (n, 64, 64, 3) BGR, output ``embeddings`` (n, 96)."""
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros((2, INPUT_PX, INPUT_PX, 3), dtype=torch.uint8),),
-        str(file),
-        input_names=["crops"],
-        output_names=["embeddings"],
-        dynamic_axes={"crops": {0: "n"}, "embeddings": {0: "n"}},
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros((2, INPUT_PX, INPUT_PX, 3), dtype=torch.uint8),),
+            str(file),
+            input_names=["crops"],
+            output_names=["embeddings"],
+            dynamic_axes={"crops": {0: "n"}, "embeddings": {0: "n"}},
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def main() -> None:
@@ -413,7 +417,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only-render", action="store_true", help="render the crops and stop")
     parser.add_argument("--shops", type=int, default=len(TRAINING_SHOPS), help="train on so many")
+    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works")
     words = parser.parse_args()
+    if words.quick:
+        words.work, words.shops, words.steps = words.work / "quick", 1, 3
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     crops = words.work / "crops"
     crops.mkdir(parents=True, exist_ok=True)
