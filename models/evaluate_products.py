@@ -142,7 +142,7 @@ def held_crops(shop: ShopCrops, seed: int, frames: int = FRAMES) -> ShopCrops:
         for frame in range(frames):
             if frame:
                 view = view + rng.normal(0, (18, 6))
-                size = float(np.clip(size_px * np.exp(rng.normal(0, 0.06)), *SIZES_PX[:: len(SIZES_PX) - 1]))
+                size = float(np.clip(size_px * np.exp(rng.normal(0, 0.06)), SIZES_PX[0], SIZES_PX[-1]))
                 picture = studio.picture(row, Setting.HAND, rng, size_px=size, view_deg=(view[0], view[1]))
             crops.append(letterboxed(picture.image))
             turned = abs((picture.azimuth_deg + 180) % 360 - 180)

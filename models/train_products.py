@@ -24,7 +24,7 @@ from torch import nn
 
 from store_sim.goods import LOOKALIKE
 from store_sim.product_pictures import ENROL_VIEWS, ProductStudio, Setting, invented_shop
-from vision.arrays import FloatArray, ImageArray, IntArray
+from vision.arrays import ImageArray, IntArray
 from vision.products import INPUT_PX, PADDING, letterboxed
 
 _log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def perturbed(images: ImageArray, enrolled: int, rng: np.random.Generator) -> to
     for row in enrolled + np.flatnonzero(rng.random(count - enrolled) < 0.15):
         high, wide = (int(length) for length in rng.integers(size // 8, size // 2, 2))
         top, left = int(rng.integers(0, size - high)), int(rng.integers(0, size - wide))
-        colour: FloatArray = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.sort(rng.integers(50, 220, 3))
+        colour: IntArray = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.sort(rng.integers(50, 220, 3))
         x[row, :, top : top + high, left : left + wide] = torch.from_numpy(colour).to(torch.float32)[:, None, None]
     tint = rng.normal(0, 1, (count, 3)) * (0.01 + 0.03 * hard)[:, None]
     gain = np.exp(rng.normal(0, 0.04 + 0.1 * hard)[:, None] + tint)

@@ -45,7 +45,8 @@ def a_network(seed: int = 0) -> EmbeddingNetwork:
             torch.nn.init.uniform_(part.weight, 0.5, 1.5)
             torch.nn.init.uniform_(part.bias, -0.5, 0.5)
     network(torch.from_numpy(crops(32)))
-    return network.eval()
+    network.eval()
+    return network
 
 
 def test_a_network_that_begins_like_an_exported_one_says_the_same(tmp_path: Path) -> None:
