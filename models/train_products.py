@@ -41,7 +41,6 @@ CHANNELS = (16, 32, 64, 96)  # some 17 million multiplications a crop: half a mi
 TEMPERATURE = 0.06
 LINE, LINES_A_BATCH, QUERIES_A_SKU = 6, 6, 4
 LEARNING_RATE = 1.2e-3
-EVEN_SHOPS, EVENNESS = 8, 0.2  # shops whose crops say how pictures of a product differ; how far they are not believed
 DISGUISES = 6  # as it is or in a mirror, with its colour channels in one of three orders
 UNDISGUISED = 0.6  # of all lines
 WARM_UP = 0.06  # of all steps
@@ -93,14 +92,9 @@ class EmbeddingNetwork(nn.Module):
         """Embed crops, shape (n, 64, 64, 3), uint8 BGR: shape (n, 96), unit length."""
         return self.embedded(crops.permute(0, 3, 1, 2).to(torch.float32))
 
-    def raw(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the same crops, vectors that are not yet of unit length."""
-        vectors: torch.Tensor = self.embedding(torch.flatten(self.features(x * (1 / 127.5) - 1.0), 1))
-        return vectors
-
     def embedded(self, x: torch.Tensor) -> torch.Tensor:
         """Embed crops that are floats of 0 to 255 already, shape (n, 3, 64, 64)."""
-        x = self.raw(x)
+        x = self.embedding(torch.flatten(self.features(x * (1 / 127.5) - 1.0), 1))
         return x / torch.sqrt(torch.sum(x * x, dim=1, keepdim=True) + 1e-9)
 
 
@@ -361,33 +355,6 @@ def train(
     return network.eval()
 
 
-def even_out(network: EmbeddingNetwork, shops: list[ImageArray]) -> None:
-    """Turn and stretch embeddings, in place, so that pictures of one product differ about equally in all directions.
-
-    What differs between pictures of one product tells products apart badly (within-class covariance normalisation,
-    Hatch et al., Interspeech 2006). The last layer takes the change over, so that it costs nothing.
-
-    Args:
-        network: Trained.
-        shops: Crops of each shop, shape (skus, crops, 64, 64, 3), uint8.
-    """
-    network.eval()
-    raw = []
-    with torch.no_grad():
-        for images in shops:
-            for crops in images:
-                x = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(torch.float32)
-                raw.append(network.raw(x).numpy())
-        differences = np.stack(raw) - np.stack(raw).mean(axis=1, keepdims=True)
-        flat = differences.reshape(-1, EMBEDDING).astype(float)
-        within = flat.T @ flat / len(flat)
-        within += EVENNESS / (1 - EVENNESS) * np.eye(EMBEDDING) * np.trace(within) / EMBEDDING
-        variance, directions = np.linalg.eigh(within)
-        change = torch.from_numpy((directions / np.sqrt(variance)).T).to(torch.float32)
-        network.embedding.weight.copy_(change @ network.embedding.weight)
-        network.embedding.bias.copy_(change @ network.embedding.bias)
-
-
 def export(network: EmbeddingNetwork, file: Path) -> None:
     """Write a network as ONNX, input ``crops`` uint8 (n, 64, 64, 3) BGR, output ``embeddings`` (n, 96)."""
     with warnings.catch_warnings():
@@ -430,8 +397,6 @@ def main() -> None:
         return
     torch.set_num_threads(words.threads)
     network = train(words.work, words.steps, words.seed, words.minutes, words.start)
-    files = sorted(crops.glob("shop-????.npy"))[:EVEN_SHOPS]
-    even_out(network, [np.load(file, mmap_mode="r") for file in files])
     export(network, words.work / "products.onnx")
 
 

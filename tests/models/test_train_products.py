@@ -13,11 +13,9 @@ from models import train_products
 from models.evaluate_products import network as exported
 from models.train_products import (
     DISGUISES,
-    EMBEDDING,
     EmbeddingNetwork,
     begin_like,
     disguised,
-    even_out,
     export,
     match_loss,
     perturbed,
@@ -87,22 +85,6 @@ def test_enrolled_pictures_are_changed_less_than_queries() -> None:
     assert change[:20].mean() < 0.6 * change[20:].mean()
     again = perturbed(images, 20, np.random.default_rng(3))
     assert torch.equal(again, perturbed(images, 20, np.random.default_rng(3)))
-
-
-def test_evened_out_embeddings_differ_alike_in_all_directions() -> None:
-    network, shop = a_network(), crops(60 * 8).reshape(60, 8, INPUT_PX, INPUT_PX, 3)
-
-    def spread() -> float:
-        with torch.no_grad():
-            x = torch.from_numpy(shop.reshape(-1, INPUT_PX, INPUT_PX, 3)).permute(0, 3, 1, 2).to(torch.float32)
-            raw = network.raw(x).numpy().reshape(60, 8, EMBEDDING)
-        within = np.cov((raw - raw.mean(axis=1, keepdims=True)).reshape(-1, EMBEDDING).T)
-        variances = np.linalg.eigvalsh(within)
-        return float(variances[-1] / np.median(variances))
-
-    before = spread()
-    even_out(network, [shop])
-    assert spread() < 0.5 * before
 
 
 def test_a_training_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
