@@ -24,7 +24,6 @@ from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.model_graph import with_metadata
 from vision.products import (
     CALIBRATION_KEY,
-    INDEPENDENCE,
     INPUT_PX,
     PADDING,
     Calibration,
@@ -34,7 +33,7 @@ from vision.products import (
     together,
 )
 
-FITTING_SHOPS = ((2000, 50), (2001, 100), (2002, 200))
+FITTING_SHOPS = ((2000, 50), (2001, 100), (2002, 200), (2003, 150), (2004, 200))
 TEST_SHOPS = ((3000, 50), (3001, 100), (3002, 200), (3003, 300))
 """Seeds and numbers of products. The network is trained on seeds from 1000; no shop is in two of the three."""
 LEFT_OUT = 0.2  # share of a shop's products that are not in the gallery: what customers bring along, new goods
@@ -236,7 +235,7 @@ def calibration_error(confidence: FloatArray, right: BoolArray, bins: int = 15) 
 
 
 def numbers_together(
-    shops: Sequence[ShopCrops], similarity: Sequence[FloatArray], calibration: Calibration, independence: float
+    shops: Sequence[ShopCrops], similarity: Sequence[FloatArray], calibration: Calibration
 ) -> dict[str, float]:
     """What several frames of one held thing say together, and what each says alone.
 
@@ -244,7 +243,6 @@ def numbers_together(
         shops: From ``held_crops``.
         similarity: Of their crops.
         calibration: Fitted for the model.
-        independence: See ``vision.products.together``.
     """
     alone, right, confidence, known, large, accept, loss = [], [], [], [], [], [], []
     for shop, every in zip(shops, similarity, strict=True):
@@ -254,7 +252,7 @@ def numbers_together(
         for start in range(0, len(answers), FRAMES):
             rows = slice(start, start + FRAMES)
             seen = Recognition(skus, said.probability[rows], said.unknown[rows], said.similarity[rows])
-            joint = together(seen, independence)
+            joint = together(seen)
             shares = np.append(joint.probability[0], joint.unknown)
             known.append(answers[start] < len(skus))
             large.append(shop.size_px[start] >= 40)
@@ -541,7 +539,7 @@ def main() -> None:
     seen = judged(shops, similarity, calibration)
     held = _held(TEST_SHOPS, shops, words.cache)
     together_in = [similarity_of(shop, embed) for shop in held]
-    numbers = summary(seen) | numbers_together(held, together_in, calibration, INDEPENDENCE)
+    numbers = summary(seen) | numbers_together(held, together_in, calibration)
     numbers["ms a crop, one at a time"] = milliseconds_a_crop(embed, 1)
     numbers["ms a crop, sixteen at once"] = milliseconds_a_crop(embed, 16)
     lines = [f"{name:<68}{value:>10.4g}" for name, value in numbers.items()]

@@ -28,7 +28,6 @@ PADDING = 114  # the grey that letterboxes are filled with since YOLOv5
 CALIBRATION_KEY = "tillfree.calibration"  # of the model file's metadata
 USUAL_SKUS = 100.0  # calibration counts products in multiples of so many, and pixels in multiples of INPUT_PX
 SMALLEST_PX, LARGEST_PX = 16.0, 128.0  # what calibration was fitted between; beyond, the nearer end counts
-INDEPENDENCE = 0.5  # of crops of one thing that somebody holds; see ``together`` and models/PRODUCTS.md
 MAGIC = b"tillfree-gallery/1"
 PLAIN_SPREAD = 18.0  # grey levels by which a plain ground differs from itself: shadow and noise
 
@@ -315,15 +314,14 @@ def recognition(
     return Recognition(skus, shares[:, :-1], shares[:, -1], similarity)
 
 
-def together(said: Recognition, independence: float = INDEPENDENCE) -> Recognition:
+def together(said: Recognition) -> Recognition:
     """Say what several crops of one thing show, as of a pack that somebody carries through many frames.
 
-    Log-probabilities are averaged and then count as often as so many independent crops would: n to the power of
-    ``independence``.
+    Log-probabilities are averaged. They do not add up, as those of independent crops would: a product that is not
+    enrolled looks like the same wrong one in every frame. More frames make a better choice, not a surer one.
 
     Args:
         said: Of each crop; at least one.
-        independence: 1 if each crop says something new, 0 if all say the same.
 
     Returns:
         One row.
@@ -334,7 +332,7 @@ def together(said: Recognition, independence: float = INDEPENDENCE) -> Recogniti
     if not len(said):
         raise ValueError("together: expected at least one crop, got none")
     every = np.log(np.maximum(np.column_stack([said.probability, said.unknown]), 1e-12))
-    joint = every.mean(axis=0) * len(said) ** independence
+    joint = every.mean(axis=0)
     weights = np.exp(joint - joint.max())
     shares = weights / weights.sum()
     return Recognition(said.skus, shares[None, :-1], shares[-1:], said.similarity.mean(axis=0, keepdims=True))

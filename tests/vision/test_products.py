@@ -108,11 +108,10 @@ def a_recognition(*probability: float) -> Recognition:
     return Recognition(("a", "b"), known, 1 - known.sum(axis=1), known)
 
 
-def test_more_crops_of_one_thing_make_surer() -> None:
-    one, many = together(a_recognition(0.8)), together(a_recognition(0.8, 0.8, 0.8, 0.8))
-    assert one.probability[0, 0] == pytest.approx(0.8)
-    assert many.probability[0, 0] == pytest.approx(0.8**2 / (0.8**2 + 0.2**2))  # four count as two
-    assert together(a_recognition(0.8, 0.8), independence=0).probability[0, 0] == pytest.approx(0.8)
+def test_crops_that_say_the_same_make_no_surer_and_others_weigh_against_each_other() -> None:
+    assert together(a_recognition(0.8, 0.8, 0.8)).probability[0, 0] == pytest.approx(0.8)
+    assert together(a_recognition(0.8, 0.2)).probability[0, 0] == pytest.approx(0.5)
+    assert together(a_recognition(0.99, 0.4)).best() == ["a"]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
