@@ -44,7 +44,8 @@ bench: $(READY)
 train: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
 	$(BIN)/python -m models.train pictures people joints export quantise measure ship --work training $(TRAIN)
-	$(if $(TRAIN),,$(BIN)/python -m models.train_products --work training/products)
+	$(BIN)/python -m models.train_products --work training/products $(TRAIN)
+	$(if $(TRAIN),,$(BIN)/python -m models.evaluate_products --fit training/products/products.onnx)
 
 # A target that changes a tracked file: the newest versions that pyproject.toml allows, with their hashes.
 lock: | python

@@ -11,7 +11,7 @@ from rich.table import Table
 from cart.terminal import OUT, UsageError, check_outputs, counted, one_line_errors
 from models.weights import resolve_weights
 from vision.arrays import ImageArray
-from vision.products import Gallery, ProductRecogniser, contact_sheet, cropped_to_product
+from vision.products import Gallery, ProductRecogniser, contact_sheet, cropped_to_product, together
 
 gallery_app = typer.Typer(help="What the products of a shop look like, from a few pictures of each.")
 
@@ -117,18 +117,22 @@ def name(
     gallery: _Gallery,
     crops: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures cut to one thing each.")],
     weights: _Weights = MODEL,
+    one_thing: Annotated[bool, typer.Option("--one-thing", help="All pictures show the same thing.")] = False,
 ) -> None:
     """Say which products pictures show, with probabilities."""
     with one_line_errors():
         recogniser = ProductRecogniser.load(resolve_weights(weights))
         filled = Gallery.load(gallery)
         said = recogniser.recognise([_picture(file) for file in crops], filled)
+        names = [str(file) for file in crops]
+        if one_thing:
+            said, names = together(said), [counted(len(crops), "picture")]
         table = Table("picture", "answer", "probability", "none of them", "next")
-        for row, (file, best) in enumerate(zip(crops, said.best(), strict=True)):
+        for row, (name, best) in enumerate(zip(names, said.best(), strict=True)):
             top = said.top(row, 2)
             chance = f"{top[0][1]:.2f}" if top else ""
             rest = f"{top[1][0]} {top[1][1]:.2f}" if len(top) > 1 else ""
-            table.add_row(str(file), best or "don't know", chance, f"{said.unknown[row]:.2f}", rest)
+            table.add_row(name, best or "don't know", chance, f"{said.unknown[row]:.2f}", rest)
         OUT.print(table)
 
 

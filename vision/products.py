@@ -33,7 +33,11 @@ PLAIN_SPREAD = 18.0  # grey levels by which a plain ground differs from itself: 
 
 
 def letterboxed(crop: ImageArray, size_px: int = INPUT_PX) -> ImageArray:
-    """Fit a crop into a square without changing its proportions; what is left over is grey.
+    """Fit a crop into a square; what is left over is grey.
+
+    The longer side fills the square. The shorter one is widened to the root of its proportion, so that of a bottle,
+    four times as high as wide, half the square shows something, and not a quarter: print keeps more columns, and slim
+    things still look slim.
 
     Args:
         crop: Shape (h, w, 3), uint8.
@@ -45,19 +49,20 @@ def letterboxed(crop: ImageArray, size_px: int = INPUT_PX) -> ImageArray:
     Raises:
         ValueError: The crop has another shape or no pixel.
 
-    >>> letterboxed(np.zeros((10, 20, 3), np.uint8))[:, 0, 0].tolist() == [114] * 16 + [0] * 32 + [114] * 16
+    >>> letterboxed(np.zeros((10, 40, 3), np.uint8))[:, 0, 0].tolist() == [114] * 16 + [0] * 32 + [114] * 16
     True
     """
     check_shape("crop", crop, ("h", "w", 3))
     if not crop.size or crop.dtype != np.uint8:
         raise ValueError(f"crop: expected uint8 with at least one pixel, got {crop.dtype} of shape {crop.shape}")
     height, width = crop.shape[:2]
-    scale = size_px / max(height, width)
-    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    longer = max(height, width)
+    size_wh = (max(1, round(size_px * math.sqrt(width / longer))), max(1, round(size_px * math.sqrt(height / longer))))
+    # One side may shrink while the other grows; OpenCV averages over areas only where both shrink.
+    shrunk = cv2.resize(crop, (min(width, size_wh[0]), min(height, size_wh[1])), interpolation=cv2.INTER_AREA)
     square = np.full((size_px, size_px, 3), PADDING, np.uint8)
     left, top = (size_px - size_wh[0]) // 2, (size_px - size_wh[1]) // 2
-    square[top : top + size_wh[1], left : left + size_wh[0]] = cv2.resize(crop, size_wh, interpolation=how)
+    square[top : top + size_wh[1], left : left + size_wh[0]] = cv2.resize(shrunk, size_wh)
     return square
 
 
@@ -307,6 +312,30 @@ def recognition(
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = weights / weights.sum(axis=1, keepdims=True)
     return Recognition(skus, shares[:, :-1], shares[:, -1], similarity)
+
+
+def together(said: Recognition) -> Recognition:
+    """Say what several crops of one thing show, as of a pack that somebody carries through many frames.
+
+    Log-probabilities are averaged. They do not add up, as those of independent crops would: a product that is not
+    enrolled looks like the same wrong one in every frame. More frames make a better choice, not a surer one.
+
+    Args:
+        said: Of each crop; at least one.
+
+    Returns:
+        One row.
+
+    Raises:
+        ValueError: There is no crop.
+    """
+    if not len(said):
+        raise ValueError("together: expected at least one crop, got none")
+    every = np.log(np.maximum(np.column_stack([said.probability, said.unknown]), 1e-12))
+    joint = every.mean(axis=0)
+    weights = np.exp(joint - joint.max())
+    shares = weights / weights.sum()
+    return Recognition(said.skus, shares[None, :-1], shares[-1:], said.similarity.mean(axis=0, keepdims=True))
 
 
 @dataclass(frozen=True, slots=True)

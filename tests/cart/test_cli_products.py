@@ -35,6 +35,10 @@ def test_products_are_enrolled_shown_named_and_removed(tillfree: Tillfree, pictu
     assert all(f"sku-{row}" in shown for row in range(3))
     named = tillfree("gallery", "name", gallery, *(pictures / f"crop-{row}.png" for row in range(3)))
     assert named.status == 0, named.err
+    alike = tillfree("gallery", "name", gallery, *[pictures / "crop-0.png"] * 3, "--one-thing")
+    assert alike.status == 0, alike.err
+    assert "3 pictures" in alike.out
+    assert "crop-0" not in alike.out
     assert tillfree("gallery", "remove", gallery, "sku-1").status == 0
     assert "sku-1" not in tillfree("gallery", "show", gallery).out
 

@@ -11,13 +11,16 @@ from models.weights import resolve_weights
 from vision.arrays import FloatArray, ImageArray
 from vision.products import (
     INPUT_PX,
+    PADDING,
     Calibration,
     Gallery,
     ProductRecogniser,
+    Recognition,
     contact_sheet,
     cropped_to_product,
     letterboxed,
     recognition,
+    together,
 )
 
 CALIBRATION = Calibration(3.0, 0.2, 0.8, 0.02, 0.02)
@@ -99,6 +102,30 @@ def test_probabilities_add_up_to_one(crops: int, skus: int, size_px: float) -> N
     assert (said.probability >= 0).all()
 
 
+def a_recognition(*probability: float) -> Recognition:
+    """Of crops, each of which shows the first of two products with a probability, and never the second."""
+    known = np.column_stack([probability, np.zeros(len(probability))])
+    return Recognition(("a", "b"), known, 1 - known.sum(axis=1), known)
+
+
+def test_crops_that_say_the_same_make_no_surer_and_others_weigh_against_each_other() -> None:
+    assert together(a_recognition(0.8, 0.8, 0.8)).probability[0, 0] == pytest.approx(0.8)
+    assert together(a_recognition(0.8, 0.2)).probability[0, 0] == pytest.approx(0.5)
+    assert together(a_recognition(0.99, 0.4)).best() == ["a"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_crops_of_one_thing_give_one_answer(probability: list[float]) -> None:
+    said = together(a_recognition(*probability))
+    assert said.probability.shape == (1, 2)
+    assert said.probability.sum() + said.unknown.sum() == pytest.approx(1)
+
+
+def test_no_crops_show_nothing_together() -> None:
+    with pytest.raises(ValueError, match="at least one crop"):
+        together(a_recognition())
+
+
 def test_products_are_removed_and_replaced() -> None:
     gallery = a_gallery().remove("red")
     assert gallery.skus == ("green",)
@@ -158,10 +185,23 @@ def test_the_sheet_shows_every_product() -> None:
     assert sheet.shape == (2 * (INPUT_PX + 2 + 14), 2 * (INPUT_PX + 2), 3)
 
 
-def test_letterboxes_keep_proportions() -> None:
-    square = letterboxed(np.zeros((40, 20, 3), np.uint8))
-    assert (square[:, :16] == 114).all()
+def test_letterboxes_show_the_root_of_proportions() -> None:
+    square = letterboxed(np.zeros((160, 40, 3), np.uint8))
+    assert (square[:, :16] == PADDING).all()
     assert (square[:, 16:48] == 0).all()
+    assert (square[:, 48:] == PADDING).all()
+
+
+def test_a_square_is_letterboxed_once_for_all() -> None:
+    square = letterboxed(a_pack(RED, 100))
+    assert np.array_equal(letterboxed(square), square)
+
+
+def test_what_shrinks_one_way_and_grows_the_other_is_averaged() -> None:
+    stripes = np.zeros((128, 20, 3), np.uint8)
+    stripes[::2] = 200
+    square = letterboxed(stripes)
+    assert (square[:, 20:44] == 100).all()
 
 
 @pytest.mark.parametrize("crop", [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3), np.float32)])
