@@ -103,7 +103,7 @@ class Encounters:
         first_ns: IntArray,
         places_m: FloatArray,
         looks: FloatArray,
-        looked: IntArray,
+        looked: FloatArray,
         now: FloatArray,
     ) -> list[Parting]:
         """Take everybody at one instant; give the partings after which somebody is, or may be, somebody else.

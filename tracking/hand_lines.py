@@ -6,7 +6,7 @@ import numpy as np
 
 from tracking.hands import MAX_MISS_M
 from tracking.types import HandLines, Identities
-from vision.arrays import FloatArray
+from vision.arrays import BoolArray, FloatArray
 from vision.cameras import Camera
 
 HANDS = 2
@@ -24,7 +24,7 @@ def lone_hands(people: Identities, cameras: Mapping[str, Camera]) -> tuple[HandL
         which is there belongs to that one and is left out. And the share of each person's hands that no camera surely
         saw, shape (n,): a hand in the world counts as seen, one on a line by its score.
     """
-    placed = np.isfinite(people.hands_m).all(axis=2)
+    placed: BoolArray = np.asarray(np.isfinite(people.hands_m).all(axis=2))
     missing = HANDS - placed.sum(axis=1)
     wanted = (missing > 0) & np.isfinite(people.position_m).all(axis=1)
     row_of = {identity_id: row for row, identity_id in enumerate(people.identity_id.tolist()) if wanted[row]}

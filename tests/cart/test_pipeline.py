@@ -328,12 +328,11 @@ def test_what_was_taken_after_two_may_have_been_mixed_up_is_looked_at(
     told_late: bool, picked_s: float, until_s: float | None, status: str
 ) -> None:
     pipeline = peopled("ada", "ben")
-    steps = [
-        lambda: pipeline.record_mix_up(mixed_up(2.0, until_s)),
-        lambda: pipeline.record(interaction(Candidate(1, SKU, 1, 0.97), at_s=picked_s)),
-    ]
-    for step in reversed(steps) if told_late else steps:
-        step()
+    if not told_late:
+        pipeline.record_mix_up(mixed_up(2.0, until_s))
+    pipeline.record(interaction(Candidate(1, SKU, 1, 0.97), at_s=picked_s))
+    if told_late:
+        pipeline.record_mix_up(mixed_up(2.0, until_s))
     visits = closed(pipeline.finish())
     assert visits["ada"].outcome.status.value == status
     # Whatever ben may owe for it is looked at as well; else there is nothing.

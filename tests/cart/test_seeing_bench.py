@@ -36,7 +36,8 @@ def test_clips_together_count_by_their_frames_and_boxes() -> None:
         point("tillfree", 60, 1.0, clip="b", boxes=300, frames=300),
     ]
     theirs, ours = pooled(measured, "both")
-    assert (theirs.clip, theirs.is_peer, theirs.frames_per_s, theirs.f1) == ("both", True, pytest.approx(10), 1)
+    assert (theirs.clip, theirs.is_peer, theirs.f1) == ("both", True, 1)
+    assert theirs.frames_per_s == pytest.approx(10)
     assert ours.frames_per_s == pytest.approx(400 / (5 + 5))
     assert ours.cpu_ms == pytest.approx((100 * 50 + 300 * 1000 / 60) / 400)
     assert ours.f1 == pytest.approx(0.975)

@@ -42,7 +42,7 @@ def met(
             np.zeros(len(keys), np.int64),
             places[: len(keys)],
             np.stack([wearing(colour) for colour in before])[: len(keys)],
-            np.full(len(keys), looked),
+            np.full(len(keys), float(looked)),
             now[: len(keys)],
         )
     return told
@@ -87,7 +87,7 @@ def test_people_who_come_together_again_are_judged_when_they_part_for_good() -> 
         worn = looks[::-1] if k > 6 else looks
         places = np.array([[0.0, 0.0], [apart_m, 0.0]])
         told += watch.update(
-            nanoseconds(9 + k / RATE_HZ), [1, 2], np.zeros(2, int), places, looks, np.full(2, 50), worn
+            nanoseconds(9 + k / RATE_HZ), [1, 2], np.zeros(2, int), places, looks, np.full(2, 50.0), worn
         )
     assert [parting.exchanged for parting in told] == [True]
     assert watch.of(1) == []

@@ -42,8 +42,13 @@ def test_an_error_comes_where_its_item_would_have_been() -> None:
 
 def test_nothing_is_read_before_it_is_asked_for_nor_after_it_is_closed() -> None:
     read: list[int] = []
-    source = (read.append(number) or number for number in range(100))
-    ahead = ReadAhead(source, depth=1)
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            read.append(number)
+            yield number
+
+    ahead = ReadAhead(items(), depth=1)
     assert read == []
     assert next(ahead) == 0
     ahead.close()
