@@ -731,10 +731,10 @@ class IdentityTracker:
         about where they were last clear of others, and hidden.
         """
         people, settings, now_ns = self._people, self._settings, self._now_ns or 0
-        seen = (people.row >= 0).any(axis=1)
+        seen = np.asarray((people.row >= 0).any(axis=1))
         away = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
         np.fill_diagonal(away, np.inf)
-        crowded = ((away < settings.clear_m) & ~side_by_side & seen[None]).any(axis=1)
+        crowded = np.asarray(((away < settings.clear_m) & ~side_by_side & seen[None]).any(axis=1))
         calm = seen & ~crowded
         people.clear[calm], people.clear_cov[calm] = people.state[calm], people.cov[calm]
         people.clear_ns[calm] = now_ns
