@@ -98,7 +98,7 @@ class FaceSettings:
     every_s: float = 0.15
     settle_s: float = 0.7
     motion_s: float = 0.35
-    patience_s: float = 6.0
+    patience_s: float = 2.5
     reach_s: float = 0.45
     nobody_s: float = 2.0
     item_share: float = 0.012
