@@ -87,7 +87,7 @@ def faces_table(scores: Sequence[FaceScore]) -> Table:
         Column("with", no_wrap=True),  # ten columns fit into 80 characters
         *(Column(name, justify="right", no_wrap=True) for name in (*names, "ms a\nframe")),
         box=HORIZONTALS,
-        padding=(0, 1, 0, 0),
+        padding=0,
         caption=f"Found: the bin and within {MATCH_S:.0f} s. Visible: changes {VISIBLE_PX} pixels "
         f"by {VISIBLE_GREY} grey levels",
     )
