@@ -661,7 +661,9 @@ class FaceWatcher:
                     touched = face.hidden_from_ns >= 0
                     span_ns = face.hidden_from_ns, face.hidden_to_ns if touched else face.differs_since_ns
                     suspicion = _Suspicion(now_ns, region, after, *span_ns)
-                    if twice:
+                    # A thing that was waited for has been looked at for long enough.
+                    waited = touched and now_ns - face.hidden_to_ns >= self._settings.patience_s * NANOSECONDS
+                    if twice and not waited:
                         face.suspicion = suspicion
                         continue
                 change = self._changed(face, suspicion)
