@@ -82,12 +82,12 @@ def _disturbances(text: str) -> tuple[Disturbance, ...]:
 
 def faces_table(scores: Sequence[FaceScore]) -> Table:
     """Show what was measured, one row for each disturbance."""
-    names = ("changes", "told", "precision", "recall", "visible", "recall of\nvisible", "right\nway")
+    names = ("true", "told", "precision", "recall", "visible", "recall of\nvisible", "right\nway", "error\ns")
     table = Table(
-        Column("disturbed by"),
-        *(Column(name, justify="right") for name in (*names, "time\nerror s", "ms a\nframe")),
+        Column("with", no_wrap=True),  # ten columns fit into 80 characters
+        *(Column(name, justify="right", no_wrap=True) for name in (*names, "ms a\nframe")),
         box=HORIZONTALS,
-        padding=(0, 1, 0, 0),
+        padding=0,
         caption=f"Found: the bin and within {MATCH_S:.0f} s. Visible: changes {VISIBLE_PX} pixels "
         f"by {VISIBLE_GREY} grey levels",
     )

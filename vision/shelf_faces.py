@@ -98,7 +98,7 @@ class FaceSettings:
     every_s: float = 0.15
     settle_s: float = 0.7
     motion_s: float = 0.35
-    patience_s: float = 6.0
+    patience_s: float = 2.5
     reach_s: float = 0.45
     nobody_s: float = 2.0
     item_share: float = 0.012
@@ -661,7 +661,9 @@ class FaceWatcher:
                     touched = face.hidden_from_ns >= 0
                     span_ns = face.hidden_from_ns, face.hidden_to_ns if touched else face.differs_since_ns
                     suspicion = _Suspicion(now_ns, region, after, *span_ns)
-                    if twice:
+                    # A thing that was waited for has been looked at for long enough.
+                    waited = touched and now_ns - face.hidden_to_ns >= self._settings.patience_s * NANOSECONDS
+                    if twice and not waited:
                         face.suspicion = suspicion
                         continue
                 change = self._changed(face, suspicion)
