@@ -46,7 +46,7 @@ STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
 WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
 HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
 FASTEST_MPS = 2.0  # hurrying through a shop
-CLOSE_M = 1.2  # within this of each other, places alone do not say for sure who is who
+CLOSE_M = 0.6  # within this of each other, places alone do not say for sure who is who
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,14 +503,16 @@ class IdentityTracker:
         vector = np.einsum("nij,nj->ni", information, people.state)
         away = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
         np.fill_diagonal(away, np.inf)
-        close = bool((away < CLOSE_M).any()) and len(seen) > 1
+        close = np.asarray((away < CLOSE_M).any(axis=1))
         unseen_s = self._unseen_s()
         for each in seen:
             each.shows = np.full(n, -1, np.int64)
             each.information, each.vector = np.zeros((n, 5, 5)), np.zeros((n, 5))
         shown = np.zeros(n, np.int64)
-        for _ in range(2 if close else 1):
+        for again in (False, True) if len(seen) > 1 else (False,):
             for each in seen:
+                if again and not (close & (each.shows >= 0)).any():
+                    continue
                 information -= each.information
                 vector -= each.vector
                 shown -= each.shows >= 0
