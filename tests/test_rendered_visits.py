@@ -77,7 +77,6 @@ def test_the_demo_goes_from_pixels_to_receipts_and_charges_nobody_wrongly(tmp_pa
         if receipt["status"] in ("charged", "empty"):
             assert lines == due[shopper]
             exact.add(shopper)
-        assert receipt["status"] != "charged" or shopper in due
     # Something without a price is never guessed at; of the others most are sure.
     assert "Eve" not in exact
     assert len(exact) >= 3

@@ -63,7 +63,7 @@ class AttributionSettings:
         noise_sigmas: A change within so many standard deviations of 0 or short of the lightest product is none.
         hand_m: Standard deviation of a tracked hand.
         stray_hand: Share of hands placed by cameras that are none: the model took a hand that the body hides for one
-            that it sees. Measured on rendered shops, as is ...
+            that it sees. Measured with our own models in the demo's shop, as is ...
         stray_hand_m: ... how far those are off.
         hand_s: Standard deviation of how far from the step in time a hand may be that made it.
         contact_s: The step's own time is known to so much.
