@@ -314,6 +314,8 @@ class StorePipeline:
         events = self._hands(contacts)
         events += [self.record(interaction) for interaction in interactions]
         self._end_visits(self._visit_watcher.finish())
+        for mix_up in self._identities.finish():
+            self.record_mix_up(mix_up)
         events += self._close(list(self._leaving))
         return events
 

@@ -148,7 +148,13 @@ class Encounters:
             waited_s = (timestamp_ns - met.parted_ns) / NANOSECONDS
             if not met.dressed or (met.count >= settings.enough).all() or waited_s > settings.patience_s:
                 partings.append(self._parting(pair, self._open.pop(pair)))
-        return [parting for parting in partings if parting.exchanged or not parting.is_sure]
+        return _telling(partings)
+
+    def finish(self) -> list[Parting]:
+        """End all that is open, as nothing more will be seen."""
+        partings = [self._parting(pair, met) for pair, met in self._open.items()]
+        self._open.clear()
+        return _telling(partings)
 
     def of(self, key: int) -> list[Encounter]:
         """The encounters of somebody that are still open: who is lost in one may go on as either of the two."""
@@ -161,3 +167,8 @@ class Encounters:
             if abs(gain) >= self._settings.margin:
                 return Parting(pair, gain > 0, True, met.looks, met.since_ns)
         return Parting(pair, False, met.closest_m >= self._settings.doubt_m, met.looks, met.since_ns)
+
+
+def _telling(partings: Sequence[Parting]) -> list[Parting]:
+    """Leave out those after which everybody is who they were."""
+    return [parting for parting in partings if parting.exchanged or not parting.is_sure]

@@ -369,6 +369,13 @@ class IdentityTracker:
         mix_ups, self._mix_ups = self._mix_ups, []
         return mix_ups
 
+    def finish(self) -> list[MixUp]:
+        """Give, when the stream has ended, also those pairs who met and of whom nothing more will be seen."""
+        for parting in self._encounters.finish():
+            numbers = self._numbers[parting.keys[0]], self._numbers[parting.keys[1]]
+            self._mix_ups.append(MixUp(numbers, parting.since_ns))
+        return self.take_mix_ups()
+
     def _part_ways(self, seen: Sequence[_Seen]) -> None:
         """Give people who went on with each other's bodies after an encounter their own identities back."""
         people = self._people

@@ -38,6 +38,7 @@ from tests.cart.shopfloor import (
     units_g,
 )
 from tests.vision.test_shelf import Shelf, bins
+from tracking.identities import IdentityTracker
 from tracking.types import Candidate, Interaction, MixUp
 from tracking.visits import Leaving
 from vision.frames import JOINT_NAMES, Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
@@ -352,6 +353,13 @@ def test_somebody_mixed_up_with_a_stranger_is_looked_at() -> None:
     visit = closed(pipeline.finish())["ada"]
     assert visit.outcome.status is SessionStatus.NEEDS_REVIEW
     assert "somebody else" in visit.outcome.flags[0].reason
+
+
+def test_two_who_are_still_together_when_the_recording_ends_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = peopled("ada", "ben")
+    pipeline.record(interaction(Candidate(1, SKU, 1, 0.97), at_s=1.0))
+    monkeypatch.setattr(IdentityTracker, "finish", lambda tracker: [mixed_up(0.5)])
+    assert {visit.outcome.status for visit in closed(pipeline.finish()).values()} == {SessionStatus.NEEDS_REVIEW}
 
 
 def test_shares_of_one_person_add_up() -> None:

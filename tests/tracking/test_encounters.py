@@ -91,3 +91,13 @@ def test_people_who_come_together_again_are_judged_when_they_part_for_good() -> 
         )
     assert [parting.exchanged for parting in told] == [True]
     assert watch.of(1) == []
+
+
+def test_those_who_are_still_together_when_the_stream_ends_are_in_doubt() -> None:
+    watch = Encounters()
+    for k in range(20):
+        places = np.array([[0.0, 0.0], [max(0.1, 2.0 - k / RATE_HZ), 0.0]])
+        now = np.stack([wearing(RED), wearing(BLUE)])
+        watch.update(nanoseconds(10 + k / RATE_HZ), [1, 2], np.zeros(2, np.int64), places, now, np.full(2, 50.0), now)
+    assert [(parting.keys, parting.is_sure) for parting in watch.finish()] == [((1, 2), False)]
+    assert watch.finish() == []
