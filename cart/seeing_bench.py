@@ -34,7 +34,7 @@ from vision.detector import Detector, Head, ObjectDetector, load_detector
 from vision.frames import Frame
 from vision.model_graph import with_metadata
 from vision.seeing import Action, Seeing, SeeingSettings
-from vision.sources import VideoFilesSource
+from vision.sources import BgrConverter, VideoFilesSource
 
 EVERY_NTH = 5
 """Frames from one look to the next in the runs that follow people in between: half a second at 10 frames a second."""
@@ -461,6 +461,7 @@ def cameras_on_one_core(
 
 def _from(clip: Path, first: int) -> Iterator[ImageArray]:
     """The pictures of a clip from the first one that can be begun with at or before a number; over and over."""
+    converter = BgrConverter()
     while True:
         with av.open(str(clip)) as container:
             stream = container.streams.video[0]
@@ -468,7 +469,7 @@ def _from(clip: Path, first: int) -> Iterator[ImageArray]:
             if first and stream.average_rate and stream.time_base:
                 container.seek(round(first / float(stream.average_rate) / float(stream.time_base)), stream=stream)
             for frame in container.decode(stream):
-                yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+                yield converter.picture(frame)
         first = 0
 
 

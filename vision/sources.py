@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from vision.ahead import ReadAhead
@@ -136,6 +137,7 @@ class VideoReader:
             check_resolution(str(path), (codec.width, codec.height))
             self._announced_wh = (codec.width, codec.height)
             self._last_ns: int | None = None
+            self._bgr = BgrConverter()
             self._turns: int | None = None  # the first picture's, so that all have one size
             self._ahead: ReadAhead[Picture] | None = None
         except BaseException:
@@ -244,8 +246,7 @@ class VideoReader:
                     "resolution-changed",
                     f"expected pictures of {_by(self._announced_wh)}, got {frame.width}x{frame.height}, resized",
                 )
-                frame = frame.reformat(width=self._announced_wh[0], height=self._announced_wh[1], format="bgr24")
-            image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            image = self._bgr.picture(frame, self._announced_wh)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             self._notices.add(
                 name, "corrupt-video", f"a picture could not be converted and was left out: {_reason(error)}"
@@ -255,6 +256,28 @@ class VideoReader:
             self._notices.add(name, "corrupt-video", "a picture is damaged and was used as it is")
         self._last_ns = pts_ns = self._pts_ns(frame)
         return Picture(pts_ns, np.ascontiguousarray(np.rot90(image, turns)) if turns else image)
+
+
+class BgrConverter:
+    """Turns the decoded frames of one stream into pictures.
+
+    Setting up a conversion takes longer than converting a small picture, so it is kept for the stream.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def picture(self, frame: VideoFrame, size_wh: tuple[int, int] | None = None) -> ImageArray:
+        """Give a frame's pixels, shape (h, w, 3), BGR, in another size if one is given.
+
+        Raises:
+            ValueError: It is in a format that cannot be converted.
+            av.error.FFmpegError: FFmpeg cannot convert it.
+        """
+        width, height = size_wh or (frame.width, frame.height)
+        # One thread: on pictures of this size handing work over costs more than it saves.
+        converted = self._reformatter.reformat(frame, width=width, height=height, format="bgr24", threads=1)
+        return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 def check_resolution(stream: str, resolution_wh: tuple[int, int]) -> None:
@@ -611,6 +634,7 @@ class _LiveVideo:
 
     def __init__(self, container: InputContainer, stream: VideoStream, shown: str) -> None:
         self._container, self._stream, self._shown = container, stream, shown
+        self._bgr = BgrConverter()
 
     def __iter__(self) -> Iterator[ImageArray]:
         packets = self._container.demux(self._stream)
@@ -630,7 +654,7 @@ class _LiveVideo:
             for frame in frames:
                 if isinstance(frame, VideoFrame):
                     check_resolution(self._shown, (frame.width, frame.height))
-                    yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+                    yield self._bgr.picture(frame)
 
     def close(self) -> None:
         self._container.close()
