@@ -14,9 +14,10 @@ from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.sessions import Session
 from tracking.between import tracks_between
+from tracking.body_identities import BodyIdentities
 from tracking.camera_faults import CameraNotice
 from tracking.entries import Entry, EntryBinder
-from tracking.identities import BodyIdentities, IdentityTracker
+from tracking.identities import IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
@@ -314,7 +315,7 @@ class StorePipeline:
         events = self._hands(contacts)
         events += [self.record(interaction) for interaction in interactions]
         self._end_visits(self._visit_watcher.finish())
-        for mix_up in self._identities.finish():
+        for mix_up in [*self._identities.finish(), *([] if self._bodies is None else self._bodies.finish())]:
             self.record_mix_up(mix_up)
         events += self._close(list(self._leaving))
         return events
@@ -329,6 +330,8 @@ class StorePipeline:
                 self._end_visits(self._visit_watcher.finish())
                 self._bodies = BodyIdentities(self.layout)
             self.people = self._bodies.update(tick.bodies)
+            for mix_up in self._bodies.take_mix_ups():
+                self.record_mix_up(mix_up)
         frames = self._rising(tick.frames)
         if frames and self._seeing is not None:
             self.looks = tuple(self._seeing.look(frames))
@@ -489,9 +492,10 @@ class StorePipeline:
         best = interaction.candidates[0] if interaction.candidates else None
         open_visit = None if best is None else self._visits.get(best.identity_id)
         sure = best is not None and best.sku is not None and best.probability >= self._settings.charge_probability
+        pays, returned = self._payer(interaction, open_visit)
         for identity_id, share in shares.items():
             visit = visits[identity_id]
-            if visit is None or share < self._settings.suspect_probability:
+            if returned or visit is None or share < self._settings.suspect_probability:
                 continue
             if sure and visit is open_visit:
                 continue
@@ -508,14 +512,14 @@ class StorePipeline:
         if (
             best is not None
             and best.sku is not None
-            and open_visit is not None
+            and pays is not None
             and shares[best.identity_id] >= self._settings.suspect_probability
         ):
             sign = 1 if interaction.kind is Handling.PICK else -1
             self._checkout.record(
                 CartEvent(
-                    uuid5(interaction.interaction_id, open_visit.shopper),
-                    open_visit.session.session_id,
+                    uuid5(interaction.interaction_id, pays.shopper),
+                    pays.session.session_id,
                     moment,
                     best.sku,
                     sign * best.quantity,
@@ -523,12 +527,34 @@ class StorePipeline:
                     best.probability,
                 )
             )
-            recorded_for = open_visit.shopper
-            open_visit.recorded.append((interaction.time_ns, interaction.interaction_id))
+            recorded_for = pays.shopper
+            pays.recorded.append((interaction.time_ns, interaction.interaction_id))
             for mix_up in self._mix_ups:
                 if best.identity_id in mix_up.identity_ids:
                     self._flag_mix_up(mix_up, interaction.time_ns, interaction.interaction_id)
-        return InteractionSeen(interaction, shoppers, recorded_for, sure)
+        return InteractionSeen(interaction, shoppers, recorded_for, sure or returned)
+
+    def _payer(self, interaction: Interaction, actor: _Visit | None) -> tuple[_Visit | None, bool]:
+        """Whose cart an interaction changes: the actor's, unless they return what only somebody else has.
+
+        Who took something pays for it whoever carries it (hand-overs), and no longer once it is back.
+
+        Returns:
+            The visit, and whether it is sure that something of only this visit came back, whoever brought it.
+        """
+        best = interaction.candidates[0] if interaction.candidates else None
+        if best is None or best.sku is None or interaction.kind is Handling.PICK or actor is None:
+            return actor, False
+        if actor.shopper.startswith(STAFF_PREFIX):  # restocks what others have as well
+            return actor, False
+        holders = [visit for visit in self._parties() if self._units_of(visit, best.sku) >= best.quantity]
+        if len(holders) == 1:
+            return holders[0], _what(interaction) >= self._settings.charge_probability
+        return actor, False
+
+    def _units_of(self, visit: _Visit, sku: str) -> int:
+        lines = self._checkout.cart(visit.session.session_id).lines
+        return sum(line.quantity for line in lines if line.sku == sku)
 
     def _doubt_whoever_stood_there(self, interaction: Interaction, moment: datetime) -> None:
         """Have a person look at the visits of those who could have taken what nobody was seen taking."""
@@ -616,6 +642,13 @@ def place_name(place: Bin, plates: tuple[int, ...] = ()) -> str:
 def plate_numbers(plate_ids: tuple[str, ...]) -> tuple[int, ...]:
     """The published numbers of plates on their shelf, from ``gondola/shelf/plate``."""
     return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
+
+
+def _what(interaction: Interaction) -> float:
+    """How sure it is what was handled, and how many, whoever did it."""
+    best = interaction.candidates[0]
+    same = [c for c in interaction.candidates if (c.sku, c.quantity) == (best.sku, best.quantity)]
+    return sum(candidate.probability for candidate in same)
 
 
 def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:

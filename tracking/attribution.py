@@ -61,11 +61,17 @@ class AttributionSettings:
         heaviest_g: Nothing that a hand takes from a shelf weighs more.
         least_share: A pick that weighs less than this share of the lightest product there is none.
         noise_sigmas: A change within so many standard deviations of 0 or short of the lightest product is none.
-        hand_m: Standard deviation of a tracked hand.
+        hand_m: Standard deviation of the hand of an outside tracker's body ...
+        camera_hand_m: ... and of one that cameras place.
         stray_hand: Share of hands placed by cameras that are none: the model took a hand that the body hides for one
             that it sees. Measured with our own models in the demo's shop, as is ...
         stray_hand_m: ... how far those are off.
-        hand_s: Standard deviation of how far from the step in time a hand may be that made it.
+        before_s: The hand that makes a step is there around a moment so long before it ...
+        hand_s: ... give or take this standard deviation ...
+        late: ... or, with this weight, ...
+        late_s: ... this one.
+        unseen: Weight of moments at which a hand is not seen, as if it were elsewhere, against 1 for seeing it.
+        looks: So many independent looks are all of them together, as errors last for a while.
         contact_s: The step's own time is known to so much.
         one_camera: Weight of a hand on a line of sight through the place, which may be before or behind it, against 1
             for a hand in the bin.
@@ -78,41 +84,51 @@ class AttributionSettings:
         least_probability: Candidates below it are left to "not known".
         shifted: Weight of a hand that only moved goods a little on their plates, against 1 for the product there.
         shift_g: Typical weight that this seems to add or take, as plates weigh differently along their depth.
+        two_at_once: Share of changes of neighbouring plates with different products that are of two things at once.
+        opposite_plates: Share of changes of one thing after which a plate beside it seems to change the other way.
         handled_again: Share of short-lived levels after which something else was handled, not only touched.
         press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
     """
 
-    near_prior: float = 0.08
-    near_m: float = 0.1
-    stray_pick: float = 0.02
-    stray_put_back: float = 0.3
-    unseen_take: float = 0.05
-    handed_over: float = 0.1
-    something_else: float = 0.03
-    wrong_mass: float = 0.02
-    another_unit: float = 0.1
+    near_prior: float = 0.008
+    near_m: float = 0.05
+    stray_pick: float = 0.003
+    stray_put_back: float = 0.15
+    unseen_take: float = 0.02
+    handed_over: float = 0.03
+    something_else: float = 0.003
+    wrong_mass: float = 0.03
+    another_unit: float = 0.15
     most_units: int = 8
     mass_spread: float = 0.01
     odd_share: float = 0.1
-    odd_spread: float = 0.04
+    odd_spread: float = 0.05
     scale_g: float = 1.0
     lightest_g: float = 5.0
     heaviest_g: float = 8000.0
     least_share: float = 0.5
     noise_sigmas: float = 3.0
     hand_m: float = 0.1
+    camera_hand_m: float = 0.1
     stray_hand: float = 0.15
     stray_hand_m: float = 0.35
-    hand_s: float = 0.4
+    before_s: float = 0.2
+    hand_s: float = 0.3
+    late: float = 0.01
+    late_s: float = 0.8
+    unseen: float = 0.3
+    looks: float = 2.0
     contact_s: float = 0.4
     one_camera: float = 0.4
     unseen_hand: float = 0.15
     stand_m: float = 0.7
     stand_spread_m: float = 0.2
-    nobody: float = 0.01
+    nobody: float = 0.0001
     least_probability: float = 0.002
     shifted: float = 0.1
     shift_g: float = 5.0
+    two_at_once: float = 0.05
+    opposite_plates: float = 0.01
     handled_again: float = 0.2
     press_g: float = 100.0
 
@@ -190,11 +206,11 @@ def _best_parts(
         for begin in range(end):
             whole = end - begin == len(parts)
             run = change if whole else _joined(parts[begin:end])
-            account = _account(run, shelves, hands, past, settings)
+            evidence, pieces = _best_pieces(run, shelves, hands, past, settings)
             # What is left when a hand has only been there: goods that lie a little differently.
             nothing = settings.shifted * math.exp(-abs(run.delta_g) / settings.shift_g) / (2 * settings.shift_g)
-            happened = account is not None and account.evidence > nothing
-            evidence = account.evidence if account is not None and happened else max(nothing, 1e-300)
+            happened = evidence > nothing
+            evidence = evidence if happened else max(nothing, 1e-300)
             score, before = best[begin]
             score += math.log(evidence) + (math.log(settings.handled_again) if begin else 0.0)
             level_g = 0.0
@@ -204,14 +220,39 @@ def _best_parts(
                 score += (
                     math.log((1 - settings.handled_again) / (2 * settings.press_g)) - abs(level_g) / settings.press_g
                 )
-            ways.append((score, [*before, (run, account)] if happened else before))
-        best.append(
-            max(
-                ways,
-                key=lambda way: way[0],
-            )
-        )
+            ways.append((score, [*before, *pieces] if happened else before))
+        best.append(max(ways, key=lambda way: way[0]))
     return best[-1][1]
+
+
+def _best_pieces(
+    change: WeightChange, shelves: Shelves, hands: HandPoints, past: Past, settings: AttributionSettings
+) -> tuple[float, list[tuple[WeightChange, _Account | None]]]:
+    """Whether a change of several plates at one moment is that of one thing, or of two beside each other.
+
+    Returns:
+        Density of the change, a gram, and the one or two changes with what explains them.
+    """
+    whole = _account(change, shelves, hands, past, settings)
+    evidence = 0.0 if whole is None else whole.evidence
+    best: list[tuple[WeightChange, _Account | None]] = [(change, whole)]
+    alone = change.by_plate
+    # One thing shares its weight out between its plates: any way is as likely as another, and no plate gets the
+    # opposite of another's.
+    scale_g = max(abs(change.delta_g), settings.lightest_g)
+    for end in range(1, len(alone)):
+        sides = [_joined(alone[:end]), _joined(alone[end:])]
+        bins = [{row for plate_id in side.plate_ids for row in shelves.on_plate.get(plate_id, ())} for side in sides]
+        if bins[0] & bins[1] or not all(bins):
+            continue
+        accounts = [_account(side, shelves, hands, past, settings) for side in sides]
+        if any(account is None for account in accounts):
+            continue
+        both = settings.two_at_once * scale_g * math.prod(account.evidence for account in accounts if account)
+        opposite = sides[0].delta_g * sides[1].delta_g < 0
+        if both > (evidence * settings.opposite_plates if opposite else evidence):
+            evidence, best = both, list(zip(sides, accounts, strict=True))
+    return evidence, best
 
 
 def _joined(parts: Sequence[WeightChange]) -> WeightChange:
@@ -419,19 +460,31 @@ def _people(
 ) -> dict[int, float]:
     """Probability of each person whose hand came near or may have; what is missing to 1 is somebody unseen."""
     weight: dict[int, float] = {}
-    reach_ns = round((settings.contact_s + 6 * settings.hand_s) * NANOSECONDS)
+    reach_ns = round((settings.before_s + 3 * max(settings.hand_s, settings.late_s)) * NANOSECONDS)
     rows = slice(*np.searchsorted(hands.timestamp_ns, [change.time_ns - reach_ns, change.time_ns + reach_ns]).tolist())
     times_ns, who, where_m = hands.timestamp_ns[rows], hands.identity_id[rows], hands.hand_m[rows]
     if len(times_ns):
         away_m = np.min([plate.box.distances_m(where_m) for plate in plates], axis=0)
-        # The hand that made the step was there then; if it was unseen, seeing it near shortly before or after nearly
-        # does.
-        late_s = np.maximum(0.0, np.abs(times_ns - change.time_ns) / NANOSECONDS - settings.contact_s)
-        strays = settings.stray_hand * hands.by_cameras[rows]
-        here = (1 - strays) * np.exp(-0.5 * (away_m / settings.hand_m) ** 2)
+        by_cameras = hands.by_cameras[rows]
+        strays = settings.stray_hand * by_cameras
+        spread_m = np.where(by_cameras, settings.camera_hand_m, settings.hand_m)
+        here = (1 - strays) * np.exp(-0.5 * (away_m / spread_m) ** 2)
         here += strays * np.exp(-0.5 * (away_m / settings.stray_hand_m) ** 2)
-        here *= np.exp(-0.5 * (late_s / settings.hand_s) ** 2)
-        weight = {int(person): float(here[who == person].max()) for person in np.unique(who).tolist()}
+        # The hand that made the step was there all the while, a passing one is there for a moment: what counts is the
+        # mean over the time around. If it was unseen, seeing it there shortly before or after nearly does.
+        from_s = (times_ns - change.time_ns) / NANOSECONDS + settings.before_s
+        counts = np.exp(-0.5 * (from_s / settings.hand_s) ** 2)
+        counts += settings.late * np.exp(-0.5 * (from_s / settings.late_s) ** 2)
+        moments = np.unique(times_ns, return_index=True)[1]
+        all_seen = float(counts[moments].sum())
+        for person in np.unique(who).tolist():
+            own = np.flatnonzero(who == person)
+            # Of two hands the nearer one counts.
+            order = own[np.lexsort((-here[own], times_ns[own]))]
+            nearer = order[np.unique(times_ns[order], return_index=True)[1]]
+            seen = float(counts[nearer].sum())
+            share = float((counts * here)[nearer].sum()) / (seen + settings.unseen * max(all_seen - seen, 0.0))
+            weight[person] = share**settings.looks
     for person, share in _on_lines(change, plates, hands.lines, settings).items():
         weight[person] = max(weight.get(person, 0.0), settings.one_camera * share)
     for person, share in _unseen_shares(change, plates, hands.unseen, settings).items():
@@ -451,7 +504,7 @@ def _on_lines(
     passing = np.zeros(len(near.score))
     for plate in plates:
         away_m = plate.box.distances_m(near.nearest_m(plate.box.centre_m))
-        passing = np.fmax(passing, np.exp(-0.5 * (away_m / settings.hand_m) ** 2))
+        passing = np.fmax(passing, np.exp(-0.5 * (away_m / settings.camera_hand_m) ** 2))
     fits = passing * near.score * _stands_there(plates, near.body_m, settings)
     who = near.identity_id
     return {int(person): float(fits[who == person].max()) for person in np.unique(who).tolist()}

@@ -39,7 +39,7 @@ class EntrySettings:
     apart_s: float = 2.0
     wait_s: float = 2.5
     settle_s: float = 0.8
-    crossing_s: float = 0.25
+    crossing_s: float = 0.1
     guessed_s: float = 0.7
     doubt: float = 0.05
     doorstep_m: float = 2.0

@@ -26,9 +26,9 @@ from tracking.visits import near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
-from vision.frames import JOINT_NAMES, Frame, TrackedBodies
+from vision.frames import Frame
 from vision.layout import StoreLayout, polygon_margins
-from vision.pose import GRIP_PER_FOREARM, body_feet, hand_points
+from vision.pose import body_feet, hand_points
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ class IdentitySettings:
         stranger_s: ... and away from the doors, where nobody can be new.
         vanish_s: Who is not seen by any camera for this long has left ...
         hidden_s: ... unless last seen away from a known exit: nobody leaves through a wall, so they are hidden.
-        followed_s: The same for people whom an outside tracker follows and knows again.
         tentative_s: Who is nobody yet and is not seen for this long is forgotten.
         stride_mps: How fast somebody hidden may have moved on.
         door_m: So near to a door people come in and go out.
@@ -99,7 +98,6 @@ class IdentitySettings:
     stranger_s: float = 1.5
     vanish_s: float = 3.0
     hidden_s: float = 60.0
-    followed_s: float = 30.0
     tentative_s: float = 0.6
     stride_mps: float = 0.7
     door_m: float = 1.5
@@ -951,97 +949,6 @@ class IdentityTracker:
             if len(views) >= 2:
                 hands_m[i], miss_m[i] = place_hands(views, self._people.state[named[i], :2])
         return hands_m, miss_m
-
-
-@dataclass(slots=True)
-class _Body:
-    """Somebody whom an outside tracker follows."""
-
-    identity_id: int
-    first_seen_ns: int
-    last_seen_ns: int
-
-
-_TRUNK = [JOINT_NAMES.index(name) for name in ("head", "neck", "left_shoulder", "right_shoulder")]
-_WRISTS = [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]
-_ELBOWS = [JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")]
-
-
-class BodyIdentities:
-    """Identities of bodies that an outside tracker has already followed and placed in the store.
-
-    Attributes:
-        names: The outside tracker's name of each identity.
-    """
-
-    def __init__(self, layout: StoreLayout, settings: IdentitySettings | None = None) -> None:
-        self._layout = layout
-        self._settings = settings or IdentitySettings()
-        self._numbers: dict[str, int] = {}
-        self._people: dict[int, _Body] = {}
-        self._places: dict[int, FloatArray] = {}
-
-    def name(self, identity_id: int) -> str:
-        """The outside tracker's name of an identity.
-
-        Raises:
-            ValueError: There is no such identity.
-        """
-        for name, number in self._numbers.items():
-            if number == identity_id:
-                return name
-        raise ValueError(f"identity {identity_id} is not known")
-
-    def update(self, bodies: TrackedBodies) -> Identities:
-        """Take the bodies of one instant; who is missing is kept for ``followed_s``, near the exit for ``vanish_s``."""
-        now_ns = bodies.timestamp_ns
-        wrists, elbows = bodies.joints_m[:, _WRISTS], bodies.joints_m[:, _ELBOWS]
-        forearms = np.where(np.isfinite(elbows), wrists - elbows, 0.0)
-        hands_m = wrists + GRIP_PER_FOREARM * forearms
-        trunks_m = bodies.joints_m[:, _TRUNK, :2]
-        known: BoolArray = np.asarray(np.isfinite(trunks_m).all(axis=2))
-        counts = known.sum(axis=1).tolist()
-        # Nobody's trunk hides for long: all at once, and one by one where a part is missing.
-        places_m = trunks_m.sum(axis=1) / len(_TRUNK)
-        rows: dict[int, int] = {}
-        for row, name in enumerate(bodies.target_id):
-            number = self._numbers.setdefault(name, len(self._numbers) + 1)
-            if counts[row]:
-                is_whole = counts[row] == len(_TRUNK)
-                self._places[number] = places_m[row] if is_whole else trunks_m[row][known[row]].mean(axis=0)
-            person = self._people.get(number)
-            if person is None:
-                person = self._people[number] = _Body(number, now_ns, now_ns)
-            person.last_seen_ns = now_ns
-            rows[number] = row
-        # Who is here needs no patience.
-        self._people = {
-            k: p for k, p in self._people.items() if k in rows or now_ns - p.last_seen_ns < self._patience_ns(k)
-        }
-        people = list(self._people.values())
-        if not people:
-            return Identities.nobody(now_ns)
-        nowhere = np.full(2, np.nan)
-        placed = np.full((len(people), 2, 3), np.nan)
-        seen = [i for i, p in enumerate(people) if p.identity_id in rows]
-        placed[seen] = hands_m[[rows[people[i].identity_id] for i in seen]]
-        return Identities(
-            now_ns,
-            np.array([p.identity_id for p in people], np.int64),
-            np.array([self._places.get(p.identity_id, nowhere) for p in people]),
-            np.full((len(people), 2), np.nan),
-            np.full((len(people), 2, 2), np.nan),
-            placed,
-            np.where(np.isfinite(placed).all(axis=2), 0.0, np.nan),
-            np.array([p.first_seen_ns for p in people], np.int64),
-            np.array([p.last_seen_ns for p in people], np.int64),
-        )
-
-    def _patience_ns(self, number: int) -> int:
-        """How long somebody may be out of sight: briefly after going to the exit, long elsewhere."""
-        place_m = self._places.get(number)
-        at_exit = self._layout.exit_m is not None and place_m is not None and near_line(self._layout.exit_m, place_m)
-        return int((self._settings.vanish_s if at_exit else self._settings.followed_s) * NANOSECONDS)
 
 
 def _sightings(view: Tracks, numbers: Sequence[int], seen_rows: Sequence[int]) -> Sightings:

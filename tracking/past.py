@@ -135,5 +135,5 @@ def _without_curves(interaction: Interaction) -> Interaction:
     """What is asked of an interaction later; curve, hands and pictures behind it are a hundred times that."""
     weight = interaction.evidence.weight
     if weight is not None:
-        weight = replace(weight, curve_ns=np.zeros(0, np.int64), curve_g=np.zeros(0), parts=())
+        weight = replace(weight, curve_ns=np.zeros(0, np.int64), curve_g=np.zeros(0), parts=(), by_plate=())
     return replace(interaction, evidence=Evidence(weight=weight))

@@ -746,6 +746,9 @@ class _Gondola:
         around_ns = round(settings.curve_s * NANOSECONDS)
         rows = slice(*np.searchsorted(self._times_ns[: self._end], [start_ns - around_ns, end_ns + around_ns]).tolist())
         columns = [step.column for step in group]
+        alone = []
+        if len(group) > 1:
+            alone = [self._change([step], doubtful=True) for step in sorted(group, key=lambda step: step.column)]
         return WeightChange(
             plate_ids=tuple(self.plates[j].plate_id for j in columns),
             delta_g=float(delta_g),
@@ -755,4 +758,5 @@ class _Gondola:
             end_ns=end_ns,
             curve_ns=self._times_ns[rows].copy(),
             curve_g=self._history[rows][:, columns].sum(axis=1) - sum(step.before_g for step in group),
+            by_plate=tuple(change for change in alone if change is not None),
         )

@@ -186,6 +186,8 @@ class WeightChange:
         curve_g: Sum of the plates' readings there, shape (s,), grams, the level before being 0.
         parts: The changes it is made of if what lay between them was more than a hand's pressure, in the order of
             their time; empty if nothing lay between. With parts, ``delta_g`` may be as little as nothing.
+        by_plate: The change of each plate alone, in their order on the shelf, for it may be that of several things;
+            empty for a single plate.
     """
 
     plate_ids: tuple[str, ...]
@@ -197,6 +199,7 @@ class WeightChange:
     curve_ns: IntArray
     curve_g: FloatArray
     parts: tuple["WeightChange", ...] = ()
+    by_plate: tuple["WeightChange", ...] = ()
 
     def __post_init__(self) -> None:
         check_shape("WeightChange.curve_g", self.curve_g, self.curve_ns.shape)

@@ -27,7 +27,8 @@ from tests.tracking.builders import (
     walks,
     who_stands_at,
 )
-from tracking.identities import BodyIdentities, IdentitySettings, IdentityTracker
+from tracking.body_identities import BodyIdentities
+from tracking.identities import IdentitySettings, IdentityTracker
 from tracking.types import Identities
 from vision.frames import TrackedBodies
 from vision.layout import StoreLayout, View
