@@ -30,7 +30,7 @@ from tracking.types import (
     WeightChange,
 )
 from tracking.whereabouts import REACH_M
-from vision.arrays import FloatArray, IntArray
+from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.layout import Plate
 from vision.shelf import Handling
 
@@ -66,12 +66,12 @@ class AttributionSettings:
         stray_hand: Share of hands placed by cameras that are none: the model took a hand that the body hides for one
             that it sees. Measured with our own models in the demo's shop, as is ...
         stray_hand_m: ... how far those are off.
-        before_s: The hand that makes a step is there around a moment so long before it ...
-        hand_s: ... give or take this standard deviation ...
-        late: ... or, with this weight, ...
-        late_s: ... this one.
-        unseen: Weight of moments at which a hand is not seen, as if it were elsewhere, against 1 for seeing it.
-        looks: So many independent looks are all of them together, as errors last for a while.
+        reach_s: A hand that makes a step is there from so long before it ...
+        leave_s: ... until so long after it ...
+        look_s: ... and mostly had been there since so long before it.
+        late_s: Of a hand that is not seen then, it counts where it is seen give or take this standard deviation.
+        unseen: Having been there before this share of the time is as good as not having been seen before ...
+        quick: ... and having been elsewhere is as good as this share.
         contact_s: The step's own time is known to so much.
         one_camera: Weight of a hand on a line of sight through the place, which may be before or behind it, against 1
             for a hand in the bin.
@@ -96,8 +96,8 @@ class AttributionSettings:
     stray_put_back: float = 0.15
     unseen_take: float = 0.02
     handed_over: float = 0.03
-    something_else: float = 0.003
-    wrong_mass: float = 0.03
+    something_else: float = 0.01
+    wrong_mass: float = 0.01
     another_unit: float = 0.15
     most_units: int = 8
     mass_spread: float = 0.01
@@ -112,18 +112,18 @@ class AttributionSettings:
     camera_hand_m: float = 0.1
     stray_hand: float = 0.15
     stray_hand_m: float = 0.35
-    before_s: float = 0.2
-    hand_s: float = 0.3
-    late: float = 0.01
-    late_s: float = 0.8
+    reach_s: float = 0.5
+    leave_s: float = 0.25
+    look_s: float = 1.1
+    late_s: float = 0.4
     unseen: float = 0.3
-    looks: float = 2.0
+    quick: float = 0.01
     contact_s: float = 0.4
     one_camera: float = 0.4
     unseen_hand: float = 0.15
     stand_m: float = 0.7
     stand_spread_m: float = 0.2
-    nobody: float = 0.0001
+    nobody: float = 0.003
     least_probability: float = 0.002
     shifted: float = 0.1
     shift_g: float = 5.0
@@ -460,7 +460,7 @@ def _people(
 ) -> dict[int, float]:
     """Probability of each person whose hand came near or may have; what is missing to 1 is somebody unseen."""
     weight: dict[int, float] = {}
-    reach_ns = round((settings.before_s + 3 * max(settings.hand_s, settings.late_s)) * NANOSECONDS)
+    reach_ns = round((settings.look_s + 3 * settings.late_s) * NANOSECONDS)
     rows = slice(*np.searchsorted(hands.timestamp_ns, [change.time_ns - reach_ns, change.time_ns + reach_ns]).tolist())
     times_ns, who, where_m = hands.timestamp_ns[rows], hands.identity_id[rows], hands.hand_m[rows]
     if len(times_ns):
@@ -470,27 +470,42 @@ def _people(
         spread_m = np.where(by_cameras, settings.camera_hand_m, settings.hand_m)
         here = (1 - strays) * np.exp(-0.5 * (away_m / spread_m) ** 2)
         here += strays * np.exp(-0.5 * (away_m / settings.stray_hand_m) ** 2)
-        # The hand that made the step was there all the while, a passing one is there for a moment: what counts is the
-        # mean over the time around. If it was unseen, seeing it there shortly before or after nearly does.
-        from_s = (times_ns - change.time_ns) / NANOSECONDS + settings.before_s
-        counts = np.exp(-0.5 * (from_s / settings.hand_s) ** 2)
-        counts += settings.late * np.exp(-0.5 * (from_s / settings.late_s) ** 2)
-        moments = np.unique(times_ns, return_index=True)[1]
-        all_seen = float(counts[moments].sum())
+        # Who makes a step has a hand there while it happens, and mostly had one there just before; a passing hand is
+        # there for a moment. What counts is the mean over both times.
+        from_s = (times_ns - change.time_ns) / NANOSECONDS
         for person in np.unique(who).tolist():
-            own = np.flatnonzero(who == person)
-            # Of two hands the nearer one counts.
-            order = own[np.lexsort((-here[own], times_ns[own]))]
-            nearer = order[np.unique(times_ns[order], return_index=True)[1]]
-            seen = float(counts[nearer].sum())
-            share = float((counts * here)[nearer].sum()) / (seen + settings.unseen * max(all_seen - seen, 0.0))
-            weight[person] = share**settings.looks
+            own = who == person
+            then = _occupancy(from_s, here, own, -settings.reach_s, settings.leave_s)
+            if then is None:  # unseen then: seeing it there shortly before or after nearly does
+                then = float((here * np.exp(-0.5 * (from_s / settings.late_s) ** 2))[own].max())
+            weight[person] = then
+            if not by_cameras[own].any():
+                before = _occupancy(from_s, here, own, -settings.look_s, -settings.reach_s)
+                if before is not None:
+                    weight[person] *= (before + settings.quick) / (settings.unseen + settings.quick)
     for person, share in _on_lines(change, plates, hands.lines, settings).items():
         weight[person] = max(weight.get(person, 0.0), settings.one_camera * share)
     for person, share in _unseen_shares(change, plates, hands.unseen, settings).items():
         weight[person] = weight.get(person, 0.0) + settings.unseen_hand * share
     total = sum(weight.values()) + settings.nobody
     return {person: value / total for person, value in weight.items()}
+
+
+def _occupancy(from_s: FloatArray, here: FloatArray, own: BoolArray, since_s: float, until_s: float) -> float | None:
+    """How well the nearer of somebody's hands was at a place over a stretch of time, 0 to 1; None if it was unseen.
+
+    Args:
+        from_s: When each hand was seen, rising, shape (r,).
+        here: How well it was at the place, shape (r,).
+        own: Which of them are theirs, shape (r,).
+        since_s: Beginning of the stretch.
+        until_s: Its end.
+    """
+    rows = np.flatnonzero(own & (from_s >= since_s) & (from_s < until_s))
+    if not len(rows):
+        return None
+    _, first = np.unique(from_s[rows], return_index=True)
+    return float(np.maximum.reduceat(here[rows], first).mean())
 
 
 def _on_lines(

@@ -276,17 +276,29 @@ class BodyIdentities:
         until_ns = None
         if exchanged >= settings.exchanged and all(number in self._people for number in pair):
             logger.info("identities %d and %d had been exchanged; the sizes of their bodies tell", *pair)
-            self._exchange(pair)
+            self._exchange(pair, met)
             until_ns = self._now_ns
         self._mix_ups.append(MixUp(pair, met.since_ns, until_ns))
 
-    def _exchange(self, pair: tuple[int, int]) -> None:
-        """Give the names of two, with where they are and since when they are followed, to each other."""
+    def _exchange(self, pair: tuple[int, int], met: _Meeting) -> None:
+        """Give the names of two, with where they are, to each other."""
         first, second = pair
         other = {first: second, second: first}
         self._numbers = {name: other.get(number, number) for name, number in self._numbers.items()}
         self._places[first], self._places[second] = self._places[second], self._places[first]
         ahead, behind = self._people[first], self._people[second]
         ahead.last_seen_ns, behind.last_seen_ns = behind.last_seen_ns, ahead.last_seen_ns
-        # Both were measured as each other since they parted: begin anew.
-        ahead.sizes, behind.sizes = BodySizes(), BodySizes()
+        # What was measured since they met is of the other one; what was measured after they parted is of the right one.
+        ahead.sizes, behind.sizes = met.after[1], met.after[0]
+        sizes_m = dict(zip(pair, met.sizes_m, strict=True))
+        # Whom either has met meanwhile has really met the other.
+        meetings = {}
+        for old, each in self._meetings.items():
+            new = [other.get(number, number) for number in old]
+            for row, number in enumerate(new):
+                if number in sizes_m:
+                    each.sizes_m[row] = sizes_m[number]
+            if new[0] > new[1]:
+                new, each.sizes_m, each.after = new[::-1], each.sizes_m[::-1].copy(), each.after[::-1]
+            meetings[new[0], new[1]] = each
+        self._meetings = meetings

@@ -168,7 +168,7 @@ class MixUp:
 
     identity_ids: tuple[int, int]
     since_ns: int
-    until_ns: int | None
+    until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
