@@ -30,6 +30,7 @@ from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling, ShelfChange
 
 NANOSECONDS = 1_000_000_000
+BESIDE_NS = 10 * NANOSECONDS  # a change is told within this of others that happened at the same time
 NOBODY_KEPT = 100
 
 
@@ -90,6 +91,7 @@ class InteractionWatcher:
         self._recent: deque[HandContact] = deque()
         self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
         self._weight_changes: list[WeightChange] = []
+        self._told_changes: list[WeightChange] = []
         self._shelf_changes: list[ShelfChange] = []
         self._speaking_plates: set[str] = set()
         self._heard: set[tuple[str, ...]] = set()
@@ -202,8 +204,11 @@ class InteractionWatcher:
         found += [i for contact, worth in alone if (i := self._from_contact(contact, worth)) is not None]
         interactions = [self._told(interaction) for interaction in found]
         self._ended = []
+        known = [*ready_weight, *self._weight_changes, *self._told_changes]
         for change in sorted(ready_weight, key=lambda change: change.time_ns):
-            interactions += [self._told(interaction) for interaction in self._from_weight(change)]
+            beside = [other for other in known if other is not change]
+            interactions += [self._told(interaction) for interaction in self._from_weight(change, beside)]
+        self._told_changes = [c for c in (*self._told_changes, *ready_weight) if c.end_ns + BESIDE_NS > now_ns]
         if interactions:
             oldest_ns = max(i.time_ns for i in interactions) - int(self._settings.past_s * NANOSECONDS)
             self._past.forget(oldest_ns)
@@ -251,7 +256,7 @@ class InteractionWatcher:
         self._waiting = waiting
         return done
 
-    def _from_weight(self, change: WeightChange) -> list[Interaction]:
+    def _from_weight(self, change: WeightChange, beside: Sequence[WeightChange]) -> list[Interaction]:
         hands = HandPoints(
             np.concatenate([np.zeros(0, np.int64), *(seen.timestamp_ns for seen in self._hands)]),
             np.concatenate([np.zeros(0, np.int64), *(seen.identity_id for seen in self._hands)]),
@@ -274,7 +279,9 @@ class InteractionWatcher:
         )
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))
-            for interaction in explain_weight_change(change, self._shelves, hands, self._namespace, past=self._past)
+            for interaction in explain_weight_change(
+                change, self._shelves, hands, self._namespace, past=self._past, beside=beside
+            )
         ]
 
     def _contacts_of(self, interaction: Interaction) -> tuple[HandContact, ...]:

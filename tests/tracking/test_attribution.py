@@ -153,7 +153,7 @@ def test_a_line_of_sight_is_worth_less_than_a_hand_in_the_bin() -> None:
 
 def test_cameras_may_take_a_hidden_hand_for_another_so_who_alone_is_near_still_took_it() -> None:
     plate = a_store().plates[0]
-    off = a_hand(plate, away_m=0.4)
+    off = a_hand(plate, away_m=0.5)
     tracked, seen = (explain(a_change(-623), hands(off, by_cameras=by_cameras)) for by_cameras in (False, True))
     assert sum(candidate.probability for candidate in tracked.candidates) < 0.1
     assert seen.candidates[0].probability > 0.8
