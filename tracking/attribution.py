@@ -84,6 +84,7 @@ class AttributionSettings:
         stray_hand: Share of hands placed by cameras that are none: the model took a hand that the body hides for one
             that it sees. Measured with our own models in the demo's shop, as is ...
         stray_hand_m: ... how far those are off.
+        main_share: A plate that bears less than this share of what the most changed one does only follows it.
         late_s: A hand that is not seen at a step counts where it is seen give or take this standard deviation.
         near_enough: A hand that never came nearer than this, as a share of one in the bin, is the less likely.
         unseen: Not having been seen is as good as having been there for this share of the time ...
@@ -131,6 +132,7 @@ class AttributionSettings:
     camera_hand_m: float = 0.1
     stray_hand: float = 0.15
     stray_hand_m: float = 0.35
+    main_share: float = 0.2
     late_s: float = 0.4
     near_enough: float = 0.3
     unseen: float = 0.3
@@ -330,7 +332,23 @@ def _plates(change: WeightChange, shelves: Shelves) -> list[Plate]:
     return [shelves.plates[plate_id] for plate_id in change.plate_ids if plate_id in shelves.plates]
 
 
-def _nearness(shelves: Shelves, plates: list[Plate], settings: AttributionSettings) -> FloatArray:
+def _plate_shares(change: WeightChange, plates: list[Plate]) -> list[float]:
+    """How much of a change each of its plates bears: a shelf that bends changes plates far from what happened."""
+    moved_g = {each.plate_ids[0]: abs(each.delta_g) for each in change.by_plate}
+    shares = [moved_g.get(plate.plate_id, 0.0) for plate in plates]
+    total = sum(shares)
+    return [share / total for share in shares] if total > 0 else [1 / len(plates)] * len(plates)
+
+
+def _main_plates(change: WeightChange, plates: list[Plate], settings: AttributionSettings) -> list[Plate]:
+    """The plates that bear a good part of a change."""
+    shares = _plate_shares(change, plates)
+    return [plate for plate, share in zip(plates, shares, strict=True) if share >= settings.main_share * max(shares)]
+
+
+def _nearness(
+    change: WeightChange, shelves: Shelves, plates: list[Plate], settings: AttributionSettings
+) -> FloatArray:
     """Weight of each bin by its place, shape (n,): 1 if it has all changed plates, falling with the distance."""
     centres = np.array([plate.box.centre_m for plate in plates])
     weights = np.zeros(len(shelves.bins))
@@ -338,9 +356,9 @@ def _nearness(shelves: Shelves, plates: list[Plate], settings: AttributionSettin
         away_m = shelves.boxes.distances_m(centres).min(axis=0)
         weights[shelves.boxed] = settings.near_prior * np.exp(-away_m / settings.near_m)
     shares: defaultdict[int, float] = defaultdict(float)
-    for plate in plates:
+    for plate, part in zip(plates, _plate_shares(change, plates), strict=True):
         for row in shelves.on_plate.get(plate.plate_id, ()):
-            shares[row] += 1 / len(plates)
+            shares[row] += part
     for row, share in shares.items():
         weights[row] = share
     return weights
@@ -358,7 +376,7 @@ def _account(
     plates = _plates(change, shelves)
     if not plates:
         return None
-    nearness = _nearness(shelves, plates, settings)
+    nearness = _nearness(change, shelves, plates, settings)
     moved_g = abs(change.delta_g)
     skus, mass_g = shelves.skus, shelves.mass_g
     row = shelves.row
@@ -489,6 +507,7 @@ def _people(
 ) -> dict[int, float]:
     """Probability of each person whose hand came near or may have; what is missing to 1 is somebody unseen."""
     weight: dict[int, float] = {}
+    plates = _main_plates(change, plates, settings)
     reach_ns = round((settings.contact_s + 4 * settings.late_s) * NANOSECONDS)
     rows = slice(*np.searchsorted(hands.timestamp_ns, [change.time_ns - reach_ns, change.time_ns + reach_ns]).tolist())
     times_ns, who, where_m = hands.timestamp_ns[rows], hands.identity_id[rows], hands.hand_m[rows]
