@@ -338,7 +338,7 @@ def _pipeline(
         layout,
         checkout,
         detector,
-        PipelineSettings(charge_probability=settings.charge_probability),
+        PipelineSettings(costs=settings.costs),
         has_gates=has_gates,
         seeing=seeing,
     )

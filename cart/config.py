@@ -1,11 +1,12 @@
 """Settings of a store, read once at the program's rim from the environment (``TILLFREE_...``)."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cart.money import minor_digits
+from cart.review_costs import ReviewCosts
 
 
 def _known_currency(currency: str) -> str:
@@ -21,14 +22,18 @@ class Settings(BaseSettings):
     currency: Annotated[str, AfterValidator(_known_currency)] = Field(
         default="USD", description="ISO 4217 code of a shop whose site prices nothing."
     )
-    charge_probability: float = Field(
-        default=0.9,
-        ge=0.5,
-        le=1.0,
-        description=(
-            "An interaction less sure than this sends its visit to review. A wrong charge (complaint, refund, a shopper"
-            " lost) is taken to cost ten times what a look at a visit costs, so a look pays below 1 - 1/10."
-        ),
+    wrong_charge_cost: float = Field(
+        default=ReviewCosts().wrong_charge,
+        gt=0,
+        description="What it costs to charge somebody for a unit they do not have; only ratios of the costs count.",
+    )
+    missed_item_cost: float = Field(
+        default=ReviewCosts().missed_item, gt=0, description="What a unit costs that nobody pays."
+    )
+    review_cost: float = Field(
+        default=ReviewCosts().review,
+        gt=0,
+        description="What a person's look at one open question costs. A look pays where a mistake would cost more.",
     )
     payment_attempts: int = Field(
         default=3,
@@ -36,3 +41,17 @@ class Settings(BaseSettings):
         le=10,
         description="How often a payment without a clear answer is tried at the exit before it is left to the sweeper.",
     )
+
+    @property
+    def costs(self) -> ReviewCosts:
+        """The three costs together.
+
+        Raises:
+            ValueError: A look costs more than half of a mistake.
+        """
+        return ReviewCosts(self.wrong_charge_cost, self.missed_item_cost, self.review_cost)
+
+    @model_validator(mode="after")
+    def _check_costs(self) -> Self:
+        _ = self.costs
+        return self

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,6 +23,7 @@ from cart.payments import FakeGateway
 from cart.pipeline import PipelineSettings, StorePipeline, VisitClosed, catalogue_of
 from cart.replay import Replay
 from cart.repository import Database
+from cart.review_costs import ReviewCosts
 from cart.scoring import (
     NANOSECONDS,
     CalibrationBin,
@@ -74,7 +75,7 @@ class EvaluationSettings:
         cameras: Which cameras of the site are used; empty for all of them.
         weights: Models that see people and products in the pictures. Without any, and without joints, an oracle that
             knows the truth and errs on purpose sees people in their stead, and no picture is drawn.
-        charge_probability: An interaction less sure than this sends its visit to review.
+        costs: What mistakes and looks cost, which decides how sure the store has to be.
         currency: ISO 4217 code of a site that prices nothing.
         payment_attempts: How often a payment without a clear answer is tried.
 
@@ -85,7 +86,7 @@ class EvaluationSettings:
     sensors: frozenset[str] = frozenset({"scales", "joints"})
     cameras: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
-    charge_probability: float = 0.9
+    costs: ReviewCosts = field(default_factory=ReviewCosts)
     currency: str = "USD"
     payment_attempts: int = 3
 
@@ -384,7 +385,7 @@ def open_store(
         FakeGateway(),
         payment_attempts=settings.payment_attempts,
     )
-    sure = PipelineSettings(charge_probability=settings.charge_probability)
+    sure = PipelineSettings(costs=settings.costs)
     return StorePipeline(layout, checkout, detector, sure, has_gates=True)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
+from cart.review_costs import ReviewCosts
 from cart.sessions import Session
 from tracking.between import tracks_between
 from tracking.body_identities import BodyIdentities
@@ -48,9 +49,9 @@ class PipelineSettings:
     """When the store is sure enough.
 
     Attributes:
-        charge_probability: An interaction is charged without a person's look from this probability on.
-        suspect_probability: Whoever may have taken something with at least this probability is not charged before a
-            person has looked.
+        costs: What mistakes and looks cost. An interaction is charged without a person's look from
+            ``costs.charge_probability`` on; whoever may have taken something with at least
+            ``costs.suspect_probability`` is not charged before a person has looked.
         settle_s: A visit is charged this long after it ended, for messages that come late ...
         patience_s: ... and no plate or shelf that moved before it ended is still unsettled, or after this long.
         remembered_s: Evidence that comes later than that still finds whose visit it was for so long.
@@ -58,20 +59,12 @@ class PipelineSettings:
         faces_from_s: Plates that have not spoken for so long from the beginning are silent.
     """
 
-    charge_probability: float = 0.9
-    suspect_probability: float = 0.1
+    costs: ReviewCosts = field(default_factory=ReviewCosts)
     settle_s: float = 2.0
     patience_s: float = 15.0
     remembered_s: float = 120.0
     watches_faces: bool = True
     faces_from_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.suspect_probability <= self.charge_probability <= 1:
-            raise ValueError(
-                "PipelineSettings: expected 0 < suspect_probability <= charge_probability <= 1, "
-                f"got {self.suspect_probability} and {self.charge_probability}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,11 +484,11 @@ class StorePipeline:
             shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + candidate.probability
         best = interaction.candidates[0] if interaction.candidates else None
         open_visit = None if best is None else self._visits.get(best.identity_id)
-        sure = best is not None and best.sku is not None and best.probability >= self._settings.charge_probability
+        sure = best is not None and best.sku is not None and best.probability >= self._settings.costs.charge_probability
         pays, returned = self._payer(interaction, open_visit)
         for identity_id, share in shares.items():
             visit = visits[identity_id]
-            if returned or visit is None or share < self._settings.suspect_probability:
+            if returned or visit is None or share < self._settings.costs.suspect_probability:
                 continue
             if sure and visit is open_visit:
                 continue
@@ -506,6 +499,11 @@ class StorePipeline:
                 product = self._names.get(best.sku, best.sku)
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+        if pays is not None and pays is not open_visit and not returned:
+            reason = (
+                f"Something that this shopper has may have been put back by somebody else: {_what(interaction):.0%}"
+            )
+            self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
             self._doubt_whoever_stood_there(interaction, moment)
         recorded_for = None
@@ -513,7 +511,7 @@ class StorePipeline:
             best is not None
             and best.sku is not None
             and pays is not None
-            and shares[best.identity_id] >= self._settings.suspect_probability
+            and shares[best.identity_id] >= self._settings.costs.suspect_probability
         ):
             sign = 1 if interaction.kind is Handling.PICK else -1
             self._checkout.record(
@@ -549,7 +547,7 @@ class StorePipeline:
             return actor, False
         holders = [visit for visit in self._parties() if self._units_of(visit, best.sku) >= best.quantity]
         if len(holders) == 1:
-            return holders[0], _what(interaction) >= self._settings.charge_probability
+            return holders[0], _what(interaction) >= self._settings.costs.charge_probability
         return actor, False
 
     def _units_of(self, visit: _Visit, sku: str) -> int:

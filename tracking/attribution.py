@@ -346,9 +346,7 @@ def _main_plates(change: WeightChange, plates: list[Plate], settings: Attributio
     return [plate for plate, share in zip(plates, shares, strict=True) if share >= settings.main_share * max(shares)]
 
 
-def _nearness(
-    change: WeightChange, shelves: Shelves, plates: list[Plate], settings: AttributionSettings
-) -> FloatArray:
+def _nearness(change: WeightChange, shelves: Shelves, plates: list[Plate], settings: AttributionSettings) -> FloatArray:
     """Weight of each bin by its place, shape (n,): 1 if it has all changed plates, falling with the distance."""
     centres = np.array([plate.box.centre_m for plate in plates])
     weights = np.zeros(len(shelves.bins))

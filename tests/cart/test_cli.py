@@ -414,7 +414,7 @@ def test_a_report_over_a_file_is_refused_before_any_work(tillfree: Tillfree, vis
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CURRENCY", "doubloons"), ("CURRENCY", ""), ("CHARGE_PROBABILITY", "7"), ("PAYMENT_ATTEMPTS", "many")],
+    [("CURRENCY", "doubloons"), ("CURRENCY", ""), ("REVIEW_COST", "700"), ("PAYMENT_ATTEMPTS", "many")],
 )
 def test_a_setting_that_makes_no_sense_is_refused(
     tillfree: Tillfree, visit: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
