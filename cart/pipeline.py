@@ -60,7 +60,7 @@ class PipelineSettings:
     """
 
     costs: ReviewCosts = field(default_factory=ReviewCosts)
-    settle_s: float = 2.0
+    settle_s: float = 1.5
     patience_s: float = 15.0
     remembered_s: float = 120.0
     watches_faces: bool = True

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tracking.body_sizes import BodySizes, log_likelihood, sizes_of
+from tracking.entries import inward
 from tracking.types import Identities, MixUp
 from tracking.visits import near_line
 from vision.arrays import BoolArray, FloatArray
@@ -22,6 +23,8 @@ from vision.pose import GRIP_PER_FOREARM
 logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
+BEYOND_M = 0.3
+"""Who is farther than this beyond the exit has left: a trunk leans over a line before its feet cross it."""
 _TRUNK = [JOINT_NAMES.index(name) for name in ("head", "neck", "left_shoulder", "right_shoulder")]
 _WRISTS = [JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")]
 _ELBOWS = [JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")]
@@ -33,7 +36,8 @@ class BodySettings:
 
     Attributes:
         followed_s: Who is missing for so long is gone ...
-        vanish_s: ... near the exit after so long.
+        vanish_s: ... near the exit after so long ...
+        beyond_s: ... and beyond it after so long, which is what a tracker takes to find somebody again.
         doorstep_m: A new name farther than this from the doors is somebody who was lost ...
         stray_m: ... who may be so far from where they were last seen ...
         hurrying_mps: ... and as much farther as this takes them.
@@ -48,6 +52,7 @@ class BodySettings:
 
     followed_s: float = 30.0
     vanish_s: float = 3.0
+    beyond_s: float = 0.7
     doorstep_m: float = 2.0
     stray_m: float = 0.8
     hurrying_mps: float = 2.0
@@ -100,6 +105,8 @@ class BodyIdentities:
     def __init__(self, layout: StoreLayout, settings: BodySettings | None = None) -> None:
         self._layout = layout
         self._settings = settings or BodySettings()
+        exit_m = layout.exit_m
+        self._out_of_exit = np.zeros(2) if exit_m is None else -inward(layout, exit_m)
         self._numbers: dict[str, int] = {}
         self._people: dict[int, _Body] = {}
         self._places: dict[int, FloatArray] = {}
@@ -187,9 +194,12 @@ class BodyIdentities:
 
     def _patience_ns(self, number: int) -> int:
         """How long somebody may be out of sight: briefly after going to the exit, long elsewhere."""
-        place_m = self._places.get(number)
-        at_exit = self._layout.exit_m is not None and place_m is not None and near_line(self._layout.exit_m, place_m)
-        return int((self._settings.vanish_s if at_exit else self._settings.followed_s) * NANOSECONDS)
+        settings, exit_m, place_m = self._settings, self._layout.exit_m, self._places.get(number)
+        wait_s = settings.followed_s
+        if exit_m is not None and place_m is not None and near_line(exit_m, place_m):
+            is_beyond = float((place_m - exit_m[0]) @ self._out_of_exit) > BEYOND_M
+            wait_s = settings.beyond_s if is_beyond else settings.vanish_s
+        return int(wait_s * NANOSECONDS)
 
     def _number_of(self, name: str, place_m: FloatArray | None, now_ns: int, here: set[int]) -> int:
         """Whom a new name is: somebody who was lost, if it turns up where nobody comes in."""

@@ -91,7 +91,7 @@ class EntryBinder:
     def __init__(self, layout: StoreLayout, settings: EntrySettings | None = None) -> None:
         self._settings = settings or EntrySettings()
         self._line_m = layout.entrance_m
-        self._inward = np.zeros(2) if layout.entrance_m is None else _inward(layout, layout.entrance_m)
+        self._inward = np.zeros(2) if layout.entrance_m is None else inward(layout, layout.entrance_m)
         self._newcomers: dict[int, _Newcomer] = {}
         self._known: set[int] = set()
         self._words: list[GateEvent] = []
@@ -243,7 +243,7 @@ class EntryBinder:
         return Entry(identity_id, code, entered_ns, sure)
 
 
-def _inward(layout: StoreLayout, line_m: FloatArray) -> FloatArray:
+def inward(layout: StoreLayout, line_m: FloatArray) -> FloatArray:
     """Unit vector, shape (2,), from a line to the side that the store lies on."""
     along = line_m[1] - line_m[0]
     normal = np.array([-along[1], along[0]]) / np.linalg.norm(along)

@@ -119,6 +119,12 @@ def test_a_new_name_that_may_be_either_of_two_who_were_lost_is_in_doubt() -> Non
     assert [mix_up.identity_ids for mix_up in bodies.take_mix_ups()] == [(1, 2)]
 
 
+@pytest.mark.parametrize(("y", "gone_after_s"), [(-0.6, 1.0), (0.5, 3.5), (5.0, 30.5)])
+def test_who_is_lost_beyond_the_exit_has_left_sooner_than_who_is_lost_inside(y: float, gone_after_s: float) -> None:
+    _, numbers = followed([{"a": ((2.5, y), 1.7)}, *[{}] * 70])
+    assert numbers.index([]) / 2 == pytest.approx(gone_after_s, abs=0.5)
+
+
 def test_somebody_without_any_place_is_somebody_new() -> None:
     bodies = BodyIdentities(DOORS)
     rng = np.random.default_rng(6)
