@@ -504,6 +504,9 @@ class StorePipeline:
                 f"Something that this shopper has may have been put back by somebody else: {_what(interaction):.0%}"
             )
             self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment)
+        is_staff = open_visit is not None and open_visit.shopper.startswith(STAFF_PREFIX)
+        if interaction.kind is Handling.PUT_BACK and is_staff and best is not None and best.sku is not None:
+            self._doubt_holders(interaction, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
             self._doubt_whoever_stood_there(interaction, moment)
         recorded_for = None
@@ -543,12 +546,23 @@ class StorePipeline:
         best = interaction.candidates[0] if interaction.candidates else None
         if best is None or best.sku is None or interaction.kind is Handling.PICK or actor is None:
             return actor, False
-        if actor.shopper.startswith(STAFF_PREFIX):  # restocks what others have as well
-            return actor, False
-        holders = [visit for visit in self._parties() if self._units_of(visit, best.sku) >= best.quantity]
-        if len(holders) == 1:
+        holders = self._holders(best.sku, best.quantity)
+        if len(holders) == 1 and not actor.shopper.startswith(STAFF_PREFIX):
             return holders[0], _what(interaction) >= self._settings.costs.charge_probability
         return actor, False
+
+    def _holders(self, sku: str, quantity: int) -> list[_Visit]:
+        """The visits of those in the store who have so many units of something."""
+        return [visit for visit in self._parties() if self._units_of(visit, sku) >= quantity]
+
+    def _doubt_holders(self, interaction: Interaction, moment: datetime) -> None:
+        """Have a person look at who has what staff put on a shelf: they restock, and they take things back."""
+        best = interaction.candidates[0]
+        assert best.sku is not None
+        product = self._names.get(best.sku, best.sku)
+        reason = f"Staff put {best.quantity} x {product} on a shelf, which may be what this shopper had"
+        for visit in self._holders(best.sku, best.quantity):
+            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
 
     def _units_of(self, visit: _Visit, sku: str) -> int:
         lines = self._checkout.cart(visit.session.session_id).lines

@@ -105,6 +105,7 @@ class AttributionSettings:
         shifted: Weight of a hand that only moved goods a little on their plates, against 1 for the product there.
         shift_g: Typical weight that this seems to add or take, as plates weigh differently along their depth.
         two_at_once: Share of changes of neighbouring plates with different products that are of two things at once.
+        two_people: Share of changes by several units of one product that two people made who both had a hand there.
         opposite_plates: Share of changes of one thing after which a plate beside it seems to change the other way.
         handled_again: Share of short-lived levels after which something else was handled, not only touched.
         press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
@@ -150,6 +151,7 @@ class AttributionSettings:
     shifted: float = 0.1
     shift_g: float = 5.0
     two_at_once: float = 0.05
+    two_people: float = 0.7
     opposite_plates: float = 0.01
     handled_again: float = 0.2
     press_g: float = 100.0
@@ -448,7 +450,31 @@ def _account(
         something_else += settings.handed_over * strange.sum()
         np.add.at(something_else, own[own >= 0], extra * strange[own >= 0])
     by_person = np.array([*shares.values(), 1 - sum(shares.values())])
-    return _Account(people, skus, by_person[:, None, None] * joint, by_person * something_else, nearness)
+    joint = by_person[:, None, None] * joint
+    _share_out(joint, by_person, settings)
+    return _Account(people, skus, joint, by_person * something_else, nearness)
+
+
+def _share_out(joint: FloatArray, by_person: FloatArray, settings: AttributionSettings) -> None:
+    """Let several units be those of two people who both had a hand there, in place.
+
+    Which of them took how many is not known then: what is taken from the likelier one is put down as one unit of the
+    other, so that both are doubted.
+
+    Args:
+        joint: Weight of each person, the last being somebody unseen, product and quantity, shape (p + 1, s, q).
+        by_person: Share of each person, shape (p + 1,).
+        settings: How often that happens.
+    """
+    if len(by_person) < 3:
+        return
+    first, second = np.argsort(-by_person[:-1], kind="stable")[:2].tolist()
+    if by_person[first] <= 0:
+        return
+    share = settings.two_people * math.sqrt(float(by_person[second] / by_person[first]))
+    moved = share * joint[first, :, 1:]
+    joint[first, :, 1:] -= moved
+    joint[second, :, 0] += moved.sum(axis=1)
 
 
 def _left_there(change: WeightChange, past: Past) -> dict[str, float]:

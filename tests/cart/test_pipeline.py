@@ -395,11 +395,14 @@ def test_what_two_have_and_a_third_brings_back_needs_a_look() -> None:
     assert closed(pipeline.finish())["cleo"].outcome.status is SessionStatus.NEEDS_REVIEW
 
 
-def test_staff_who_restock_take_nothing_off_a_cart() -> None:
+@pytest.mark.parametrize(("quantity", "status"), [(1, "needs_review"), (6, "charged")])
+def test_staff_may_restock_or_take_back_what_somebody_has(quantity: int, status: str) -> None:
     pipeline = peopled("ada", "staff:kim")
     pipeline.record(interaction(Candidate(1, SKU, 1, 0.97)))
-    pipeline.record(interaction(Candidate(2, SKU, 1, 0.97), kind=Handling.PUT_BACK, number=1))
-    assert lines(closed(pipeline.finish())["ada"]) == {SKU: 1}
+    pipeline.record(interaction(Candidate(2, SKU, quantity, 0.97), kind=Handling.PUT_BACK, number=7))
+    visit = closed(pipeline.finish())["ada"]
+    assert lines(visit) == {SKU: 1}
+    assert visit.outcome.status.value == status
 
 
 def test_shares_of_one_person_add_up() -> None:

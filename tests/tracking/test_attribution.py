@@ -436,3 +436,13 @@ def test_a_real_visit_gives_the_bottle_to_its_shopper(shared: Path) -> None:
     assert names[best.identity_id] == "3325379692103139202"
     assert (best.sku, best.quantity) == ("071142008582", 1)
     assert best.probability >= 0.95
+
+
+def test_several_units_are_nobodys_for_sure_where_two_people_had_a_hand() -> None:
+    plate = a_store().plates[0]
+    two = explain(a_change(-1246), hands(a_hand(plate, person=1), a_hand(plate, away_m=0.12, person=2)))
+    alone = explain(a_change(-1246), hands(a_hand(plate, person=1)))
+    assert (alone.quantity, two.quantity) == (2, 2)
+    assert alone.candidates[0].probability > 0.9
+    assert two.candidates[0].probability < 0.8
+    assert any(c.identity_id == 2 and c.quantity == 1 and c.probability > 0.1 for c in two.candidates)
