@@ -56,4 +56,5 @@ lock: | python
 	    --custom-compile-command "make lock" --output-file requirements.lock
 
 clean:
-	rm -rf .venv build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist demo-out training *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -411,10 +411,11 @@ def doubts_about(lines: Iterable[ReceiptLine]) -> list[str]:
     """Reasons why a priced cart cannot be charged as it is, one sentence each."""
     doubts = []
     for line in lines:
+        product = line.sku if line.name == line.sku else f"{line.name} ({line.sku})"
         if line.quantity < 0:
-            doubts.append(f"{-line.quantity} x {line.sku} came back that nobody was seen taking")
+            doubts.append(f"{-line.quantity} x {product} came back that nobody was seen taking")
         if line.unit_price_minor is None:
-            doubts.append(f"the price of {line.sku} is not known")
+            doubts.append(f"the price of {product} is not known")
     return doubts
 
 

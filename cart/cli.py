@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, reduce
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -84,9 +85,18 @@ DEMO_FILM_FPS = 5.0
 DEMO_CAMERAS = 2  # enough to see every shelf of the demo, for the report's pictures where joints say who is where
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tillfree {metadata.version('tillfree')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _log_level(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
 ) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import DownloadColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from cart.eyes import OURS, weight_files
 from cart.terminal import OUT, UsageError, counted, one_line_errors, progress_bar
@@ -27,7 +27,8 @@ models_app = typer.Typer(help="Neural-network weights that tillfree knows by nam
 def list_models() -> None:
     """Show the models of the manifest and which are here."""
     with one_line_errors():
-        table = Table("name", "here", "size", "licence", "what it sees")
+        # A name is to be copied: it is broken rather than cut.
+        table = Table(Column("name", overflow="fold", min_width=22), "here", "size", "licence", "what it sees")
         for entry in model_files.list_models():
             state = model_files.model_state(entry)
             size = "" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"

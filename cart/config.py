@@ -1,8 +1,8 @@
 """Settings of a store, read once at the program's rim from the environment (``TILLFREE_...``)."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cart.money import minor_digits
@@ -44,14 +44,13 @@ class Settings(BaseSettings):
 
     @property
     def costs(self) -> ReviewCosts:
-        """The three costs together.
-
-        Raises:
-            ValueError: A look costs more than half of a mistake.
-        """
+        """The three costs together."""
         return ReviewCosts(self.wrong_charge_cost, self.missed_item_cost, self.review_cost)
 
-    @model_validator(mode="after")
-    def _check_costs(self) -> Self:
-        _ = self.costs
-        return self
+    @field_validator("review_cost")
+    @classmethod
+    def _is_worth_it(cls, review: float, info: ValidationInfo) -> float:
+        mistakes = info.data.get("wrong_charge_cost"), info.data.get("missed_item_cost")
+        if mistakes[0] is not None and mistakes[1] is not None:
+            ReviewCosts(mistakes[0], mistakes[1], review)
+        return review

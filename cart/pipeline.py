@@ -298,8 +298,13 @@ class StorePipeline:
         oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
         return oldest_ns is None or oldest_ns > ending.last_seen_ns or gone_s >= self._settings.patience_s
 
-    def finish(self) -> list[StoreEvent]:
-        """Close everything when the stream has ended."""
+    def finish(self, *, stopped: bool = False) -> list[StoreEvent]:
+        """Close everything when the stream has ended.
+
+        Args:
+            stopped: Whether somebody ended it before its time: whoever is still inside is not charged for half a visit
+                before a person has looked.
+        """
         changes = [] if self._scales is None else self._scales.finish()
         watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
         shelf_changes = [change for watcher in watchers for change in watcher.finish()]
@@ -310,6 +315,10 @@ class StorePipeline:
         self._end_visits(self._visit_watcher.finish())
         for mix_up in [*self._identities.finish(), *([] if self._bodies is None else self._bodies.finish())]:
             self.record_mix_up(mix_up)
+        for visit in self._leaving if stopped else ():
+            if visit.last is not None and visit.last.leaving is Leaving.RECORDING_ENDED:
+                reason = "The store was stopped while this shopper was inside"
+                self._checkout.flag(visit.session.session_id, reason, None, _moment(self._now_ns))
         events += self._close(list(self._leaving))
         return events
 

@@ -235,8 +235,8 @@ class Replay:
             self.media_s = max(self.media_s, self._source.duration_s)
 
     def interrupt(self) -> tuple[StoreEvent, ...]:
-        """End the replay here: everybody's visit is closed as if the recording ended."""
-        events = tuple(self.pipeline.finish())
+        """End the replay here; a person looks at the visits of those who are still inside."""
+        events = tuple(self.pipeline.finish(stopped=True))
         for event in events:
             self._keep(event)
         return events

@@ -22,12 +22,12 @@ CLUSTER_CELLS = 5  # of 9 neighbours that must have changed: a hand at ceiling h
 _FIT_ROUNDS = 2
 
 _WINDOW_PX = 13  # of the flow: a limb at FLOW_WIDTH_PX
-_LEVELS = 3
+_LEVELS = 2
 # A thirtieth of a pixel is nothing beside the box; OpenCV's own hundredth takes a quarter longer.
 _ENOUGH = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
 _RETURN_PX = 1.0  # a point followed there and back ends within this of where it began, or was not followed
 _LEAST_POINTS = 4
-_GRID = (4, 6)  # points across and down the middle of a box
+_GRID = (3, 5)  # points across and down the middle of a box
 
 
 def shrunk(image: ImageArray, width_px: int) -> ImageArray:

@@ -128,9 +128,9 @@ def test_an_empty_cart_gives_an_empty_receipt_and_no_charge(database: Database) 
 @pytest.mark.parametrize(
     ("items", "reason"),
     [
-        ([("secret", 1)], "the price of secret is not known"),
+        ([("secret", 1)], "the price of No price (secret) is not known"),
         ([("never heard of", 1)], "the price of never heard of is not known"),
-        ([("bar", 1), ("tea", -2)], "2 x tea came back that nobody was seen taking"),
+        ([("bar", 1), ("tea", -2)], "2 x Iced tea (tea) came back that nobody was seen taking"),
     ],
 )
 def test_a_visit_that_cannot_be_priced_goes_to_review(

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_what_has_no_price_sends_the_visit_to_review(
     (receipt,) = document(tmp_path / "v.json")["receipts"]
     assert (receipt["status"], receipt["total_minor"]) == ("needs_review", None)
     assert receipt["lines"] == [{"barcode": "0012", "name": "Tea", "quantity": 1, "amount_minor": None}]
-    assert "the price of 0012 is not known" in receipt["reasons"][0]
+    assert "the price of Tea (0012) is not known" in receipt["reasons"][0]
 
 
 def test_a_barcode_that_no_list_knows_is_said_and_not_charged(tillfree: Tillfree, visit: Path, tmp_path: Path) -> None:
@@ -727,3 +728,7 @@ def test_the_shipped_manifest_is_listed(tillfree: Tillfree, tmp_path: Path, monk
     assert "yolox-nano" in ran.out
     assert str(tmp_path) in ran.out
     assert tillfree("models", "verify").status == 0
+
+
+def test_the_program_says_its_version(tillfree: Tillfree) -> None:
+    assert tillfree("--version").out.strip() == f"tillfree {metadata.version('tillfree')}"
