@@ -54,6 +54,7 @@ from store_sim.scale_fit import recorded_layout, simulated_visit
 from store_sim.scale_statistics import pick_of, record_plates, statistics_of
 from store_sim.scenarios import Scenario, library, read_scenario, site_of
 from store_sim.simulation import CAMERAS, JOINTS, Simulation, record
+from tracking.attribution import ABLATIONS
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4
@@ -310,6 +311,10 @@ def evaluate_cases(
         bool,
         typer.Option("--oracle", help="Let the truth, made as wrong as a model, see in a model's stead: fast."),
     ] = False,
+    without: Annotated[
+        str,
+        typer.Option(metavar="PARTS", help=f"Leave out parts of the account: any of {', '.join(ABLATIONS)}."),
+    ] = "",
     seeds: Annotated[int, typer.Option(min=1, metavar="K", help="Play every case with seeds 0 to K-1.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with plots and failures.")] = None,
@@ -350,7 +355,11 @@ def evaluate_cases(
         if CAMERAS not in chosen:
             _refuse_in_vain("cameras among --sensors", cameras=cameras, weights=weights, oracle=oracle or None)
         looks = CAMERAS in chosen and (JOINTS not in chosen or weights) and not oracle
-        seen_with = EvaluationSettings(sensors=chosen, weights=weight_files(weights or ()) if looks else ())
+        seen_with = EvaluationSettings(
+            sensors=chosen,
+            weights=weight_files(weights or ()) if looks else (),
+            without=frozenset(part.strip() for part in without.split(",") if part.strip()),
+        )
         paths = [*(scenarios or []), *(library() if whole_library else [])]
         written = read_cases(paths, site)
         _print_doubts((case.scenario, case.site) for case in written)

@@ -47,6 +47,7 @@ from store_sim.rules import check_scenario
 from store_sim.scenarios import Scenario, read_scenario, site_of
 from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
+from tracking.attribution import AttributionSettings, ablated
 from vision.detector import ObjectDetector
 from vision.frames import Source
 from vision.layout import StoreLayout
@@ -76,6 +77,7 @@ class EvaluationSettings:
         weights: Models that see people and products in the pictures. Without any, and without joints, an oracle that
             knows the truth and errs on purpose sees people in their stead, and no picture is drawn.
         costs: What mistakes and looks cost, which decides how sure the store has to be.
+        without: Parts of the account (``tracking.attribution.ABLATIONS``) that are left out.
         currency: ISO 4217 code of a site that prices nothing.
         payment_attempts: How often a payment without a clear answer is tried.
 
@@ -87,6 +89,7 @@ class EvaluationSettings:
     cameras: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
     costs: ReviewCosts = field(default_factory=ReviewCosts)
+    without: frozenset[str] = frozenset()
     currency: str = "USD"
     payment_attempts: int = 3
 
@@ -96,6 +99,7 @@ class EvaluationSettings:
             raise ValueError(f"sensors: expected some of {', '.join(sorted(SENSORS))}, got {', '.join(strange)}")
         if not self.sensors & {"joints", "cameras"}:
             raise ValueError("sensors: expected joints or cameras among them, for scales do not see people")
+        ablated(AttributionSettings(), self.without)
 
     @property
     def has_oracle(self) -> bool:
@@ -385,7 +389,7 @@ def open_store(
         FakeGateway(),
         payment_attempts=settings.payment_attempts,
     )
-    sure = PipelineSettings(costs=settings.costs)
+    sure = PipelineSettings(settings.costs, ablated(AttributionSettings(), settings.without))
     return StorePipeline(layout, checkout, detector, sure, has_gates=True)
 
 

@@ -14,6 +14,7 @@ from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.review_costs import ReviewCosts
 from cart.sessions import Session
+from tracking.attribution import AttributionSettings
 from tracking.between import tracks_between
 from tracking.body_identities import BodyIdentities
 from tracking.camera_faults import CameraNotice
@@ -52,6 +53,7 @@ class PipelineSettings:
         costs: What mistakes and looks cost. An interaction is charged without a person's look from
             ``costs.charge_probability`` on; whoever may have taken something with at least
             ``costs.suspect_probability`` is not charged before a person has looked.
+        attribution: How weight changes are explained.
         settle_s: A visit is charged this long after it ended, for messages that come late ...
         patience_s: ... and no plate or shelf that moved before it ended is still unsettled, or after this long.
         remembered_s: Evidence that comes later than that still finds whose visit it was for so long.
@@ -60,6 +62,7 @@ class PipelineSettings:
     """
 
     costs: ReviewCosts = field(default_factory=ReviewCosts)
+    attribution: AttributionSettings = field(default_factory=AttributionSettings)
     settle_s: float = 1.5
     patience_s: float = 15.0
     remembered_s: float = 120.0
@@ -202,7 +205,9 @@ class StorePipeline:
         self._scales = WeightWatcher(layout.plates) if layout.plates else None
         self._identities = IdentityTracker(layout)
         self._bodies: BodyIdentities | None = None
-        self._interactions = InteractionWatcher(layout, uuid5(STORE_NAMESPACE, layout.name))
+        self._interactions = InteractionWatcher(
+            layout, uuid5(STORE_NAMESPACE, layout.name), attribution=self._settings.attribution
+        )
         self._visit_watcher = VisitWatcher(layout)
         self._entries = EntryBinder(layout) if has_gates else None
         self._visits: dict[int, _Visit] = {}

@@ -11,7 +11,7 @@ weights better.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
@@ -109,6 +109,8 @@ class AttributionSettings:
         opposite_plates: Share of changes of one thing after which a plate beside it seems to change the other way.
         handled_again: Share of short-lived levels after which something else was handled, not only touched.
         press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
+        recalls: Whether what was taken and put back before counts.
+        weighs_stay: Whether a hand's whole stay counts, or only where it was at the step.
     """
 
     near_prior: float = 0.008
@@ -155,6 +157,37 @@ class AttributionSettings:
     opposite_plates: float = 0.01
     handled_again: float = 0.2
     press_g: float = 100.0
+    recalls: bool = True
+    weighs_stay: bool = True
+
+
+ABLATIONS = {
+    "stock": "what was put back where, and who holds what",
+    "splitting": "that one change may be several things or moments",
+    "joint": "that several people act at once, and hardly anybody twice within a second",
+    "stay": "a hand's whole stay around a step",
+}
+"""Parts of the account that can be left out, to measure what each brings."""
+
+
+def ablated(settings: AttributionSettings, parts: Collection[str]) -> AttributionSettings:
+    """Leave out parts of the account.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+    strange = sorted(set(parts) - set(ABLATIONS))
+    if strange:
+        raise ValueError(f"expected some of {', '.join(ABLATIONS)}, got {', '.join(strange)}")
+    if "stock" in parts:
+        settings = replace(settings, recalls=False)
+    if "splitting" in parts:
+        settings = replace(settings, two_at_once=0.0, handled_again=1e-9)
+    if "joint" in parts:
+        settings = replace(settings, both=1.0, two_people=0.0)
+    if "stay" in parts:
+        settings = replace(settings, weighs_stay=False)
+    return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +239,12 @@ def explain_weight_change(
         when it is smaller than any product there explains at this noise, or its plates are not in the layout.
     """
     settings = settings or AttributionSettings()
-    known = Past() if past is None else past
+    known = Past() if past is None or not settings.recalls else past
     told: list[Interaction] = []
     explained = _best_parts(change, shelves, hands, known, settings)
     for part, account in explained:
         # What the first part leaves changes what the others are.
-        so_far = Past([*known.interactions, *told]) if told else known
+        so_far = Past([*known.interactions, *told]) if told and settings.recalls else known
         others = [*beside, *(other for other, _ in explained if other is not part)]
         own = account
         if told or others:
@@ -547,7 +580,7 @@ def _people(
         for person in np.unique(who).tolist():
             own = who == person
             closest = float(near[own].max())
-            if by_cameras[own].any():
+            if by_cameras[own].any() or not settings.weighs_stay:
                 seen = _occupancy(from_s, here, own, -settings.contact_s, settings.contact_s)
                 weight[person] = closest if seen is None else seen
                 continue

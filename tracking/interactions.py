@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from tracking.attribution import explain_weight_change
+from tracking.attribution import AttributionSettings, explain_weight_change
 from tracking.contacts import ContactWatcher
 from tracking.hand_lines import lone_hands
 from tracking.past import Past
@@ -78,10 +78,17 @@ class InteractionWatcher:
     only a hand's stay is left, which says that something may have been taken and no more.
     """
 
-    def __init__(self, layout: StoreLayout, namespace: UUID, settings: InteractionSettings | None = None) -> None:
+    def __init__(
+        self,
+        layout: StoreLayout,
+        namespace: UUID,
+        settings: InteractionSettings | None = None,
+        attribution: AttributionSettings | None = None,
+    ) -> None:
         self._shelves = Shelves.of(layout)
         self._namespace = namespace
         self._settings = settings or InteractionSettings()
+        self._attribution = attribution or AttributionSettings()
         self._contacts = ContactWatcher(layout)
         self._bins = {a_bin.bin_id: a_bin for a_bin in layout.bins}
         self._cameras = {camera.camera_id: camera for camera in layout.cameras}
@@ -280,7 +287,7 @@ class InteractionWatcher:
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))
             for interaction in explain_weight_change(
-                change, self._shelves, hands, self._namespace, past=self._past, beside=beside
+                change, self._shelves, hands, self._namespace, self._attribution, self._past, beside
             )
         ]
 

@@ -284,3 +284,8 @@ def test_the_twenty_labelled_visits_are_played_to_the_end(shared: Path) -> None:
     assert evaluation.failed == ()
     assert [case.remarks for case in evaluation.cases] == [()] * 20
     assert evaluation.summary().mean_f1 > 0.9  # may rise, not fall
+
+
+def test_a_part_of_the_account_that_there_is_not_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, got magic"):
+        EvaluationSettings(without=frozenset({"magic"}))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from store_sim.autocheckout import AutoCheckoutSource, read_site
 from tests.tracking.plates import START_NS, a_gondola
-from tracking.attribution import AttributionSettings, explain_weight_change
+from tracking.attribution import AttributionSettings, ablated, explain_weight_change
 from tracking.past import Past
 from tracking.scales import WeightWatcher
 from tracking.shelves import Shelves
@@ -446,3 +446,17 @@ def test_several_units_are_nobodys_for_sure_where_two_people_had_a_hand() -> Non
     assert alone.candidates[0].probability > 0.9
     assert two.candidates[0].probability < 0.8
     assert any(c.identity_id == 2 and c.quantity == 1 and c.probability > 0.1 for c in two.candidates)
+
+
+def test_parts_of_the_account_can_be_left_out() -> None:
+    plate = a_store().plates[0]
+    seen = hands(a_hand(plate, person=1), a_hand(plate, away_m=0.12, person=2))
+
+    def told(*parts: str) -> Interaction:
+        settings = ablated(AttributionSettings(), parts)
+        (interaction,) = explain_weight_change(a_change(-1246), Shelves.of(a_store()), seen, STORE, settings)
+        return interaction
+
+    assert told("joint").candidates[0].probability > told().candidates[0].probability
+    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, got magic"):
+        ablated(AttributionSettings(), ["magic"])
