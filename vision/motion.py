@@ -80,7 +80,8 @@ def changed_cells(reference: ImageArray, image: ImageArray) -> BoolArray:
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
     gone = cv2.absdiff(cv2.LUT(reference, table), image)
     least = int(max(DIFFERENT_GREY, NOISE_SIGMAS * sigma))
-    different = cv2.bitwise_not(cv2.inRange(gone, np.zeros(3), np.full(3, float(least)))) & 1
+    alike = cv2.inRange(gone, np.zeros(3), np.full(3, float(least)))
+    different = np.asarray(alike == 0, np.uint8)
     near = cv2.boxFilter(different, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     return np.asarray((different > 0) & (near >= CLUSTER_CELLS))
 

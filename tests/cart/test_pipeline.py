@@ -496,7 +496,8 @@ def test_only_what_is_sure_is_ever_charged(told: list[Interaction], charge_proba
                 for name, share in zip(names, shares, strict=True)
                 if share >= limits.costs.suspect_probability and not (sure and name == actor)
             }
-            doubted |= {target} - {actor, None}
+            if target is not None and target != actor:
+                doubted.add(target)
         if best.sku and target and actor and shares[names.index(actor)] >= limits.costs.suspect_probability:
             carts[target][best.sku] += best.quantity if item.kind is Handling.PICK else -best.quantity
     for name in names:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from vision.frames import JOINT_NAMES, TrackedBodies
 from vision.layout import StoreLayout
 
 RATE_HZ = 15
+Place = tuple[float, float]
 DOORS = StoreLayout(
     "floor",
     walkable_m=np.array([[0.0, 0.0], [12.0, 0.0], [12.0, 8.0], [0.0, 8.0]]),
@@ -21,7 +22,7 @@ DOORS = StoreLayout(
 TALL, SMALL = 1.85, 1.58
 
 
-def a_body(place: Sequence[float], height_m: float, rng: np.random.Generator) -> FloatArray:
+def a_body(place: Place, height_m: float, rng: np.random.Generator) -> FloatArray:
     """Joints of somebody who stands upright, of usual proportions, with the errors of a good tracker."""
     scale = height_m / 1.7
     joints = {
@@ -39,7 +40,7 @@ def a_body(place: Sequence[float], height_m: float, rng: np.random.Generator) ->
     return points + rng.normal(0, 0.008, points.shape)
 
 
-def seen(time_s: float, people: dict[str, tuple[Sequence[float], float]], rng: np.random.Generator) -> TrackedBodies:
+def seen(time_s: float, people: Mapping[str, tuple[Place, float]], rng: np.random.Generator) -> TrackedBodies:
     joints = [a_body(place, height_m, rng) for place, height_m in people.values()]
     n = len(people)
     placed = np.array(joints).reshape(n, len(JOINT_NAMES), 3)
@@ -89,7 +90,7 @@ def test_who_are_of_one_size_and_stood_together_for_long_are_in_doubt(swapped: b
     assert (mix_up.identity_ids, mix_up.until_ns) == ((1, 2), None)
 
 
-def followed(instants: Sequence[dict[str, tuple[Sequence[float], float]]]) -> tuple[BodyIdentities, list[list[int]]]:
+def followed(instants: Sequence[Mapping[str, tuple[Place, float]]]) -> tuple[BodyIdentities, list[list[int]]]:
     bodies, rng = BodyIdentities(DOORS), np.random.default_rng(5)
     return bodies, [bodies.update(seen(k / 2, people, rng)).identity_id.tolist() for k, people in enumerate(instants)]
 
@@ -138,7 +139,7 @@ def test_sizes_are_those_of_the_body_however_it_turns() -> None:
     sizes = BodySizes()
     assert np.isnan(sizes.usual_m()).all()
     for _ in range(60):
-        sizes.add(sizes_of(a_body(rng.uniform(0, 9, 2), 1.7, rng)[None])[0])
+        sizes.add(sizes_of(a_body((rng.uniform(0, 9), rng.uniform(0, 9)), 1.7, rng)[None])[0])
     assert sizes.usual_m() == pytest.approx([0.18, 0.36, 0.283, 0.283, 1.605], abs=0.01)
 
 
