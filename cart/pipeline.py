@@ -498,7 +498,10 @@ class StorePipeline:
             shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + candidate.probability
         best = interaction.candidates[0] if interaction.candidates else None
         open_visit = None if best is None else self._visits.get(best.identity_id)
-        sure = best is not None and best.sku is not None and best.probability >= self._settings.costs.charge_probability
+        limit = self._settings.costs.charge_probability
+        sure = (
+            best is not None and best.sku is not None and best.probability >= limit and not _is_only_seen(interaction)
+        )
         pays, returned = self._payer(interaction, open_visit)
         for identity_id, share in shares.items():
             visit = visits[identity_id]
@@ -562,7 +565,8 @@ class StorePipeline:
             return actor, False
         holders = self._holders(best.sku, best.quantity)
         if len(holders) == 1 and not actor.shopper.startswith(STAFF_PREFIX):
-            return holders[0], _what(interaction) >= self._settings.costs.charge_probability
+            limit = self._settings.costs.charge_probability
+            return holders[0], _what(interaction) >= limit and not _is_only_seen(interaction)
         return actor, False
 
     def _holders(self, sku: str, quantity: int) -> list[_Visit]:
@@ -675,6 +679,12 @@ def _what(interaction: Interaction) -> float:
     best = interaction.candidates[0]
     same = [c for c in interaction.candidates if (c.sku, c.quantity) == (best.sku, best.quantity)]
     return sum(candidate.probability for candidate in same)
+
+
+def _is_only_seen(interaction: Interaction) -> bool:
+    """Whether pictures or hands alone tell of it: however sure they are, a person looks before anybody is charged."""
+    evidence = interaction.evidence
+    return evidence.weight is None and (evidence.shelf is not None or bool(evidence.contacts))
 
 
 def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:

@@ -40,7 +40,7 @@ from tests.cart.shopfloor import (
 )
 from tests.vision.test_shelf import Shelf, bins
 from tracking.identities import IdentityTracker
-from tracking.types import Candidate, Interaction, MixUp
+from tracking.types import Candidate, Evidence, HandContact, Interaction, MixUp
 from tracking.visits import Leaving
 from vision.frames import JOINT_NAMES, Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
 from vision.layout import ProductRecord, StoreLayout, View
@@ -403,6 +403,18 @@ def test_staff_may_restock_or_take_back_what_somebody_has(quantity: int, status:
     visit = closed(pipeline.finish())["ada"]
     assert lines(visit) == {SKU: 1}
     assert visit.outcome.status.value == status
+
+
+@pytest.mark.parametrize("kind", list(Handling))
+def test_what_is_only_seen_charges_nobody_however_sure_it_is(kind: Handling) -> None:
+    pipeline = peopled("ada")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.99)))
+    hand = HandContact(1, BIN, START_NS, START_NS + SECOND, 0.0)
+    seen_only = replace(
+        interaction(Candidate(1, SKU, 1, 0.99), kind=kind, number=7), evidence=Evidence(contacts=(hand,))
+    )
+    assert not pipeline.record(seen_only).sure
+    assert closed(pipeline.finish())["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
 
 
 def test_shares_of_one_person_add_up() -> None:
