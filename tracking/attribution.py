@@ -3,10 +3,10 @@
 Every hypothesis about the product has a prior by place (what stands on the changed plates, what stands near them,
 anything the store sells) and by quantity, and a likelihood from its mass. Beside them stands "something else" with a
 broad density, and "the published mass is wrong", so that a poor fit is said to be one. Every hypothesis about the
-person has a likelihood from how near a hand of theirs came to the plates around the step. For a put-back it also counts
-who holds what, and what it weighed when it was taken; for a pick, what was put back there. A level that lasted only
-briefly between two others was either a hand's pressure or something that was taken or put back: whichever explains the
-weights better.
+person has a likelihood from when a hand of theirs was at the plates around the step (``STAYS``). For a put-back it also
+counts who holds what, and what it weighed when it was taken; for a pick, what was put back there. A level that lasted
+only briefly between two others was either a hand's pressure or something that was taken or put back: whichever explains
+the weights better.
 """
 
 import math
@@ -48,8 +48,9 @@ STAYS = (
 """Stretches of time around a step, seconds, and how much it says that a hand was at the plates then.
 
 Who makes a step had a hand there before, has it there while it happens, and takes it away; whoever stays on has made no
-step yet. Powers of the share of the stretch: a conditional logit, fitted to 391 steps of 30 random shops at which
-several people had hands nearby (half of the shops; on the other half it was as good).
+step yet. Powers of the share of the stretch: a conditional logit of 391 steps of 30 random shops at which several had
+hands nearby, rounded. Fitted on half of the shops, its log loss was 0.013 there and 0.045 on the other half, where
+one window around the step had 0.055; the right person got 0.95 or more at 96 % of the steps of either half.
 """
 USUAL_STAY = 3.2
 """What the powers come to at least for a hand that makes a step and is seen at it."""

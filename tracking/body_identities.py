@@ -169,6 +169,7 @@ class BodyIdentities:
             person.last_seen_ns = now_ns
             rows[number] = row
         self._meet(rows, sizes_m, now_ns, step_s)
+        rows = {self._numbers[name]: row for row, name in enumerate(bodies.target_id)}  # some may be exchanged now
         # Who is here needs no patience.
         self._people = {
             k: p for k, p in self._people.items() if k in rows or now_ns - p.last_seen_ns < self._patience_ns(k)
@@ -241,9 +242,10 @@ class BodyIdentities:
                 met.parted_ns, met.after = None, (BodySizes(), BodySizes())
             met.near_s += step_s
         place = dict(zip(numbers, places_m, strict=True))
-        for pair, met in list(self._meetings.items()):
+        ended = []
+        for pair, met in self._meetings.items():
             if any(number not in self._people for number in pair):
-                self._part(pair)
+                ended.append(pair)
                 continue
             if met.parted_ns is None:
                 both = [place[number] for number in pair if number in place]
@@ -258,11 +260,14 @@ class BodyIdentities:
             waited_s = (now_ns - met.parted_ns) / NANOSECONDS
             is_enough = len(met.after[0]) % settings.enough == 0 and min(map(len, met.after)) >= settings.enough
             if waited_s > settings.patience_s or (is_enough and self._is_clear(met)):
-                self._part(pair)
+                ended.append(pair)
         for number, row in rows.items():
             # Joints of people close together are mixed up too.
             if number not in busy:
                 self._people[number].sizes.add(sizes_m[row])
+        for pair in ended:
+            if pair in self._meetings:  # else the one before has shown that it was somebody else's; it ends next time
+                self._part(pair)
 
     def _exchanged(self, met: _Meeting) -> float:
         """Probability that two who met go on under each other's names."""

@@ -156,3 +156,15 @@ def test_a_like_body_fits_better_than_another_and_a_stooping_one_costs_little() 
     stooping = usual - [0.0, 0.0, 0.0, 0.0, 0.6]
     other = usual * 1.08
     assert log_likelihood(usual, usual) > log_likelihood(usual, stooping) > log_likelihood(usual, other)
+
+
+def test_two_meetings_of_one_person_may_end_at_one_instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BodyIdentities, "_exchanged", lambda bodies, met: 0.99)
+    bodies, rng = BodyIdentities(DOORS), np.random.default_rng(8)
+    for k in range(6 * RATE_HZ):
+        gap = 0.35 if k < RATE_HZ else 1.5
+        people = {name: ((4.0 + i * gap, 5.0), 1.7) for i, name in enumerate("abc")}
+        identities = bodies.update(seen(k / RATE_HZ, people, rng))
+        apart = np.abs(identities.hands_m[:, :, 0].mean(axis=1) - identities.position_m[:, 0])
+        assert apart.max() < 0.3  # hands go with their owners also at the instant of an exchange
+    assert len(bodies.take_mix_ups()) == 2
