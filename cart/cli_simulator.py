@@ -54,7 +54,7 @@ from store_sim.scale_fit import recorded_layout, simulated_visit
 from store_sim.scale_statistics import pick_of, record_plates, statistics_of
 from store_sim.scenarios import Scenario, library, read_scenario, site_of
 from store_sim.simulation import CAMERAS, JOINTS, Simulation, record
-from tracking.attribution import ABLATIONS
+from tracking.attribution_settings import ABLATIONS
 from vision.layout import StoreLayout
 
 USUAL_CAMERAS = 4

@@ -19,6 +19,7 @@ import numpy as np
 
 from cart.checkout import Checkout
 from cart.eyes import load_models
+from cart.galleries import studio_looker
 from cart.payments import FakeGateway
 from cart.pipeline import PipelineSettings, StorePipeline, VisitClosed, catalogue_of
 from cart.replay import Replay
@@ -47,10 +48,12 @@ from store_sim.rules import check_scenario
 from store_sim.scenarios import Scenario, read_scenario, site_of
 from store_sim.simulation import Simulation
 from store_sim.truth import TrueLine, TrueReceipt, Truth
-from tracking.attribution import AttributionSettings, ablated
+from tracking.attribution_settings import AttributionSettings, ablated
 from vision.detector import ObjectDetector
 from vision.frames import Source
+from vision.held import HeldLooker
 from vision.layout import StoreLayout
+from vision.top_down import HELD_PRODUCT
 
 logger = logging.getLogger(__name__)
 
@@ -318,12 +321,15 @@ def play_job(job: EvaluationJob) -> CaseScore:
         pixels=bool(settings.weights),
     )
     detector: ObjectDetector | None = None
+    held: HeldLooker | None = None
     if "cameras" in settings.sensors and settings.weights:
         detector = _model(settings.weights)
+        if "pictures" not in settings.without and HELD_PRODUCT in detector.class_names:
+            held = studio_looker(staged.layout.products)
     elif settings.has_oracle:
         detector = OracleDetector(simulation, np.random.default_rng([job.seed, _ORACLE_STREAM]))
     longest_s = LONGEST_WAIT_S + LONGEST_STRETCH * simulation.duration_s
-    playback = play(simulation, staged.layout, settings, detector, longest_s)
+    playback = play(simulation, staged.layout, settings, detector, longest_s, held)
     truth = simulation.truth
     score = score_case(
         job.case.name,
@@ -359,13 +365,14 @@ def play(
     settings: EvaluationSettings,
     detector: ObjectDetector | None = None,
     longest_s: float = math.inf,
+    held: HeldLooker | None = None,
 ) -> Playback:
     """Run a source through a store of its own, from the first tick to the last.
 
     Raises:
         ValueError: It has not ended after ``longest_s`` seconds of store time.
     """
-    pipeline = open_store(layout.for_pictures(source.resolutions_wh), settings, detector)
+    pipeline = open_store(layout.for_pictures(source.resolutions_wh), settings, detector, held)
     running = Replay(source, pipeline)
     now_ns = source.start_ns
     visits: list[ClosedVisit] = []
@@ -380,7 +387,10 @@ def play(
 
 
 def open_store(
-    layout: StoreLayout, settings: EvaluationSettings, detector: ObjectDetector | None = None
+    layout: StoreLayout,
+    settings: EvaluationSettings,
+    detector: ObjectDetector | None = None,
+    held: HeldLooker | None = None,
 ) -> StorePipeline:
     """Wire a store with gates, an empty database and a payment gateway that takes every payment."""
     checkout = Checkout(
@@ -390,7 +400,7 @@ def open_store(
         payment_attempts=settings.payment_attempts,
     )
     sure = PipelineSettings(settings.costs, ablated(AttributionSettings(), settings.without))
-    return StorePipeline(layout, checkout, detector, sure, has_gates=True)
+    return StorePipeline(layout, checkout, detector, sure, has_gates=True, held=held)
 
 
 @lru_cache(maxsize=1)

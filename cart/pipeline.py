@@ -14,11 +14,12 @@ from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
 from cart.review_costs import ReviewCosts
 from cart.sessions import Session
-from tracking.attribution import AttributionSettings
+from tracking.attribution_settings import AttributionSettings
 from tracking.between import tracks_between
 from tracking.body_identities import BodyIdentities
 from tracking.camera_faults import CameraNotice
 from tracking.entries import Entry, EntryBinder
+from tracking.held_pictures import HeldPictures
 from tracking.identities import IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
@@ -30,6 +31,7 @@ from vision.arrival import PictureMemory
 from vision.detections import Detections
 from vision.detector import ObjectDetector
 from vision.frames import Frame, Tick
+from vision.held import HeldLooker
 from vision.layout import Bin, ProductRecord, StoreLayout
 from vision.seeing import Action, Look, Seeing, SeeingSettings
 from vision.shelf import Handling, ShelfChange, ShelfWatcher
@@ -170,6 +172,7 @@ class StorePipeline:
         has_gates: Whether gates say who comes in.
         has_account: Whether the shopper of that name has an account that can be charged.
         seeing: How often the detector runs; None for every frame.
+        held: Names what hands hold from its picture; None without a gallery of the shop's products.
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class StorePipeline:
         has_gates: bool = False,
         has_account: Callable[[str], bool] = lambda shopper: True,
         seeing: SeeingSettings | None = None,
+        held: HeldLooker | None = None,
     ) -> None:
         self.layout = layout
         self._names = {product.sku: product.name for product in layout.products}
@@ -191,6 +195,7 @@ class StorePipeline:
         self.looked: dict[str, str] = {}  # camera -> how its last frame was looked at, for people
         self._checkout = checkout
         self._detector = detector
+        self._held = held
         every_frame = SeeingSettings(detect_every=1, sleeps=False)
         self._seeing = None if detector is None else Seeing(detector, seeing or every_frame)
         self._settings = settings or PipelineSettings()
@@ -355,7 +360,22 @@ class StorePipeline:
                 self.people = self._identities.update(tick.timestamp_ns, tracks, frames)
                 for mix_up in self._identities.take_mix_ups():
                     self.record_mix_up(mix_up)
+                self._look_at_held(frames)
         return changes + self._watch_faces(frames)
+
+    def _look_at_held(self, frames: Sequence[Frame]) -> None:
+        """Look at what hands hold in frames that were detected in."""
+        if self._held is None:
+            return
+        sightings = {view.camera_id: view for view in self.people.sightings}
+        for frame, look in zip(frames, self.looks, strict=True):
+            view = sightings.get(frame.camera_id)
+            if view is None or look.action is not Action.DETECTED:
+                continue
+            seen = self._held.look(frame, look.detections, self.class_names)
+            skus = self._held.gallery.skus
+            pictures = HeldPictures.of(seen, view.identity_id, view.xyxy, skus, self._held.calibration)
+            self._interactions.see_held(pictures)
 
     def _watch_faces(self, frames: Sequence[Frame]) -> list[ShelfChange]:
         """Let cameras that see faces of bins without a scale that speaks say what changed on them."""

@@ -7,9 +7,11 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from tracking.attribution import AttributionSettings, explain_weight_change
+from tracking.attribution import explain_weight_change
+from tracking.attribution_settings import AttributionSettings
 from tracking.contacts import ContactWatcher
 from tracking.hand_lines import lone_hands
+from tracking.held_pictures import HeldPictures
 from tracking.past import Past
 from tracking.shelves import Shelves
 from tracking.types import (
@@ -95,6 +97,7 @@ class InteractionWatcher:
         self._hands: deque[HandPoints] = deque()  # one entry an instant
         self._lines: deque[HandLines] = deque()
         self._unseen: deque[UnseenHands] = deque()
+        self._pictures: deque[HeldPictures] = deque()
         self._recent: deque[HandContact] = deque()
         self._in_view: deque[tuple[int, str, frozenset[int]]] = deque()
         self._weight_changes: list[WeightChange] = []
@@ -153,7 +156,7 @@ class InteractionWatcher:
             pictures: The last pictures of cameras that bins are drawn in, as for ``ContactWatcher.update``.
         """
         now_ns = people.timestamp_ns
-        finite = np.isfinite(people.hands_m).all(axis=2)
+        finite = np.isfinite(people.hands_m).all(axis=2) & self._attribution.sees_hands
         rows, sides = np.nonzero(finite)
         if len(rows):
             self._hands.append(
@@ -165,6 +168,8 @@ class InteractionWatcher:
                 )
             )
         lines, share = lone_hands(people, self._cameras)
+        if not self._attribution.sees_hands:
+            lines, share = lines[:0], np.ones(len(people))
         if len(lines.timestamp_ns):
             self._lines.append(lines)
         hidden = np.flatnonzero((share > 0) & np.isfinite(people.position_m).all(axis=1))
@@ -180,8 +185,8 @@ class InteractionWatcher:
         for view in people.sightings:
             self._in_view.append((now_ns, view.camera_id, frozenset(view.identity_id.tolist())))
         oldest_ns = now_ns - int(self._settings.hands_kept_s * NANOSECONDS)
-        remembered: tuple[deque[HandPoints] | deque[HandLines] | deque[UnseenHands], ...]
-        remembered = self._hands, self._lines, self._unseen
+        remembered: tuple[deque[HandPoints] | deque[HandLines] | deque[UnseenHands] | deque[HeldPictures], ...]
+        remembered = self._hands, self._lines, self._unseen, self._pictures
         for moments in remembered:
             while moments and moments[0].timestamp_ns[0] < oldest_ns:
                 moments.popleft()
@@ -194,6 +199,11 @@ class InteractionWatcher:
         ended = self._contacts.update(people, pictures)
         self._remember(ended)
         return ended
+
+    def see_held(self, pictures: HeldPictures) -> None:
+        """Take what hands hold in one frame."""
+        if len(pictures.timestamp_ns):
+            self._pictures.append(pictures)
 
     def judge(self, now_ns: int) -> list[Interaction]:
         """Give the interactions whose surroundings are known by now, in the order they happened."""
@@ -283,6 +293,7 @@ class InteractionWatcher:
                 np.concatenate([np.zeros((0, 2)), *(hidden.body_m for hidden in self._unseen)]),
                 np.concatenate([np.zeros(0), *(hidden.share for hidden in self._unseen)]),
             ),
+            HeldPictures.joined(tuple(self._pictures)),
         )
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))

@@ -7,6 +7,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from tracking.held_pictures import HeldPictures
 from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 from vision.shelf import Handling, ShelfChange
 
@@ -306,6 +307,7 @@ class HandPoints:
             hands that bodies hide.
         lines: Hands that one camera alone saw meanwhile; None where that is not known.
         unseen: Whose hands were not seen meanwhile; None where that is not known.
+        pictures: What hands held meanwhile; None where no camera looked, or there is no gallery to compare with.
     """
 
     timestamp_ns: IntArray
@@ -314,6 +316,7 @@ class HandPoints:
     by_cameras: BoolArray
     lines: HandLines | None = None
     unseen: UnseenHands | None = None
+    pictures: HeldPictures | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.timestamp_ns)

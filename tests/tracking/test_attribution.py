@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from store_sim.autocheckout import AutoCheckoutSource, read_site
 from tests.tracking.plates import START_NS, a_gondola
-from tracking.attribution import AttributionSettings, ablated, explain_weight_change
+from tracking.attribution import explain_weight_change
+from tracking.attribution_settings import AttributionSettings, ablated
 from tracking.past import Past
 from tracking.scales import WeightWatcher
 from tracking.shelves import Shelves
@@ -458,5 +459,5 @@ def test_parts_of_the_account_can_be_left_out() -> None:
         return interaction
 
     assert told("joint").candidates[0].probability > told().candidates[0].probability
-    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, got magic"):
+    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, hands, pictures, got"):
         ablated(AttributionSettings(), ["magic"])
