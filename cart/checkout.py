@@ -75,6 +75,7 @@ from cart.payments import (
     PaymentRequest,
     PaymentState,
 )
+from cart.questions import Question
 from cart.receipts import Receipt, ReceiptLine, price_cart, total_of
 from cart.repository import Database, Repository
 from cart.sessions import Session, SessionStatus
@@ -107,6 +108,11 @@ class Outcome:
     receipt: Receipt
     charge: Charge | None
     flags: tuple[ReviewFlag, ...] = ()
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What a person has to decide, oldest first, each once."""
+        return tuple(dict.fromkeys(flag.question for flag in self.flags if flag.question is not None))
 
     @property
     def status(self) -> SessionStatus:
@@ -178,7 +184,9 @@ class Checkout:
                 repository.add_cart_event(event)
             return Cart.of(repository.cart_events(event.session_id))
 
-    def flag(self, session_id: UUID, reason: str, cause_id: UUID | None, at: datetime) -> None:
+    def flag(
+        self, session_id: UUID, reason: str, cause_id: UUID | None, at: datetime, question: Question | None = None
+    ) -> None:
         """Say that a person must look at this visit; a flag that is there already changes nothing.
 
         An open visit will then not be charged when it is closed. On a closed one the flag is kept for whoever looks at
@@ -189,13 +197,14 @@ class Checkout:
             reason: One sentence for the reviewer.
             cause_id: The interaction behind it; None if it is about the visit as a whole.
             at: When, timezone-aware.
+            question: What the reviewer is asked, if there is something to choose between.
 
         Raises:
             SessionNotFound: There is no such visit.
         """
         with self._database.transaction() as repository:
             repository.session(session_id)
-            repository.add_flag(ReviewFlag(session_id, reason, cause_id, at))
+            repository.add_flag(ReviewFlag(session_id, reason, cause_id, at, question))
 
     def close(self, session_id: UUID, at: datetime) -> Outcome:
         """End a visit and charge it, if it may be charged; closing again gives the same outcome and charges nothing.

@@ -36,6 +36,7 @@ from cart.pipeline import (
     PipelineSettings,
     StoreEvent,
     StorePipeline,
+    VisitClosed,
     VisitOpened,
     catalogue_of,
     place_name,
@@ -201,8 +202,7 @@ def demo(
         OUT.print()
         for closed in running.closed:
             OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
-            for flag in closed.outcome.flags:
-                OUT.print(f"  {flag.reason}", markup=False)
+            _print_doubts(closed)
             OUT.print()
         for remark in remarks:
             OUT.print(remark, markup=False)
@@ -419,8 +419,7 @@ def _finish(running: Replay, layout: StoreLayout, title: str, json_file: Path | 
     for closed in running.closed:
         OUT.print()
         OUT.print(render_text(closed.outcome.receipt, layout.name), markup=False)
-        for flag in closed.outcome.flags:
-            OUT.print(f"  {flag.reason}", markup=False)
+        _print_doubts(closed)
     # Before the notes: if this fails, the reason is the one line on standard error.
     if json_file is not None:
         document.write(json_file)
@@ -489,3 +488,13 @@ def _against_truth(running: Replay, truth: Truth) -> tuple[str, ...]:
         f"{right} of {len(truth.receipts)} visits ended with exactly what was carried out, "
         f"{reviewed} went to review, {wrong} were charged wrongly.",
     )
+
+
+def _print_doubts(closed: VisitClosed) -> None:
+    """Say why a person has to look at a visit, and what they are asked."""
+    for flag in closed.outcome.flags:
+        OUT.print(f"  {flag.reason}", markup=False)
+    for question in closed.outcome.questions:
+        OUT.print(f"  ? {question.text}", markup=False)
+        answers = ", ".join(f"{answer.text} ({answer.probability:.0%})" for answer in question.answers)
+        OUT.print(f"    {answers}", markup=False)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from cart.questions import Question
+
 # Nobody carries more units of a product in one go; together with the bound on prices it keeps every sum far inside a
 # 64-bit database column.
 MAX_QUANTITY = 1000
@@ -57,12 +59,14 @@ class ReviewFlag:
         reason: One sentence for the reviewer.
         cause_id: The interaction behind it; None if it is about the visit as a whole.
         raised_at: When it was noticed, timezone-aware.
+        question: What the reviewer is asked; None where there is nothing to choose between.
     """
 
     session_id: UUID
     reason: str
     cause_id: UUID | None
     raised_at: datetime
+    question: Question | None = None
 
     def __post_init__(self) -> None:
         check_aware("ReviewFlag.raised_at", self.raised_at)

@@ -12,6 +12,7 @@ import numpy as np
 from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.events import CartEvent
+from cart.questions import Possibility, Question, question_about, still_has
 from cart.review_costs import ReviewCosts
 from cart.sessions import Session
 from tracking.attribution_settings import AttributionSettings
@@ -535,12 +536,14 @@ class StorePipeline:
             if best is not None and identity_id == best.identity_id and best.sku is not None:
                 product = self._names.get(best.sku, best.sku)
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
-            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+            question = self._question(interaction, shoppers, visit)
+            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
         if pays is not None and pays is not open_visit and not returned:
             reason = (
                 f"Something that this shopper has may have been put back by somebody else: {_what(interaction):.0%}"
             )
-            self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment)
+            question = self._still_has(interaction, pays)
+            self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment, question)
         is_staff = open_visit is not None and open_visit.shopper.startswith(STAFF_PREFIX)
         if interaction.kind is Handling.PUT_BACK and is_staff and best is not None and best.sku is not None:
             self._doubt_holders(interaction, moment)
@@ -600,7 +603,25 @@ class StorePipeline:
         product = self._names.get(best.sku, best.sku)
         reason = f"Staff put {best.quantity} x {product} on a shelf, which may be what this shopper had"
         for visit in self._holders(best.sku, best.quantity):
-            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+            question = self._still_has(interaction, visit)
+            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
+
+    def _question(self, interaction: Interaction, shoppers: Sequence[str], visit: _Visit) -> Question:
+        """Ask what of an interaction belongs into a visit's cart."""
+        possibilities = [
+            Possibility(who, c.sku, c.quantity, c.probability)
+            for who, c in zip(shoppers, interaction.candidates, strict=True)
+        ]
+        came_back = interaction.kind is Handling.PUT_BACK
+        happened = f"{'Put back at' if came_back else 'Taken from'} {place_name(self.layout.bin(interaction.bin_id))}"
+        return question_about(visit.shopper, happened, possibilities, self._names, came_back=came_back)
+
+    def _still_has(self, interaction: Interaction, visit: _Visit) -> Question:
+        """Ask whether what was put back is what a visit's cart has."""
+        best = interaction.candidates[0]
+        assert best.sku is not None
+        where = place_name(self.layout.bin(interaction.bin_id))
+        return still_has(visit.shopper, best.sku, best.quantity, self._names, where, min(1.0, _what(interaction)))
 
     def _units_of(self, visit: _Visit, sku: str) -> int:
         lines = self._checkout.cart(visit.session.session_id).lines

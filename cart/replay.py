@@ -25,6 +25,7 @@ from cart.report import (
     HandRow,
     InteractionRow,
     NoticeRow,
+    QuestionRow,
     ReceiptLineRow,
     ReceiptRow,
     ReplayReport,
@@ -61,6 +62,24 @@ class ReceiptLineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerEntry:
+    """An answer to a question in the JSON document; ``barcode`` is None where nothing is taken or put back."""
+
+    text: str
+    barcode: str | None
+    quantity: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionEntry:
+    """What a reviewer is asked, in the JSON document."""
+
+    text: str
+    answers: tuple[AnswerEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptEntry:
     """A receipt in the JSON document; ``status`` is charged, needs_review, empty or no_account."""
 
@@ -70,6 +89,7 @@ class ReceiptEntry:
     total_minor: int | None
     lines: tuple[ReceiptLineEntry, ...]
     reasons: tuple[str, ...] = ()
+    questions: tuple[QuestionEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +449,12 @@ def _receipt_entry(closed: VisitClosed) -> ReceiptEntry:
         total_minor=receipt.total_minor,
         lines=tuple(ReceiptLineEntry(line.sku, line.name, line.quantity, line.amount_minor) for line in receipt.lines),
         reasons=tuple(flag.reason for flag in closed.outcome.flags),
+        questions=tuple(
+            QuestionEntry(
+                question.text, tuple(AnswerEntry(a.text, a.sku, a.quantity, a.probability) for a in question.answers)
+            )
+            for question in closed.outcome.questions
+        ),
     )
 
 
@@ -443,4 +469,8 @@ def _receipt_row(closed: VisitClosed) -> ReceiptRow:
         number="" if receipt.receipt_number is None else str(receipt.receipt_number),
         tax_minor=receipt.tax_minor or None,  # a line that says 0.00 says nothing
         reasons=tuple(flag.reason for flag in closed.outcome.flags),
+        questions=tuple(
+            QuestionRow(question.text, tuple((answer.text, answer.probability) for answer in question.answers))
+            for question in closed.outcome.questions
+        ),
     )

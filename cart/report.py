@@ -115,6 +115,19 @@ class ReceiptLineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionRow:
+    """What the reviewer of a visit is asked.
+
+    Attributes:
+        text: One sentence.
+        answers: What it may be and how likely that is, likeliest first.
+    """
+
+    text: str
+    answers: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptRow:
     """What a shopper gets to see.
 
@@ -127,6 +140,7 @@ class ReceiptRow:
         number: Receipt number, ``""`` if none was issued.
         tax_minor: Tax contained in the total, minor unit; None to leave it out.
         reasons: Why a person has to look at it, one sentence each; empty when nobody has to.
+        questions: What that person is asked.
 
     Raises:
         ValueError: The currency is not an active ISO 4217 code.
@@ -140,6 +154,7 @@ class ReceiptRow:
     number: str = ""
     tax_minor: int | None = None
     reasons: tuple[str, ...] = ()
+    questions: tuple[QuestionRow, ...] = ()
 
     def __post_init__(self) -> None:
         minor_digits(self.currency)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from cart.errors import LedgerConflict, SessionNotFound
 from cart.events import CartEvent, ReviewFlag
 from cart.ledger import Ledger, Transfer, TransferCode, TransferPhase, check_resolution
 from cart.payments import Charge, ChargeKind, ChargeStatus
+from cart.questions import Answer, Question
 from cart.receipts import Receipt, ReceiptLine
 from cart.sessions import Session, SessionStatus
 from cart.tables import (
@@ -263,6 +265,7 @@ class Repository:
                     reason=flag.reason,
                     cause_id=flag.cause_id,
                     raised_at=flag.raised_at,
+                    question=None if flag.question is None else asdict(flag.question),
                 )
             )
             self._sql.flush()
@@ -274,7 +277,9 @@ class Repository:
             .where(ReviewFlagRow.session_id == session_id)
             .order_by(ReviewFlagRow.raised_at, ReviewFlagRow.reason)  # ids differ from run to run
         )
-        return tuple(ReviewFlag(row.session_id, row.reason, row.cause_id, row.raised_at) for row in rows)
+        return tuple(
+            ReviewFlag(row.session_id, row.reason, row.cause_id, row.raised_at, _question(row.question)) for row in rows
+        )
 
     def add_charge(self, charge: Charge) -> None:
         """Write a new charge with its idempotency key.
@@ -432,6 +437,12 @@ def _cart_event(row: CartEventRow) -> CartEvent:
     return CartEvent(
         row.event_id, row.session_id, row.occurred_at, row.sku, row.quantity, row.cause_id, row.probability
     )
+
+
+def _question(entry: dict[str, Any] | None) -> Question | None:
+    if entry is None:
+        return None
+    return Question(entry["text"], tuple(Answer(**answer) for answer in entry["answers"]))
 
 
 def _charge(row: ChargeRow) -> Charge:

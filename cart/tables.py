@@ -5,11 +5,12 @@ them (triggers on SQLite). A change here needs a migration in ``cart/migrations/
 """
 
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
     DDL,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -111,6 +112,8 @@ class ReviewFlagRow(Base):
     reason: Mapped[str]
     cause_id: Mapped[UUID | None]
     raised_at: Mapped[datetime]
+    question: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """A ``cart.questions.Question``: what is asked, and the answers in the order in which they are shown."""
 
 
 class ChargeRow(Base):

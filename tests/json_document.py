@@ -52,7 +52,7 @@ def check_document(document: Entry) -> None:
     assert document["wall_s"] >= 0
     assert document["media_s"] >= 0
     for receipt in document["receipts"]:
-        _check(receipt, RECEIPT, extra={"reasons"})
+        _check(receipt, RECEIPT, extra={"reasons", "questions"})
         assert receipt["status"] in ("charged", "needs_review", "empty", "no_account")
         assert len(receipt["currency"]) == 3
         for line in receipt["lines"]:

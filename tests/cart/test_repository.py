@@ -54,7 +54,8 @@ def schema(engine: Engine) -> dict[str, list[str]]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
     return {
-        name: sorted(part.strip().rstrip(",").strip() for part in re.split(r"\n", sql))
+        # SQLite writes a column that was added later behind the last one, on its line.
+        name: sorted(part.strip().rstrip(",").strip() for part in re.split(r"\n|, (?=[a-z_]+ [A-Z]+,)", sql))
         for name, sql in rows
         if name != "alembic_version"
     }

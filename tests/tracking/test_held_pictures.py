@@ -36,7 +36,9 @@ def test_a_held_thing_belongs_to_whose_box_its_owners_box_is() -> None:
 
 
 def test_nobody_known_holds_nothing() -> None:
-    known = HeldPictures.of(looks([[0, 0, 9, 9]], [[1, 0, 0]]), np.zeros(0, np.int64), np.zeros((0, 4)), SKUS, CALIBRATION)
+    known = HeldPictures.of(
+        looks([[0, 0, 9, 9]], [[1, 0, 0]]), np.zeros(0, np.int64), np.zeros((0, 4)), SKUS, CALIBRATION
+    )
     assert not len(known.timestamp_ns)
     assert HeldPictures.joined([]) is None
 

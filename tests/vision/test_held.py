@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ CLASS_NAMES = "person", HELD_PRODUCT
 PRODUCTS = tuple(printed.record for printed in invented_shop(5, 8))
 
 
-def a_view(held_xyxy: list[float], image: np.ndarray) -> tuple[Frame, Detections]:
+def a_view(held_xyxy: Sequence[float], image: np.ndarray) -> tuple[Frame, Detections]:
     """Somebody whose right hand holds something there."""
     keypoints = np.full((2, KEYPOINT_COUNT, 3), np.nan, np.float32)
     keypoints[:, RIGHT_WRIST] = 150, 80, 0.9
@@ -55,4 +56,4 @@ def test_a_gallery_of_another_model_is_refused() -> None:
     looker = studio_looker(PRODUCTS[:1])
     strange = replace(looker.gallery, model_sha256="0" * 64)
     with pytest.raises(ValueError, match="enrol its pictures again"):
-        HeldLooker(looker._recogniser, strange)  # noqa: SLF001
+        HeldLooker(looker._recogniser, strange)
