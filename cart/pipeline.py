@@ -44,6 +44,7 @@ NANOSECONDS = 1_000_000_000
 STAFF_PREFIX = "staff:"
 """A code that begins so was shown by staff, who pay for nothing."""
 NOBODYS_SHARE = 0.5  # a pick that all known people together explain less well than that was somebody's unseen hand
+SEEN_AT_ALL = 0.3  # what pictures or hands alone tell of is no line of a cart, only a question, below that
 STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -387,7 +388,7 @@ class StorePipeline:
         if self._faces is None:
             if self._now_ns - self._first_ns < self._settings.faces_from_s * NANOSECONDS:
                 return []
-            self._faces = _face_watchers(self.layout, self._speaking_plates)
+            self._faces = _face_watchers(self.layout, self._speaking_plates, set(self._last_frame_ns))
         if not self._faces:
             return []
         detections = {each.camera_id: each for each in self.detections}
@@ -443,6 +444,8 @@ class StorePipeline:
 
     def _let_in(self, entry: Entry) -> VisitOpened | None:
         """Begin a visit, or join the one that lasts on the same code."""
+        if not entry.came_in:
+            self._interactions.never_came_in(entry.identity_id)
         for visit in self._parties() if self._entries is not None and entry.code is not None else ():
             if visit.shopper == entry.code and visit.session.has_account:
                 visit.members.append(entry.identity_id)
@@ -555,6 +558,7 @@ class StorePipeline:
             and best.sku is not None
             and pays is not None
             and shares[best.identity_id] >= self._settings.costs.suspect_probability
+            and (best.probability >= SEEN_AT_ALL or not _is_only_seen(interaction))
         ):
             sign = 1 if interaction.kind is Handling.PICK else -1
             self._checkout.record(
@@ -736,12 +740,18 @@ def _shelf_watchers(layout: StoreLayout) -> dict[str, ShelfWatcher]:
     }
 
 
-def _face_watchers(layout: StoreLayout, speaking: set[str]) -> dict[str, FaceWatcher]:
-    """A watcher for each calibrated camera that sees best the face of a bin which no scale that speaks is under."""
+def _face_watchers(layout: StoreLayout, speaking: set[str], camera_ids: set[str]) -> dict[str, FaceWatcher]:
+    """A watcher for each calibrated camera that sees best the face of a bin which no scale that speaks is under.
+
+    Args:
+        layout: The store.
+        speaking: Plates whose samples arrive.
+        camera_ids: Cameras whose pictures arrive.
+    """
     silent = {b.bin_id for b in layout.bins if b.sku is not None and not speaking & set(b.plate_ids)}
     return {
         camera_id: FaceWatcher(faces)
-        for camera_id, views in best_views(layout).items()
+        for camera_id, views in best_views(layout, camera_ids).items()
         if (faces := [face for face in views if face.bin_id in silent])
     }
 

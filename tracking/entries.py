@@ -1,7 +1,7 @@
 """Who came in with which code: binds what a gate says to the person who crossed the line at that moment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -58,12 +58,15 @@ class Entry:
         code: What the gate read for them; None for somebody whom no gate let in.
         entered_ns: When they crossed the line, or were first seen, store clock.
         is_sure: False if the code may as well be that of somebody who came in at nearly the same moment.
+        came_in: False for somebody who is first seen deep inside and whom no gate let in: nobody comes in but by the
+            door, so they are nobody at all, or somebody who was lost.
     """
 
     identity_id: int
     code: str | None
     entered_ns: int
     is_sure: bool = True
+    came_in: bool = True
 
 
 @dataclass(slots=True)
@@ -213,9 +216,9 @@ class EntryBinder:
             since_ns = max(newcomer.first_ns, newcomer.crossed_ns)
             lost = identity_id in gone and newcomer.last_ns - since_ns >= settings.real_s * NANOSECONDS
             if lost or since_ns + wait_ns <= now_ns:
-                entries.append(
-                    self._found_late(identity_id, newcomer) or self._entered(identity_id, None, newcomer.first_ns)
-                )
+                nobody = self._entered(identity_id, None, newcomer.first_ns)
+                nobody = replace(nobody, came_in=newcomer.inside_m <= settings.doorstep_m)
+                entries.append(self._found_late(identity_id, newcomer) or nobody)
         return entries
 
     def _found_late(self, identity_id: int, newcomer: _Newcomer) -> Entry | None:

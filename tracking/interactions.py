@@ -54,6 +54,10 @@ class InteractionSettings:
         face_patience_s: ... or, while somebody stands before it, for so long.
         face_alone: Largest probability of a change that rests on a face's picture: how often that errs on real shelves
             is not known, so a person looks at it.
+        stand_m: Those who take something from a face stand up to this far from the bin's middle ...
+        stand_spread_m: ... and farther away the less likely, as the tail of a normal distribution with this deviation.
+        never_came_in: Weight of somebody who is first seen deep inside and whom no gate let in.
+        face_by_reach: Share of a change of such a face, at which no hand was seen, that goes to those within reach.
         least_share: A hand was at a face if it was in its bin with at least this probability.
         unchanged: How much a hand's stay still counts where a face looks as it did before.
     """
@@ -69,6 +73,10 @@ class InteractionSettings:
     face_wait_s: float = 4.0
     face_patience_s: float = 15.0
     face_alone: float = 0.85
+    stand_m: float = 0.7
+    stand_spread_m: float = 0.2
+    never_came_in: float = 0.1
+    face_by_reach: float = 0.8
     least_share: float = 0.05
     unchanged: float = 0.5
 
@@ -113,6 +121,7 @@ class InteractionWatcher:
         self._waiting: list[HandContact] = []
         self._whereabouts = Whereabouts()
         self._by_nobody: list[ShelfChange] = []
+        self._never_came_in: set[int] = set()
 
     @property
     def by_nobody(self) -> tuple[ShelfChange, ...]:
@@ -138,6 +147,10 @@ class InteractionWatcher:
         if block not in self._heard:  # the same few blocks come all day
             self._heard.add(block)
             self._speaking_plates.update(block)
+
+    def never_came_in(self, identity_id: int) -> None:
+        """Say that somebody was first seen deep inside: nobody at all most likely, or somebody who was lost."""
+        self._never_came_in.add(identity_id)
 
     def faces_watched(self, watched: frozenset[str], hidden: frozenset[str]) -> None:
         """Say which bins' faces calibrated cameras watch at this moment, and before which of them somebody stands."""
@@ -294,6 +307,7 @@ class InteractionWatcher:
                 np.concatenate([np.zeros(0), *(hidden.share for hidden in self._unseen)]),
             ),
             HeldPictures.joined(tuple(self._pictures)),
+            dict.fromkeys(self._never_came_in, self._settings.never_came_in),
         )
         return [
             replace(interaction, evidence=replace(interaction.evidence, contacts=self._contacts_of(interaction)))
@@ -346,8 +360,12 @@ class InteractionWatcher:
             if not within:
                 self._by_nobody = [*self._by_nobody[1 - NOBODY_KEPT :], change]
                 return None
-            stays = dict.fromkeys(within, 1.0)
-            probability *= settings.unseen_hand
+            beyond = {who: max(0.0, away_m - settings.stand_m) for who, away_m in within.items()}
+            stays = {who: float(np.exp(-0.5 * (m / settings.stand_spread_m) ** 2)) for who, m in beyond.items()}
+            probability *= settings.face_by_reach
+        stays = {
+            who: stay * (settings.never_came_in if who in self._never_came_in else 1) for who, stay in stays.items()
+        }
         total = sum(stays.values())
         candidates = [
             Candidate(identity_id, a_bin.sku, change.quantity, probability * stay / total)

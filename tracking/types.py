@@ -1,5 +1,6 @@
 """What tracking hands on: tracks, identities, touches and interactions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
@@ -308,6 +309,7 @@ class HandPoints:
         lines: Hands that one camera alone saw meanwhile; None where that is not known.
         unseen: Whose hands were not seen meanwhile; None where that is not known.
         pictures: What hands held meanwhile; None where no camera looked, or there is no gallery to compare with.
+        worth: Weight of people who are less likely than others to be there at all, against 1.
     """
 
     timestamp_ns: IntArray
@@ -317,6 +319,7 @@ class HandPoints:
     lines: HandLines | None = None
     unseen: UnseenHands | None = None
     pictures: HeldPictures | None = None
+    worth: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.timestamp_ns)

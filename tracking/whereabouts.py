@@ -37,8 +37,8 @@ class Whereabouts:
         while self._moments[0].timestamp_ns < oldest_ns:
             self._moments.popleft()
 
-    def within_reach(self, place_m: FloatArray, timestamp_ns: int, until_ns: int | None = None) -> tuple[int, ...]:
-        """Who could have reached a place at a time.
+    def within_reach(self, place_m: FloatArray, timestamp_ns: int, until_ns: int | None = None) -> dict[int, float]:
+        """Who could have reached a place at a time, and how near they stood.
 
         Args:
             place_m: A place in the store, its x and y first, metres.
@@ -46,15 +46,18 @@ class Whereabouts:
             until_ns: Until when; None for an instant.
 
         Returns:
-            Identities that stood within ``REACH_M`` of it on the floor at any moment up to ``AROUND_S`` before or
-            after, in rising order. Nobody who has no place on the floor, and nobody where the time is forgotten.
+            Least distance on the floor, metres, of identities that stood within ``REACH_M`` of it at any moment up to
+            ``AROUND_S`` before or after, in rising order. Nobody who has no place on the floor, and nobody where the
+            time is forgotten.
         """
         around_ns = int(AROUND_S * NANOSECONDS)
         first_ns = timestamp_ns - around_ns
         last_ns = (timestamp_ns if until_ns is None else until_ns) + around_ns
-        found: set[int] = set()
+        found: dict[int, float] = {}
         for moment in self._moments:
             if first_ns <= moment.timestamp_ns <= last_ns:
                 distance_m = np.linalg.norm(moment.position_m - np.asarray(place_m)[:2], axis=1)
-                found.update(moment.identity_id[distance_m <= REACH_M].tolist())
-        return tuple(sorted(found))
+                for row in np.flatnonzero(distance_m <= REACH_M).tolist():
+                    who = int(moment.identity_id[row])
+                    found[who] = min(found.get(who, REACH_M), float(distance_m[row]))
+        return dict(sorted(found.items()))

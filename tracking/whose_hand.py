@@ -67,6 +67,7 @@ def people_at(
         weight[person] = max(weight.get(person, 0.0), settings.one_camera * share)
     for person, share in _unseen_shares(change, plates, hands.unseen, settings).items():
         weight[person] = weight.get(person, 0.0) + settings.unseen_hand * share
+    weight = {person: value * hands.worth.get(person, 1.0) for person, value in weight.items()}
     total = sum(weight.values()) + settings.nobody
     return {person: value / total for person, value in weight.items()}
 

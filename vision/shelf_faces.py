@@ -9,7 +9,7 @@ at full size; what shows another fine structure there has been taken or put.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -940,25 +940,39 @@ def drawn_faces(layout: StoreLayout, camera: Camera) -> tuple[Bin, ...]:
     return tuple(faces)
 
 
-def best_views(layout: StoreLayout) -> dict[str, tuple[Bin, ...]]:
+def watchable_faces(layout: StoreLayout, camera: Camera) -> tuple[tuple[Bin, float], ...]:
+    """Faces that are large enough in a camera's picture to be watched, at least ``LEAST_FACE_PX`` wide and high.
+
+    Returns:
+        Each face as ``drawn_faces`` draws it, and its area, pixels of the picture at the width at which it is watched.
+    """
+    # Pictures are watched at this width, however wide they are.
+    scale = min(1.0, WORKING_WIDTH / camera.resolution_wh[0])
+    faces = []
+    for face in drawn_faces(layout, camera):
+        outline = np.asarray(face.polygon_px)
+        area = abs(polygon_area(outline)) * scale**2
+        if scale * np.ptp(outline, axis=0).min() >= LEAST_FACE_PX and area >= SMALLEST_FACE_PX:
+            faces.append((face, area))
+    return tuple(faces)
+
+
+def best_views(layout: StoreLayout, camera_ids: Collection[str] | None = None) -> dict[str, tuple[Bin, ...]]:
     """Faces that are large enough to be watched, each by the camera that sees it largest.
 
     Args:
         layout: The store with its calibrated cameras.
+        camera_ids: Cameras that there are pictures of; all if left out.
 
     Returns:
-        By camera, those that see any best: faces of at least ``LEAST_FACE_PX`` by ``LEAST_FACE_PX``, drawn into the
-        camera's picture (``drawn_faces``).
+        By camera, those that see any best (``watchable_faces``).
     """
     best: dict[str, tuple[float, Bin]] = {}
     for camera in layout.cameras:
-        for face in drawn_faces(layout, camera):
-            outline = np.asarray(face.polygon_px)
-            # Pictures are watched at this width, however wide they are.
-            scale = min(1.0, WORKING_WIDTH / camera.resolution_wh[0])
-            area = abs(polygon_area(outline)) * scale**2
-            large = scale * np.ptp(outline, axis=0).min() >= LEAST_FACE_PX and area >= SMALLEST_FACE_PX
-            if large and area > best.get(face.bin_id, (0.0, face))[0]:
+        if camera_ids is not None and camera.camera_id not in camera_ids:
+            continue
+        for face, area in watchable_faces(layout, camera):
+            if area > best.get(face.bin_id, (0.0, face))[0]:
                 best[face.bin_id] = area, face
     views: dict[str, list[Bin]] = {}
     for _, face in best.values():

@@ -334,7 +334,7 @@ def test_a_face_that_changed_may_be_of_anybody_near_whose_hand_was_not_seen() ->
     )
     assert [list(person_shares(i)) for i in found] == [[1]]
     unseen = InteractionSettings()
-    assert sum(person_shares(found[0]).values()) == pytest.approx(unseen.face_alone * unseen.unseen_hand)
+    assert sum(person_shares(found[0]).values()) == pytest.approx(unseen.face_alone * unseen.face_by_reach)
 
 
 def test_where_a_scale_speaks_a_changed_face_says_nothing() -> None:
@@ -402,3 +402,15 @@ def test_a_hand_in_a_bin_is_an_open_contact() -> None:
     watcher = InteractionWatcher(BARE, STORE)
     watcher.see(at_instant(0, {4: [grip_in(BARE, "2/2")]}))
     assert watcher.open_contacts == ((4, "2/2"),)
+
+
+def test_who_never_came_in_is_less_likely_to_have_changed_a_face() -> None:
+    near = np.array([0.45, -0.3, 1.6])
+    hands: dict[int, Hand] = {1: lambda time_s: near, 2: lambda time_s: near}
+    change = a_shelf_change("1/1", 2.0, 3.0)
+    (both,) = play(BARE, hands, 9.0, shelf=[change], watched=FACES)
+    assert person_shares(both)[1] == pytest.approx(person_shares(both)[2])
+    watcher = InteractionWatcher(BARE, STORE)
+    watcher.never_came_in(2)
+    (found,) = play(BARE, hands, 9.0, shelf=[change], watched=FACES, watcher=watcher)
+    assert person_shares(found)[1] > 5 * person_shares(found)[2] > 0

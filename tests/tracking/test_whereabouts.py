@@ -27,20 +27,20 @@ def test_whoever_stood_within_reach_around_the_moment_is_found() -> None:
     for tenth in range(60):
         second = tenth / 10
         whereabouts.add(people(second, {7: (second - 3.0, 0.5), 9: (4.0, 4.0), 3: (np.nan, np.nan)}))
-    assert whereabouts.within_reach(np.array([0.0, 0.0, 1.0]), 3 * NANOSECONDS) == (7,)
-    assert whereabouts.within_reach(np.array([4.0, 4.0 + REACH_M - 0.01, 1.0]), 3 * NANOSECONDS) == (9,)
-    assert whereabouts.within_reach(np.array([-3.0 - REACH_M, 0.0, 1.0]), 5 * NANOSECONDS) == ()
+    assert list(whereabouts.within_reach(np.array([0.0, 0.0, 1.0]), 3 * NANOSECONDS)) == [7]
+    assert list(whereabouts.within_reach(np.array([4.0, 4.0 + REACH_M - 0.01, 1.0]), 3 * NANOSECONDS)) == [9]
+    assert list(whereabouts.within_reach(np.array([-3.0 - REACH_M, 0.0, 1.0]), 5 * NANOSECONDS)) == []
 
 
 def test_what_is_long_ago_is_forgotten() -> None:
     whereabouts = Whereabouts()
     whereabouts.add(people(1.0, {1: (0.0, 0.0)}))
-    assert whereabouts.within_reach(np.zeros(3), NANOSECONDS) == (1,)
+    assert list(whereabouts.within_reach(np.zeros(3), NANOSECONDS)) == [1]
     whereabouts.add(people(1.5 + KEPT_S, {2: (0.0, 0.0)}))
-    assert whereabouts.within_reach(np.zeros(3), NANOSECONDS) == ()
+    assert list(whereabouts.within_reach(np.zeros(3), NANOSECONDS)) == []
 
 
 def test_a_store_without_people_has_nobody_within_reach() -> None:
     whereabouts = Whereabouts()
     whereabouts.add(people(1.0, {}))
-    assert whereabouts.within_reach(np.zeros(3), NANOSECONDS) == ()
+    assert list(whereabouts.within_reach(np.zeros(3), NANOSECONDS)) == []
