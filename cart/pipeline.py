@@ -547,9 +547,8 @@ class StorePipeline:
             )
             question = self._still_has(interaction, pays)
             self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment, question)
-        is_staff = open_visit is not None and open_visit.shopper.startswith(STAFF_PREFIX)
-        if interaction.kind is Handling.PUT_BACK and is_staff and best is not None and best.sku is not None:
-            self._doubt_holders(interaction, moment)
+        if interaction.kind is Handling.PUT_BACK and open_visit is not None and not returned:
+            self._doubt_holders(interaction, open_visit, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
             self._doubt_whoever_stood_there(interaction, moment)
         recorded_for = None
@@ -600,13 +599,21 @@ class StorePipeline:
         """The visits of those in the store who have so many units of something."""
         return [visit for visit in self._parties() if self._units_of(visit, sku) >= quantity]
 
-    def _doubt_holders(self, interaction: Interaction, moment: datetime) -> None:
-        """Have a person look at who has what staff put on a shelf: they restock, and they take things back."""
+    def _doubt_holders(self, interaction: Interaction, actor: _Visit, moment: datetime) -> None:
+        """Have a person look at who has what came back by somebody who has none of it.
+
+        Staff restock, and they take things back; of a stranger nobody knows whose it was if several have one.
+        """
         best = interaction.candidates[0]
-        assert best.sku is not None
+        if best.sku is None:
+            return
         product = self._names.get(best.sku, best.sku)
-        reason = f"Staff put {best.quantity} x {product} on a shelf, which may be what this shopper had"
-        for visit in self._holders(best.sku, best.quantity):
+        holders = self._holders(best.sku, best.quantity)
+        if actor in holders:
+            return
+        who = "Staff" if actor.shopper.startswith(STAFF_PREFIX) else "Somebody who has none"
+        reason = f"{who} put {best.quantity} x {product} on a shelf, which may be what this shopper had"
+        for visit in holders:
             question = self._still_has(interaction, visit)
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
 

@@ -118,7 +118,8 @@ def _best_parts(
             run = change if whole else _joined(parts[begin:end])
             evidence, pieces = _best_pieces(run, shelves, hands, past, settings)
             # What is left when a hand has only been there: goods that lie a little differently.
-            nothing = settings.shifted * math.exp(-abs(run.delta_g) / settings.shift_g) / (2 * settings.shift_g)
+            moved_g = max(abs(run.delta_g), *(abs(piece.delta_g) for piece, _ in pieces))
+            nothing = settings.shifted * math.exp(-moved_g / settings.shift_g) / (2 * settings.shift_g)
             happened = evidence > nothing
             evidence = evidence if happened else max(nothing, 1e-300)
             score, before = best[begin]
@@ -160,6 +161,8 @@ def _best_pieces(
             continue
         both = settings.two_at_once * scale_g * math.prod(account.evidence for account in accounts if account)
         opposite = sides[0].delta_g * sides[1].delta_g < 0
+        if opposite and min(abs(side.delta_g) for side in sides) < settings.least_exchange_g:
+            continue
         if both > (evidence * settings.opposite_plates if opposite else evidence):
             evidence, best = both, list(zip(sides, accounts, strict=True))
     return evidence, best

@@ -74,6 +74,7 @@ class AttributionSettings:
         two_at_once: Share of changes of neighbouring plates with different products that are of two things at once.
         two_people: Share of changes by several units of one product that two people made who both had a hand there.
         opposite_plates: Share of changes of one thing after which a plate beside it seems to change the other way.
+        least_exchange_g: Where one plate gains what its neighbour loses, less than this is goods that slid.
         handled_again: Share of short-lived levels after which something else was handled, not only touched.
         press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
         recalls: Whether what was taken and put back before counts.
@@ -129,6 +130,7 @@ class AttributionSettings:
     two_at_once: float = 0.05
     two_people: float = 0.7
     opposite_plates: float = 0.01
+    least_exchange_g: float = 40.0
     handled_again: float = 0.2
     press_g: float = 100.0
     recalls: bool = True

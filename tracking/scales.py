@@ -736,7 +736,10 @@ class _Gondola:
         gap_s = [(step.end_ns - step.start_ns) / NANOSECONDS + settings.confirm_s for step in group]
         variance = sum(step.before_var + step.after_var for step in group) + settings.drift_g**2 * sum(gap_s)
         variance += sum((settings.creep * step.delta_g) ** 2 for step in group)
-        if abs(delta_g) < max(settings.smallest_g, settings.certain_sigmas * variance**0.5) and not doubtful:
+        least_g = max(settings.smallest_g, settings.certain_sigmas * variance**0.5)
+        # One thing taken and another of its mass put beside it at one moment leave the sum as it was.
+        is_exchange = min(max(step.delta_g for step in group), -min(step.delta_g for step in group)) >= least_g
+        if abs(delta_g) < least_g and not (doubtful or is_exchange):
             return None
         if any(step.saturated for step in group):
             # Only so much is known: a part of the load was not weighed.

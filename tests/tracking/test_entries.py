@@ -109,7 +109,9 @@ def test_who_follows_through_without_a_code_has_none() -> None:
 
 
 def test_who_comes_in_without_a_word_of_the_gate_has_no_code() -> None:
-    assert codes(walked_in({1: 3.0, 2: 9.0}, [(3.0, "ada")])) == {1: "ada", 2: None}
+    entered = walked_in({1: 3.0, 2: 9.0}, [(3.0, "ada")])
+    assert codes(entered) == {1: "ada", 2: None}
+    assert all(entry.came_in for entry in entered)
 
 
 def test_who_only_stands_outside_never_comes_in() -> None:
@@ -131,6 +133,7 @@ def test_somebody_first_seen_deep_inside_has_the_code_that_nobody_was_found_for(
 def test_of_two_first_seen_deep_inside_neither_is_surely_who_came_in() -> None:
     one, two = walked_in({1: 3.0, 2: 3.0}, [(3.0, "ada")], seen_from_m=2.5, until_s=14)
     assert (one.code, one.is_sure, two.code) == ("ada", False, None)
+    assert (one.came_in, two.came_in) == (True, False)
 
 
 def test_somebody_deep_inside_does_not_take_the_code_of_who_was_seen_coming_in() -> None:
