@@ -37,6 +37,7 @@ from store_sim.day import day_layout
 from store_sim.demo_shop import demo_layout, demo_simulation
 from store_sim.figures import Figures, Goods
 from store_sim.lens import CameraEffects, LensSettings
+from store_sim.oracle import OracleDetector
 from store_sim.random_shop import random_layout
 from store_sim.random_visits import random_scenario
 from store_sim.recording import RecordingWriter
@@ -49,7 +50,7 @@ from tracking.tracker import Tracker
 from vision.arrays import FloatArray, ImageArray
 from vision.blazepose import is_blazepose
 from vision.detections import Detections
-from vision.detector import load_detector
+from vision.detector import ObjectDetector, load_detector
 from vision.frames import Frame, ScaleSamples, Tick
 from vision.layout import Box, Plate, StoreLayout
 from vision.top_down import is_joints
@@ -81,6 +82,7 @@ def measure(seconds: float, models: Mapping[str, Sequence[Path]]) -> Iterator[Me
     """
     yield _demo(seconds)
     yield from _busy_store()
+    yield _full_store()
     yield from _pictures(seconds)
     yield _scales(seconds)
     for tracks in (10, 200):
@@ -207,9 +209,9 @@ def _alone(what: str, value: float, unit: str, shown: str) -> Measurement:
     return Measurement(what, shown, "", "", value, unit)
 
 
-def _store_of(layout: StoreLayout) -> StorePipeline:
+def _store_of(layout: StoreLayout, detector: ObjectDetector | None = None) -> StorePipeline:
     checkout = Checkout(Database.in_memory(), catalogue_of(layout.products, "EUR"), FakeGateway())
-    return StorePipeline(layout, checkout, has_gates=True)
+    return StorePipeline(layout, checkout, detector, has_gates=True)
 
 
 def _demo(seconds: float) -> Measurement:
@@ -261,6 +263,65 @@ def _busy_store() -> Iterator[Measurement]:
     for part, cpu_s in (*spent.items(), ("simulate and replay", sum(spent.values()))):
         speed = length_s / cpu_s
         yield _alone(f"{what}: {part}", speed, "times real time", f"{speed:.0f} x real time")
+
+
+class _Timed:
+    """A detector whose own time is counted, so that it can be taken off."""
+
+    def __init__(self, detector: ObjectDetector) -> None:
+        self._detector = detector
+        self.class_names = tuple(detector.class_names)
+        self.cpu_s = 0.0
+
+    @property
+    def has_keypoints(self) -> bool:
+        """As the detector's."""
+        return self._detector.has_keypoints
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """As the detector does."""
+        began_s = time.process_time()
+        seen = self._detector.detect(frames)
+        self.cpu_s += time.process_time() - began_s
+        return seen
+
+
+FULL_SHOPPERS, FULL_CAMERAS, FULL_S, WARM_S = 20, 12, 40.0, 30.0
+"""What one core has to keep up with: detections of twelve cameras and 600 plates, once thirty people are inside."""
+
+
+def _full_store() -> Measurement:
+    """Everything but looking at pixels, for a full shop: what twelve cameras' detectors and the plates say."""
+    rng = np.random.default_rng(5)
+    layout = random_layout(rng, gondolas=BUSY_GONDOLAS)
+    scenario = random_scenario(layout, rng, seconds=2 * (WARM_S + FULL_S), shoppers_at_once=FULL_SHOPPERS)
+    layout = day_layout(layout, scenario)
+    simulation = Simulation(
+        layout,
+        scenario,
+        0,
+        sensors=SENSORS - {JOINTS},
+        cameras=choose_cameras(layout, FULL_CAMERAS),
+        keeps_order=False,
+        pixels=False,
+    )
+    seen_by = _Timed(OracleDetector(simulation, np.random.default_rng(1)))
+    store = _store_of(layout.for_pictures(simulation.resolutions_wh), seen_by)
+    people: list[int] = []
+    cpu_s, length_s, last_ns = 0.0, 0.0, simulation.start_ns
+    for tick in simulation:
+        began_s, looked_s = time.process_time(), seen_by.cpu_s
+        store.step(tick)
+        spent_s = time.process_time() - began_s - (seen_by.cpu_s - looked_s)
+        if tick.timestamp_ns - simulation.start_ns > WARM_S * NANOSECONDS:
+            cpu_s += spent_s
+            length_s += (tick.timestamp_ns - last_ns) / NANOSECONDS
+            people.append(len(simulation.world.figures))
+        last_ns = tick.timestamp_ns
+        if length_s >= FULL_S:
+            break
+    what = f"{np.mean(people):.0f} people, {len(layout.plates)} plates, {FULL_CAMERAS} cameras' detections to receipts"
+    return _alone(what, length_s / cpu_s, "times real time", f"{length_s / cpu_s:.1f} x real time")
 
 
 def _pictures(seconds: float) -> Iterator[Measurement]:

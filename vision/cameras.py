@@ -1,7 +1,7 @@
 """Cameras with lens distortion: world to image, image to ray, image to floor, and two views to one point."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ class Camera:
         distortion: (k1, k2, p1, p2, k3), shape (5,).
         cam_from_world: Rigid transform, shape (4, 4), metres. World is right-handed, z up, floor at z = 0.
         resolution_wh: Picture size that the intrinsics are for, pixels.
+        world_from_cam: Inverse of ``cam_from_world``, shape (4, 4).
     """
 
     camera_id: str
@@ -30,6 +31,7 @@ class Camera:
     distortion: FloatArray
     cam_from_world: FloatArray
     resolution_wh: tuple[int, int]
+    world_from_cam: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_shape("Camera.intrinsics", self.intrinsics, (3, 3))
@@ -43,15 +45,10 @@ class Camera:
         rotation = self.cam_from_world[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
             raise ValueError(f"camera {self.camera_id}: cam_from_world is not a rigid transform")
-
-    @property
-    def world_from_cam(self) -> FloatArray:
-        """Inverse of ``cam_from_world``, shape (4, 4)."""
-        rotation, translation = self.cam_from_world[:3, :3], self.cam_from_world[:3, 3]
         inverse = np.eye(4)
         inverse[:3, :3] = rotation.T
-        inverse[:3, 3] = -rotation.T @ translation
-        return inverse
+        inverse[:3, 3] = -rotation.T @ self.cam_from_world[:3, 3]
+        object.__setattr__(self, "world_from_cam", inverse)  # asked for many times a frame
 
     @property
     def position_m(self) -> FloatArray:
