@@ -25,7 +25,7 @@ from tracking.identities import IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
-from tracking.types import HandContact, Identities, Interaction, MixUp, Tracks, WeightChange
+from tracking.types import HandContact, Identities, Interaction, MixUp, Tracks, Unsettled, WeightChange
 from tracking.visits import Leaving, VisitEnd, VisitWatcher
 from tracking.whereabouts import Whereabouts
 from vision.arrival import PictureMemory
@@ -44,6 +44,9 @@ NANOSECONDS = 1_000_000_000
 STAFF_PREFIX = "staff:"
 """A code that begins so was shown by staff, who pay for nothing."""
 NOBODYS_SHARE = 0.5  # a pick that all known people together explain less well than that was somebody's unseen hand
+NEAR_M, BEFORE_S = 1.8, 1.5
+"""Whoever was never within this of a plate that moves, from so long before on, has not moved it: an arm's reach (1.2 m)
+and half a metre that trackers err by at most."""
 SEEN_AT_ALL = 0.3  # what pictures or hands alone tell of is no line of a cart, only a question, below that
 STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -302,13 +305,28 @@ class StorePipeline:
         gone_s = (self._now_ns - ending.last_seen_ns) / NANOSECONDS
         if gone_s < self._settings.settle_s:
             return False
-        unsettled_ns = [self._interactions.waiting_since_ns]
-        unsettled_ns += [watcher.unsettled_since_ns for watcher in self._shelves.values()]
-        unsettled_ns += [watcher.unsettled_since_ns for watcher in (self._faces or {}).values()]
+        if gone_s >= self._settings.patience_s:
+            return True
+        watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
+        faces_ns = [watcher.unsettled_since_ns for watcher in watchers]
+        unsettled = self._interactions.waiting() + [Unsettled(ns) for ns in faces_ns if ns is not None]
         if self._scales is not None:
-            unsettled_ns.append(self._scales.unsettled_since_ns)
-        oldest_ns = min((ns for ns in unsettled_ns if ns is not None), default=None)
-        return oldest_ns is None or oldest_ns > ending.last_seen_ns or gone_s >= self._settings.patience_s
+            unsettled += self._scales.unsettled()
+        return not any(self._may_be_of(visit, each, ending.last_seen_ns) for each in unsettled)
+
+    def _may_be_of(self, visit: _Visit, unsettled: Unsettled, left_ns: int) -> bool:
+        """Whether what is not settled yet may be of somebody of a visit, who left at some time."""
+        if unsettled.since_ns > left_ns:
+            return False
+        if unsettled.identity_id is not None:
+            return unsettled.identity_id in visit.members
+        if unsettled.place_m is None:
+            return True
+        since_ns = unsettled.since_ns - int(BEFORE_S * NANOSECONDS)
+        return any(
+            self._whereabouts.may_have_been_near(member, unsettled.place_m, since_ns, left_ns, NEAR_M)
+            for member in visit.members
+        )
 
     def finish(self, *, stopped: bool = False) -> list[StoreEvent]:
         """Close everything when the stream has ended.

@@ -253,7 +253,8 @@ class CaseScore:
         wrong_charges: FP units on visits charged without review. Where a payer has reviewed and other visits and it is
             open on which a unit is wrong, it is taken to be on the other ones.
         unreviewed_units: All units charged without review.
-        receipts_s: Seconds from each payer's last person leaving to the receipt, one for each stay that got one.
+        receipts_s: Seconds from each payer's last person leaving to the receipt, one for each stay that got one and
+            needs no review.
         true_interactions: Picks and put-backs that happened.
         believed_interactions: Picks and put-backs the store saw.
         matched_interactions: Pairs of them that agree in payer, kind, product, quantity, gondola and shelf within
@@ -583,17 +584,20 @@ def _stays(visits: Iterable[TrueVisit]) -> list[_Stay]:
 
 
 def _receipts_s(truth: Truth, accounts: Sequence[ClosedVisit]) -> tuple[float, ...]:
-    """Seconds from the end of each stay to its last receipt."""
+    """Seconds from the end of each stay of which nobody looks at a visit to its last receipt."""
     waits = []
     for payer in dict.fromkeys(visit.payer for visit in truth.visits if visit.payer is not None):
         stays = _stays(visit for visit in truth.visits if visit.payer == payer)
         receipts: dict[int, int] = {}
+        reviewed: set[int] = set()
         for visit in accounts:
             if visit.shopper == payer:
                 best = max(range(len(stays)), key=lambda k: _shared_ns(stays[k], visit))
                 receipts[best] = max(receipts.get(best, visit.receipt_ns), visit.receipt_ns)
+                if visit.is_reviewed:
+                    reviewed.add(best)
         for k, stay in enumerate(stays):
-            if k in receipts and stay.left_ns is not None:
+            if k in receipts and k not in reviewed and stay.left_ns is not None:
                 waits.append((receipts[k] - stay.left_ns) / NANOSECONDS)
     return tuple(waits)
 

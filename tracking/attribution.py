@@ -161,11 +161,29 @@ def _best_pieces(
             continue
         both = settings.two_at_once * scale_g * math.prod(account.evidence for account in accounts if account)
         opposite = sides[0].delta_g * sides[1].delta_g < 0
-        if opposite and min(abs(side.delta_g) for side in sides) < settings.least_exchange_g:
+        if opposite and both <= _pushed(change, sides, accounts, settings):
             continue
         if both > (evidence * settings.opposite_plates if opposite else evidence):
             evidence, best = both, list(zip(sides, accounts, strict=True))
     return evidence, best
+
+
+def _pushed(
+    change: WeightChange,
+    sides: Sequence[WeightChange],
+    accounts: Sequence[_Account | None],
+    settings: AttributionSettings,
+) -> float:
+    """Density of goods that a hand pushed from one of two sides onto the other, a gram squared.
+
+    They weigh what goods there weigh, and none left the shelf.
+    """
+    if min(abs(side.delta_g) for side in sides) < settings.least_exchange_g:
+        return math.inf
+    left = next(account for side, account in zip(sides, accounts, strict=True) if side.delta_g < 0)
+    sigma_g = math.hypot(change.sigma_g, settings.scale_g)
+    same = math.exp(-0.5 * (change.delta_g / sigma_g) ** 2) / (math.sqrt(2 * math.pi) * sigma_g)
+    return settings.pushed * same * (left.evidence if left is not None else 0.0)
 
 
 def _joined(parts: Sequence[WeightChange]) -> WeightChange:

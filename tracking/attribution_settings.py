@@ -75,6 +75,7 @@ class AttributionSettings:
         two_people: Share of changes by several units of one product that two people made who both had a hand there.
         opposite_plates: Share of changes of one thing after which a plate beside it seems to change the other way.
         least_exchange_g: Where one plate gains what its neighbour loses, less than this is goods that slid.
+        pushed: Share of changes in which goods were pushed from one plate onto the next.
         handled_again: Share of short-lived levels after which something else was handled, not only touched.
         press_g: Typical pressure of a hand at goods: half of all that a real visit shows lie within it.
         recalls: Whether what was taken and put back before counts.
@@ -131,6 +132,7 @@ class AttributionSettings:
     two_people: float = 0.7
     opposite_plates: float = 0.01
     least_exchange_g: float = 40.0
+    pushed: float = 0.01
     handled_again: float = 0.2
     press_g: float = 100.0
     recalls: bool = True

@@ -24,9 +24,11 @@ from tracking.types import (
     Identities,
     Interaction,
     UnseenHands,
+    Unsettled,
     WeightChange,
 )
 from tracking.whereabouts import Whereabouts
+from vision.arrays import FloatArray
 from vision.arrival import PictureMemory
 from vision.layout import Bin, StoreLayout
 from vision.shelf import Handling, ShelfChange
@@ -133,13 +135,17 @@ class InteractionWatcher:
         """Who has a hand in which bin right now, as (identity_id, bin_id)."""
         return self._contacts.open_contacts
 
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """When the oldest change began that is known but not judged yet, store clock; None if there is none."""
-        starts_ns = [change.start_ns for change in self._weight_changes]
-        starts_ns += [change.start_ns for change in self._shelf_changes]
-        starts_ns += [contact.start_ns for contact in self._waiting]
-        return min(starts_ns, default=None)
+    def waiting(self) -> list[Unsettled]:
+        """Changes and contacts that are known but not judged yet."""
+        found = [Unsettled(change.start_ns, self._centre_of(change.plate_ids)) for change in self._weight_changes]
+        for shelf_change in self._shelf_changes:
+            box = self._bins[shelf_change.bin_id].box
+            found.append(Unsettled(shelf_change.start_ns, None if box is None else box.centre_m))
+        return found + [Unsettled(contact.start_ns, None, contact.identity_id) for contact in self._waiting]
+
+    def _centre_of(self, plate_ids: Sequence[str]) -> FloatArray | None:
+        centres = [self._shelves.plates[each].box.centre_m for each in plate_ids if each in self._shelves.plates]
+        return np.asarray(np.mean(centres, axis=0)) if centres else None
 
     def plates_speak(self, plate_ids: Sequence[str]) -> None:
         """Say that samples of these plates arrive, so that their scales decide."""

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tracking.types import WeightChange
+from tracking.types import Unsettled, WeightChange
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.frames import ScaleSamples
 from vision.layout import Plate
@@ -140,10 +140,13 @@ class WeightWatcher:
             for j in np.flatnonzero(gondola.saturated_ever).tolist()
         )
 
-    @property
-    def unsettled_since_ns(self) -> int | None:
-        """When the oldest movement began that may still turn out to be a change, store clock; None if all are told."""
-        return min((ns for gondola in self._gondolas.values() for ns in gondola.unsettled_ns()), default=None)
+    def unsettled(self) -> list[Unsettled]:
+        """Movements of plates that may still turn out to be changes."""
+        return [
+            Unsettled(since_ns, plate.box.centre_m)
+            for gondola in self._gondolas.values()
+            for plate, since_ns in gondola.unsettled()
+        ]
 
     def update(self, samples: ScaleSamples) -> list[WeightChange]:
         """Take one block of samples in and return the changes that have settled by now, in the order of their time."""
@@ -323,11 +326,11 @@ class _Gondola:
             self._clipped |= over
         return changes
 
-    def unsettled_ns(self) -> list[int]:
-        """When each movement began that is not told or forgotten yet, store clock."""
-        moving = [int(self._start_ns[j]) for j in np.flatnonzero(self._state == _ACTIVE).tolist()]
+    def unsettled(self) -> list[tuple[Plate, int]]:
+        """Each plate that moves or has moved, and when that began, store clock, until it is told or forgotten."""
+        moving = [(j, int(self._start_ns[j])) for j in np.flatnonzero(self._state == _ACTIVE).tolist()]
         steps = [step for pending in self._pending.values() for step in pending] + self._closed
-        return moving + [step.start_ns for step in steps]
+        return [(self.plates[j], since_ns) for j, since_ns in moving + [(step.column, step.start_ns) for step in steps]]
 
     def finish(self) -> list[WeightChange]:
         """Close every plate with what is known of its level."""

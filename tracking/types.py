@@ -208,6 +208,21 @@ class WeightChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsettled:
+    """Something that may still turn out to be an interaction.
+
+    Attributes:
+        since_ns: When it began, store clock.
+        place_m: Where, shape (3,), metres; None where that is not known in the world.
+        identity_id: Whose it would be; None where that is open.
+    """
+
+    since_ns: int
+    place_m: FloatArray | None = None
+    identity_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HandContact:
     """One hand in one bin, from when it came to when it left.
 

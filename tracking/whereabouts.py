@@ -12,6 +12,7 @@ NANOSECONDS = 1_000_000_000
 KEPT_EVERY_S = 0.2  # people walk a foot's length in it
 KEPT_S = 20.0  # weight changes are judged within a few seconds, late messages included within 15
 REACH_M = 1.2  # from the feet to the middle of a bin: an arm (0.7 m), a bent back (0.3 m), half a shelf's depth (0.2 m)
+UNSEEN_S = 1.0  # in which nobody walks to a shelf and back
 AROUND_S = 1.0  # a grip takes about as long
 
 
@@ -61,3 +62,31 @@ class Whereabouts:
                     who = int(moment.identity_id[row])
                     found[who] = min(found.get(who, REACH_M), float(distance_m[row]))
         return dict(sorted(found.items()))
+
+    def may_have_been_near(
+        self, identity_id: int, place_m: FloatArray, since_ns: int, until_ns: int, within_m: float
+    ) -> bool:
+        """Whether somebody may have stood near a place on the floor at any time of a stretch.
+
+        Args:
+            identity_id: Who.
+            place_m: A place in the store, its x and y first, metres.
+            since_ns: Beginning of the stretch, store clock.
+            until_ns: Its end.
+            within_m: How near, metres.
+
+        Returns:
+            True also where it is not known: the beginning is forgotten, they had no place on the floor, or nobody saw
+            them for longer than ``UNSEEN_S``.
+        """
+        if not self._moments or self._moments[0].timestamp_ns > since_ns:
+            return True
+        unseen = 0
+        for moment in self._moments:
+            if since_ns <= moment.timestamp_ns <= until_ns:
+                own = moment.position_m[moment.identity_id == identity_id]
+                # nan is not farther than anything
+                if len(own) and not (np.linalg.norm(own - np.asarray(place_m)[:2], axis=1) > within_m).all():
+                    return True
+                unseen += not len(own)
+        return unseen * KEPT_EVERY_S > UNSEEN_S

@@ -461,3 +461,32 @@ def test_parts_of_the_account_can_be_left_out() -> None:
     assert told("joint").candidates[0].probability > told().candidates[0].probability
     with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, hands, pictures, got"):
         ablated(AttributionSettings(), ["magic"])
+
+
+def an_exchange(gains: str, loses: str, mass_g: float) -> WeightChange:
+    """One plate loses at one moment what another gains."""
+    sides = a_change(-mass_g, loses), a_change(mass_g, gains)
+    return replace(a_change(0.4, loses, gains, sigma_g=1.4), by_plate=sides)
+
+
+def test_goods_pushed_onto_the_next_plate_are_no_interaction() -> None:
+    layout = a_store()
+    seen = hands(a_hand(layout.plates[1]), a_hand(layout.plates[2]))
+    within_a_bin = an_exchange("1/1/2", "1/1/1", 622)
+    across_bins = an_exchange("1/1/3", "1/1/2", 622)
+    for change in (within_a_bin, across_bins):
+        assert explain_weight_change(change, Shelves.of(layout), seen, STORE) == ()
+
+
+def test_one_thing_put_back_while_another_of_its_mass_is_taken_beside_it_are_two_interactions() -> None:
+    layout = a_store(("water", "twin", "sauce", "odd", "absurd", None))
+    plates = {plate.plate_id: plate for plate in layout.plates}
+    taken = explain(a_change(-318, "1/1/5"), hands(a_hand(plates["1/1/5"], person=1)), layout)
+    assert taken.sku == "sauce"
+    seen = hands(a_hand(plates["1/1/5"], person=1), a_hand(plates["1/1/4"], person=2))
+    change = an_exchange("1/1/5", "1/1/4", 318.5)
+    told = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=Past([taken]))
+    assert {(each.kind, each.candidates[0].identity_id) for each in told} == {
+        (Handling.PUT_BACK, 1),
+        (Handling.PICK, 2),
+    }

@@ -311,9 +311,11 @@ def test_visits_wait_for_a_hand_whose_face_is_not_judged() -> None:
         watcher.faces_watched(FACES, frozenset())
         watcher.see(at_instant(k / RATE_HZ, {1: [hand(k / RATE_HZ)]}))
         assert watcher.judge(nanoseconds(k / RATE_HZ)) == []
-    assert watcher.waiting_since_ns == pytest.approx(nanoseconds(1.0), abs=nanoseconds(0.1))
+    (waiting,) = watcher.waiting()
+    assert waiting.since_ns == pytest.approx(nanoseconds(1.0), abs=nanoseconds(0.1))
+    assert waiting.identity_id == 1
     assert len(watcher.judge(nanoseconds(7.0))) == 1
-    assert watcher.waiting_since_ns is None
+    assert watcher.waiting() == []
 
 
 def test_a_face_that_changed_with_nobody_near_is_no_interaction() -> None:

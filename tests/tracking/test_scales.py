@@ -53,11 +53,13 @@ def test_the_curve_runs_from_the_old_level_at_zero_to_the_new_one() -> None:
 def test_a_plate_is_unsettled_from_the_pick_until_it_is_told() -> None:
     load = a_load().put("1/2/3", 6.0, -250)
     watcher = WeightWatcher(load.plates)
+    place_m = next(plate.box.centre_m for plate in load.plates if plate.plate_id == "1/2/3")
     since_s: list[float | None] = []
     for block in load.blocks():
         told = watcher.update(block)
-        since_ns = watcher.unsettled_since_ns
-        since_s.append(None if since_ns is None else seconds_of(since_ns))
+        unsettled = watcher.unsettled()
+        since_s.append(min((seconds_of(each.since_ns) for each in unsettled), default=None))
+        assert all(each.place_m is not None and (each.place_m == place_m).all() for each in unsettled)
         if told:
             break
     assert since_s[-1] is None
@@ -143,8 +145,10 @@ def test_an_item_over_two_plates_is_one_change_of_their_sum() -> None:
     assert change.delta_g == pytest.approx(-440, abs=4)
 
 
-def test_goods_pushed_from_one_plate_onto_the_next_are_no_change() -> None:
-    assert changes_of(a_load().put("1/1/4", 6.0, -300).put("1/1/5", 6.1, 300)) == []
+def test_what_one_plate_loses_and_the_next_gains_is_told_as_a_change_of_nothing() -> None:
+    (change,) = changes_of(a_load().put("1/1/4", 6.0, -300).put("1/1/5", 6.1, 300))
+    assert change.delta_g == pytest.approx(0, abs=4 * change.sigma_g)
+    assert [round(each.delta_g, -1) for each in change.by_plate] == [-300, 300]
 
 
 def test_picks_at_once_from_plates_apart_are_two_changes() -> None:

@@ -44,3 +44,21 @@ def test_a_store_without_people_has_nobody_within_reach() -> None:
     whereabouts = Whereabouts()
     whereabouts.add(people(1.0, {}))
     assert list(whereabouts.within_reach(np.zeros(3), NANOSECONDS)) == []
+
+
+def test_who_was_never_near_is_told_from_who_may_have_been() -> None:
+    whereabouts = Whereabouts()
+    for tenth in range(60):
+        second = tenth / 10
+        whereabouts.add(people(second, {7: (second, 0.5), 3: (np.nan, np.nan)}))
+    place_m = np.array([1.0, 0.5, 1.2])
+
+    def near(who: int, since_s: float, until_s: float) -> bool:
+        return whereabouts.may_have_been_near(who, place_m, int(since_s * NANOSECONDS), int(until_s * NANOSECONDS), 0.7)
+
+    assert near(7, 0.5, 5.0)
+    assert not near(7, 3.0, 5.0)
+    assert near(3, 3.0, 5.0), "somebody without a place on the floor"
+    assert near(9, 3.0, 5.0), "somebody whom nobody saw"
+    assert not near(9, 4.5, 5.0), "not for long"
+    assert near(9, -1.0, 5.0), "a beginning that is forgotten"
