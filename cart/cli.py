@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from cart.checkout import Checkout
@@ -25,9 +24,9 @@ from cart.cli_products import gallery_app
 from cart.cli_simulator import dataset, evaluate_cases, simulate
 from cart.cli_track_evaluation import evaluate_tracks
 from cart.cli_tracking import track, track_bench
-from cart.config import Settings
 from cart.eyes import OURS, TimedDetector, named_detector, weight_files
 from cart.film import Film
+from cart.galleries import gallery_looker
 from cart.money import format_amount
 from cart.payments import FakeGateway
 from cart.pipeline import (
@@ -45,7 +44,16 @@ from cart.receipts import render_text
 from cart.replay import Replay, product_names, public_status
 from cart.report import write_report
 from cart.repository import Database
-from cart.terminal import ERR, OUT, UsageError, check_outputs, counted, one_line_errors, progress_bar
+from cart.terminal import (
+    ERR,
+    OUT,
+    UsageError,
+    check_outputs,
+    counted,
+    one_line_errors,
+    progress_bar,
+    settings_of_environment,
+)
 from store_sim.ahead import AheadSimulation
 from store_sim.autocheckout import read_site
 from store_sim.coverage import choose_cameras
@@ -56,9 +64,11 @@ from store_sim.simulation import CAMERAS, JOINTS, SCALES
 from store_sim.truth import Truth
 from vision.detector import ObjectDetector
 from vision.frames import Source
+from vision.held import HeldLooker
 from vision.layout import ANY_CAMERA, StoreLayout, read_layout
 from vision.seeing import SeeingSettings
 from vision.sources import CameraAddress, StreamSource
+from vision.top_down import HELD_PRODUCT
 
 app = typer.Typer(
     name="tillfree",
@@ -141,6 +151,10 @@ def replay(
             min=1, max=30, metavar="N", help="Run the models on every N-th frame; from 2 on, still scenes are let be."
         ),
     ] = 1,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The shop's gallery: what hands hold is named by its picture."),
+    ] = None,
 ) -> None:
     """Replay a recording through the store: visits, carts and receipts, as they happen."""
     with one_line_errors():
@@ -149,7 +163,10 @@ def replay(
         detector = _eyes(source, weights or [])
         fitted = store.for_pictures(source.resolutions_wh)
         seeing = SeeingSettings(detect_every=detect_every, sleeps=detect_every > 1)
-        pipeline = _pipeline(fitted, detector, has_gates=source.has_gates, seeing=seeing)
+        held = None if gallery is None else gallery_looker(gallery)
+        if held is not None and (detector is None or HELD_PRODUCT not in detector.class_names):
+            raise UsageError(f"--gallery: nothing here sees what hands hold; the project's own models ({OURS}) do")
+        pipeline = _pipeline(fitted, detector, has_gates=source.has_gates, seeing=seeing, held=held)
         # An address may hold a password.
         title = ", ".join(source.camera_ids) if "://" in paths[0] else Path(paths[0]).resolve().name
         running = Replay(source, pipeline, keep_pictures=report is not None)
@@ -329,15 +346,15 @@ def _opened(paths: Sequence[str], site: Path | None, layout: Path | None) -> tup
 
 
 def _pipeline(
-    layout: StoreLayout, detector: ObjectDetector | None, *, has_gates: bool, seeing: SeeingSettings | None = None
+    layout: StoreLayout,
+    detector: ObjectDetector | None,
+    *,
+    has_gates: bool,
+    seeing: SeeingSettings | None = None,
+    held: HeldLooker | None = None,
 ) -> StorePipeline:
     """Wire a store as the environment's settings say."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = "_".join(str(part) for part in wrong["loc"]).upper()
-        raise UsageError(f"TILLFREE_{name}: {wrong['msg']}, got {wrong['input']}") from error
+    settings = settings_of_environment()
     checkout = Checkout(
         Database.in_memory(),  # a replay charges nobody, and may be run again
         catalogue_of(layout.products, settings.currency),
@@ -351,6 +368,7 @@ def _pipeline(
         PipelineSettings(costs=settings.costs),
         has_gates=has_gates,
         seeing=seeing,
+        held=held,
     )
 
 

@@ -39,6 +39,7 @@ from cart.terminal import (
     counted,
     one_line_errors,
     progress_bar,
+    settings_of_environment,
 )
 from store_sim.autocheckout import PLATES_FILE, read_site
 from store_sim.coverage import choose_cameras, named_cameras
@@ -358,6 +359,7 @@ def evaluate_cases(
         seen_with = EvaluationSettings(
             sensors=chosen,
             weights=weight_files(weights or ()) if looks else (),
+            costs=settings_of_environment().costs,
             without=frozenset(part.strip() for part in without.split(",") if part.strip()),
         )
         paths = [*(scenarios or []), *(library() if whole_library else [])]

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cart.config import Settings
 from cart.errors import StoreError
 
 OUT = Console(highlight=False, soft_wrap=True)
@@ -90,3 +92,17 @@ def progress_bar(*extra: DownloadColumn) -> Progress:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 visit``, ``2 visits``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def settings_of_environment() -> Settings:
+    """Read the store's settings from the environment.
+
+    Raises:
+        UsageError: One of them is not as it should be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "_".join(str(part) for part in wrong["loc"]).upper()
+        raise UsageError(f"TILLFREE_{name}: {wrong['msg']}, got {wrong['input']}") from error

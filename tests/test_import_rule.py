@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 SEES_EVERY_STAGE = frozenset(
     f"cart.{name}"
     for name in (
-        *("pipeline", "replay", "report", "film", "bench", "cli", "eyes"),
+        *("pipeline", "replay", "report", "film", "bench", "cli", "eyes", "galleries"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
         *("cli_models", "cli_products", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
