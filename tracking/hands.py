@@ -43,15 +43,20 @@ class HandView:
         camera: The calibrated camera.
         hands_px: Both hands, shape (2, 2), pixels, nan when unseen. Left and right need not agree between cameras.
         score: Visibility of each, shape (2,), 0 to 1.
+        directions: Rays through them, unit vectors in the world, shape (2, 3), where somebody has reckoned these for
+            everybody in the picture together, which is faster.
     """
 
     camera: Camera
     hands_px: FloatArray
     score: FloatArray
+    directions: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_shape("HandView.hands_px", self.hands_px, (2, 2))
         check_shape("HandView.score", self.score, (2,))
+        if self.directions is not None:
+            check_shape("HandView.directions", self.directions, (2, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,9 @@ def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatA
 def _rays(views: Sequence[HandView]) -> _Rays:
     rows = []
     for index, view in enumerate(views):
-        directions = view.camera.ray_directions(view.hands_px)
+        directions = view.directions
+        if directions is None:
+            directions = view.camera.ray_directions(view.hands_px)
         sigma_rad = PIXEL_SIGMA / float(view.camera.intrinsics[0, 0])
         origin = view.camera.position_m
         for side in (0, 1):

@@ -941,10 +941,11 @@ class IdentityTracker:
             if camera is None:
                 continue
             hands_px, score = hand_points(view.keypoints)
+            directions = camera.ray_directions(hands_px.reshape(-1, 2)).reshape(-1, 2, 3)
             rows = self._people.row[named, self._columns[view.camera_id]]
             for i in np.flatnonzero(rows >= 0).tolist():
                 if (score[rows[i]] > 0).any():
-                    seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]]))
+                    seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]], directions[rows[i]]))
         for i, views in enumerate(seen):
             if len(views) >= 2:
                 hands_m[i], miss_m[i] = place_hands(views, self._people.state[named[i], :2])

@@ -161,7 +161,10 @@ def nearest_to_rays(origins: FloatArray, directions: FloatArray, weights: FloatA
     if weights is not None:
         projectors = projectors * weights[:, None, None]
     normal = projectors.sum(axis=0)
-    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e6:
+    if not np.isfinite(normal).all():
+        return np.full(3, np.nan)
+    spread = np.linalg.eigvalsh(normal)  # rising; their ratio is the condition number, and cheaper so
+    if spread[2] > 1e6 * spread[0]:
         return np.full(3, np.nan)
     point = np.linalg.solve(normal, np.einsum("nij,nj->i", projectors, origins))
     if (np.einsum("ni,ni->n", point - origins, directions) <= 0).any():
