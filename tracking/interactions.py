@@ -59,6 +59,8 @@ class InteractionSettings:
         stand_m: Those who take something from a face stand up to this far from the bin's middle ...
         stand_spread_m: ... and farther away the less likely, as the tail of a normal distribution with this deviation.
         never_came_in: Weight of somebody who is first seen deep inside and whom no gate let in.
+        unseen_take: Weight of a put-back at a face of what nobody was seen taking, against 1 for what its owner has ...
+        misplaced: ... and that of something they have that is planned elsewhere.
         face_by_reach: Share of a change of such a face, at which no hand was seen, that goes to those within reach.
         least_share: A hand was at a face if it was in its bin with at least this probability.
         unchanged: How much a hand's stay still counts where a face looks as it did before.
@@ -78,6 +80,8 @@ class InteractionSettings:
     stand_m: float = 0.7
     stand_spread_m: float = 0.2
     never_came_in: float = 0.1
+    unseen_take: float = 0.05
+    misplaced: float = 0.15
     face_by_reach: float = 0.8
     least_share: float = 0.05
     unchanged: float = 0.5
@@ -372,25 +376,54 @@ class InteractionWatcher:
         stays = {
             who: stay * (settings.never_came_in if who in self._never_came_in else 1) for who, stay in stays.items()
         }
-        total = sum(stays.values())
-        candidates = [
-            Candidate(identity_id, a_bin.sku, change.quantity, probability * stay / total)
-            for identity_id, stay in stays.items()
-        ]
+        candidates = self._face_candidates(change, a_bin.sku, stays, probability)
         half_ns = int(LONGEST_SPAN_S * NANOSECONDS / 2)
         return Interaction(
             uuid5(self._namespace, f"{change.bin_id}@{change.start_ns}"),
             change.handling,
             change.bin_id,
             (),
-            a_bin.sku,
-            change.quantity,
+            candidates[0].sku,
+            candidates[0].quantity,
             max(start_ns, time_ns - half_ns),
             time_ns,
             min(end_ns, time_ns + half_ns),
-            tuple(sorted(candidates, key=lambda c: -c.probability)),
+            candidates,
             Evidence(shelf=change, contacts=tuple(contact for _, contact in near)),
         )
+
+    def _face_candidates(
+        self, change: ShelfChange, planned: str | None, stays: dict[int, float], probability: float
+    ) -> tuple[Candidate, ...]:
+        """Who took what from a face or put it there, most probable first.
+
+        What is put back is something that its owner took before, most often what the face is planned for; that they
+        bring something that nobody saw them take is less likely than that the picture errs.
+
+        Args:
+            change: What the picture saw.
+            planned: The product of the face.
+            stays: How likely each person's hand was there, in proportion; at least one above 0.
+            probability: That it took place, whoever did it and with what.
+        """
+        settings, total = self._settings, sum(stays.values())
+        if change.handling is Handling.PICK:
+            found = [
+                Candidate(who, planned, change.quantity, probability * stay / total) for who, stay in stays.items()
+            ]
+            return tuple(sorted(found, key=lambda c: -c.probability))
+        held = self._past.held()
+        weight: dict[tuple[int, str | None], float] = {}
+        for who, stay in stays.items():
+            weight[who, planned] = settings.unseen_take * stay / total
+        for who, sku, share in zip(held.identity_id.tolist(), held.sku, held.probability.tolist(), strict=True):
+            if who in stays and sku is not None:
+                place = 1.0 if sku == planned else settings.misplaced
+                weight[who, sku] = weight.get((who, sku), 0.0) + place * share * stays[who] / total
+        real = sum(weight.values())
+        scale = probability * min(real, 1.0) / (probability * min(real, 1.0) + 1 - probability) / real
+        found = [Candidate(who, sku, change.quantity, scale * share) for (who, sku), share in weight.items()]
+        return tuple(sorted(found, key=lambda c: -c.probability))
 
     def _from_shelf(self, change: ShelfChange) -> Interaction:
         settings = self._settings

@@ -251,13 +251,13 @@ FACES = frozenset(a_bin.bin_id for a_bin in BARE.bins)
 
 
 def test_a_face_that_changed_says_what_a_hand_at_it_did() -> None:
-    put = a_shelf_change("1/2", 1.8, 3.2, Handling.PUT_BACK)
-    found = play(BARE, {1: reaches(BARE, "1/2", 2.0, 3.0)}, 9.0, shelf=[put], watched=FACES)
-    assert [(i.kind, i.bin_id, i.sku) for i in found] == [(Handling.PUT_BACK, "1/2", "sku-1-2")]
+    taken = a_shelf_change("1/2", 1.8, 3.2)
+    found = play(BARE, {1: reaches(BARE, "1/2", 2.0, 3.0)}, 9.0, shelf=[taken], watched=FACES)
+    assert [(i.kind, i.bin_id, i.sku) for i in found] == [(Handling.PICK, "1/2", "sku-1-2")]
     best = found[0].candidates[0]
     assert best.identity_id == 1
     assert best.probability == pytest.approx(InteractionSettings().face_alone)
-    assert found[0].evidence.shelf is put
+    assert found[0].evidence.shelf is taken
     assert found[0].time_ns == pytest.approx(nanoseconds(3.0), abs=nanoseconds(0.2))
 
 
@@ -416,3 +416,21 @@ def test_who_never_came_in_is_less_likely_to_have_changed_a_face() -> None:
     watcher.never_came_in(2)
     (found,) = play(BARE, hands, 9.0, shelf=[change], watched=FACES, watcher=watcher)
     assert person_shares(found)[1] > 5 * person_shares(found)[2] > 0
+
+
+def test_what_comes_back_to_a_face_is_what_its_owner_took() -> None:
+    back = a_shelf_change("1/2", 5.8, 7.2, Handling.PUT_BACK)
+
+    def hand(time_s: float) -> FloatArray | None:
+        taking, returning = reaches(BARE, "1/1", 2.0, 3.0), reaches(BARE, "1/2", 6.0, 7.0)
+        return taking(time_s) if time_s < 4 else returning(time_s)
+
+    for taken_from, sku in (("1/1", "sku-1-1"), ("1/2", "sku-1-2")):
+        taken = a_shelf_change(taken_from, 1.8, 3.2)
+        found = play(BARE, {1: hand}, 12.0, shelf=[taken, back], watched=FACES)
+        (told,) = [each for each in found if each.kind is Handling.PUT_BACK]
+        assert told.candidates[0].sku == sku, "also one that is planned elsewhere"
+    (unheard_of,) = [
+        each for each in play(BARE, {1: hand}, 12.0, shelf=[back], watched=FACES) if each.kind is Handling.PUT_BACK
+    ]
+    assert sum(person_shares(unheard_of).values()) < 0.5, "nobody was seen taking anything"
