@@ -123,9 +123,9 @@ def question_about(
     ranked = sorted(own.items(), key=lambda entry: (-entry[1], entry[0][0] or "", entry[0][1]))
     told = [entry for entry in ranked if entry[1] >= WORTH_ASKING][: MOST_ANSWERS - 1] or ranked[:1]
     answers = [
-        Answer(UNKNOWN, None, 0, probability)
+        Answer(UNKNOWN, None, 0, min(1.0, probability))
         if sku is None
-        else Answer(f"{quantity} x {names.get(sku, sku)}", sku, sign * quantity, probability)
+        else Answer(f"{quantity} x {names.get(sku, sku)}", sku, sign * quantity, min(1.0, probability))
         for (sku, quantity), probability in told
     ]
     nothing = max(0.0, 1.0 - sum(answer.probability for answer in answers))

@@ -127,7 +127,8 @@ class InteractionWatcher:
         self._waiting: list[HandContact] = []
         self._whereabouts = Whereabouts()
         self._by_nobody: list[ShelfChange] = []
-        self._never_came_in: set[int] = set()
+        self._never_came_in: dict[int, int] = {}  # identity -> when they were last there
+        self._now_ns = 0
 
     @property
     def by_nobody(self) -> tuple[ShelfChange, ...]:
@@ -160,7 +161,7 @@ class InteractionWatcher:
 
     def never_came_in(self, identity_id: int) -> None:
         """Say that somebody was first seen deep inside: nobody at all most likely, or somebody who was lost."""
-        self._never_came_in.add(identity_id)
+        self._never_came_in[identity_id] = self._now_ns
 
     def faces_watched(self, watched: frozenset[str], hidden: frozenset[str]) -> None:
         """Say which bins' faces calibrated cameras watch at this moment, and before which of them somebody stands."""
@@ -178,7 +179,14 @@ class InteractionWatcher:
             people: Everybody at this instant.
             pictures: The last pictures of cameras that bins are drawn in, as for ``ContactWatcher.update``.
         """
-        now_ns = people.timestamp_ns
+        now_ns = self._now_ns = people.timestamp_ns
+        here = set(people.identity_id.tolist())
+        kept_ns = now_ns - int((self._settings.face_patience_s + self._settings.hands_kept_s) * NANOSECONDS)
+        self._never_came_in = {
+            who: now_ns if who in here else last_ns
+            for who, last_ns in self._never_came_in.items()
+            if who in here or last_ns > kept_ns
+        }
         finite = np.isfinite(people.hands_m).all(axis=2) & self._attribution.sees_hands
         rows, sides = np.nonzero(finite)
         if len(rows):
