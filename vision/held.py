@@ -11,7 +11,7 @@ from vision.frames import Frame
 from vision.products import Gallery, ProductRecogniser
 from vision.top_down import held_products
 
-SMALLEST_PX = 18  # smaller crops were never measured, and on rendered shelves they misled more often than they helped
+SMALLEST_PX = 18  # of smaller crops it was never measured how often they are named rightly
 SLIMMEST_PX = 4  # of a pack at the picture's edge
 
 

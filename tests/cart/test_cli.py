@@ -83,6 +83,7 @@ def test_a_visit_is_replayed_to_its_receipt(tillfree: Tillfree, visit: Path, tmp
             "total_minor": 250,
             "lines": [{"barcode": "0012", "name": "Tea", "quantity": 1, "amount_minor": 250}],
             "reasons": [],
+            "questions": [],
         }
     ]
     (pick,) = found["interactions"]

@@ -287,5 +287,5 @@ def test_the_twenty_labelled_visits_are_played_to_the_end(shared: Path) -> None:
 
 
 def test_a_part_of_the_account_that_there_is_not_cannot_be_left_out() -> None:
-    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, got magic"):
+    with pytest.raises(ValueError, match="expected some of stock, splitting, joint, stay, hands, pictures, got"):
         EvaluationSettings(without=frozenset({"magic"}))
