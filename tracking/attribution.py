@@ -377,8 +377,8 @@ def _pictured(
 def _share_out(joint: FloatArray, by_person: FloatArray, settings: AttributionSettings) -> None:
     """Let several units be those of two people who both had a hand there, in place.
 
-    Which of them took how many is not known then: what is taken from the likelier one is put down as one unit of the
-    other, so that both are doubted.
+    Which of them took how many is not known then: what is taken from the likelier one is put down as fewer units of the
+    other, any number as likely as any, so that both are doubted.
 
     Args:
         joint: Weight of each person, the last being somebody unseen, product and quantity, shape (p + 1, s, q).
@@ -393,7 +393,8 @@ def _share_out(joint: FloatArray, by_person: FloatArray, settings: AttributionSe
     share = settings.two_people * math.sqrt(float(by_person[second] / by_person[first]))
     moved = share * joint[first, :, 1:]
     joint[first, :, 1:] -= moved
-    joint[second, :, 0] += moved.sum(axis=1)
+    each_way = moved / np.arange(1, moved.shape[1] + 1)
+    joint[second, :, :-1] += each_way[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
 def _left_there(change: WeightChange, past: Past) -> dict[str, float]:
