@@ -47,6 +47,7 @@ def check_one_bottle_of_water(document: Entry) -> None:
             "total_minor": 100,
             "lines": [{"barcode": "071142008582", "name": "ARRWHD SPRNG WTR", "quantity": 1, "amount_minor": 100}],
             "reasons": [],
+            "questions": [],
         }
     ]
     (pick,) = document["interactions"]
