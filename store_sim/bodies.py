@@ -114,6 +114,7 @@ _LOOK_ASIDE_MAX, _LOOK_UP_MAX, _LOOK_DOWN_MAX = np.radians(65), np.radians(45), 
 _YAW_SHARES, _PITCH_SHARES, _ROLL_SHARES = np.array([[0.25, 0.6, 1.0], [0.55, 0.8, 1.0], [0.0, 0.5, 1.0]])
 _HIPS_BACK = 0.5  # share of the shoulders' way forward that hips go back, which keeps the weight over the feet
 _CROUCH_MAX = 0.33  # heights that the pelvis sinks in a squat
+_KNEE_FLOOR_M = -0.03  # a knee may touch the floor, and what is low is soft
 _SEAT = 0.18  # heights from the floor to the hips of who squats with the thighs on the calves
 _STEP_MAX = 0.16  # heights that a foot steps forward in a long reach
 _STANCE = 0.62  # share of the gait cycle that a foot is on the floor (Perry, Gait Analysis)
@@ -632,6 +633,9 @@ def _bend_limbs(
     aside = _bending_side(direction, rotations[:, _CHEST])
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
     sine = np.sqrt(np.maximum(1 - cosine**2, 0))
+    _keep_knees_up(
+        aside, direction, root[:, 2:, 2] + (upper * cosine * direction[..., 2])[:, 2:], (upper * sine)[:, 2:]
+    )
     upper_way = cosine[..., None] * direction + sine[..., None] * aside
     bend = root + upper[..., None] * upper_way
     lower_way = (root + distance[..., None] * direction - bend) / lower[..., None]
@@ -661,6 +665,27 @@ def _bending_side(direction: FloatArray, chest: FloatArray) -> FloatArray:
     pole[:, 2:, 2] = 0.0
     pole -= np.einsum("nki,nki->nk", pole, direction)[..., None] * direction
     return _unit(pole)
+
+
+def _keep_knees_up(aside: FloatArray, direction: FloatArray, along_m: FloatArray, out_m: FloatArray) -> None:
+    """Turn the legs of who crouches low about the way from hip to ankle until their knees are not below the floor.
+
+    Args:
+        aside: Unit vectors across limbs, shape (n, 4, 3); those of legs are changed in place.
+        direction: Unit vectors from roots to ends, shape (n, 4, 3).
+        along_m: Height of the point on that way which the knee is beside, shape (n, 2).
+        out_m: How far beside it the knee is, shape (n, 2).
+    """
+    way, across = direction[:, 2:], aside[:, 2:]
+    rows, sides = np.nonzero(along_m + out_m * across[..., 2] < _KNEE_FLOOR_M)
+    if not len(rows):
+        return
+    way, across = way[rows, sides], across[rows, sides]
+    up = _unit(np.array([0.0, 0.0, 1.0]) - way[:, 2:] * way)
+    level = _unit(across - np.einsum("ni,ni->n", across, up)[:, None] * up)
+    due = (_KNEE_FLOOR_M - along_m[rows, sides]) / np.maximum(out_m[rows, sides] * up[:, 2], 1e-9)
+    share = _between(due, -1.0, 1.0)[:, None]
+    aside[rows, sides + 2] = share * up + np.sqrt(1 - share**2) * level
 
 
 def _bone_frames(ways: FloatArray, sides: FloatArray) -> FloatArray:
