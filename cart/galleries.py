@@ -1,4 +1,4 @@
-"""Galleries of simulated shops: every product enrolled from the pictures that a shop takes of a new one."""
+"""What a store's products look like: a gallery from a file, or every product of a simulated shop enrolled at once."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -559,12 +559,6 @@ class StorePipeline:
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             question = self._question(interaction, shoppers, visit)
             self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
-        if pays is not None and pays is not open_visit and not returned:
-            reason = (
-                f"Something that this shopper has may have been put back by somebody else: {_what(interaction):.0%}"
-            )
-            question = self._still_has(interaction, pays)
-            self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment, question)
         if interaction.kind is Handling.PUT_BACK and open_visit is not None and not returned:
             self._doubt_holders(interaction, open_visit, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:

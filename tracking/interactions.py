@@ -180,13 +180,11 @@ class InteractionWatcher:
             pictures: The last pictures of cameras that bins are drawn in, as for ``ContactWatcher.update``.
         """
         now_ns = self._now_ns = people.timestamp_ns
-        here = set(people.identity_id.tolist())
-        kept_ns = now_ns - int((self._settings.face_patience_s + self._settings.hands_kept_s) * NANOSECONDS)
-        self._never_came_in = {
-            who: now_ns if who in here else last_ns
-            for who, last_ns in self._never_came_in.items()
-            if who in here or last_ns > kept_ns
-        }
+        if self._never_came_in:
+            here = set(people.identity_id.tolist())
+            kept_ns = now_ns - int((self._settings.face_patience_s + self._settings.hands_kept_s) * NANOSECONDS)
+            seen_ns = {who: now_ns if who in here else last_ns for who, last_ns in self._never_came_in.items()}
+            self._never_came_in = {who: last_ns for who, last_ns in seen_ns.items() if last_ns > kept_ns}
         finite = np.isfinite(people.hands_m).all(axis=2) & self._attribution.sees_hands
         rows, sides = np.nonzero(finite)
         if len(rows):

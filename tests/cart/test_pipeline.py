@@ -392,7 +392,40 @@ def test_what_two_have_and_a_third_brings_back_needs_a_look() -> None:
         pipeline.record(interaction(Candidate(who, SKU, 1, 0.97), number=number))
     told = pipeline.record(interaction(Candidate(3, SKU, 1, 0.97), kind=Handling.PUT_BACK, number=2))
     assert told.recorded_for == "cleo"
-    assert closed(pipeline.finish())["cleo"].outcome.status is SessionStatus.NEEDS_REVIEW
+    visits = closed(pipeline.finish())
+    assert {visit.outcome.status for visit in visits.values()} == {SessionStatus.NEEDS_REVIEW}
+    for name in ("ada", "ben"):
+        (question,) = visits[name].outcome.questions
+        assert question.text.startswith(f"Does {name} have 1 x ")
+        assert [(answer.sku, answer.quantity) for answer in question.answers] == [(SKU, -1), (None, 0)]
+
+
+def test_nothing_is_asked_of_others_where_somebody_brings_back_what_they_have_themselves() -> None:
+    pipeline = peopled("ada", "ben")
+    for number, who in enumerate((1, 2)):
+        pipeline.record(interaction(Candidate(who, SKU, 1, 0.97), number=number))
+    pipeline.record(interaction(Candidate(2, SKU, 1, 0.97), kind=Handling.PUT_BACK, number=2))
+    statuses = {name: visit.outcome.status for name, visit in closed(pipeline.finish()).items()}
+    assert statuses == {"ada": SessionStatus.CHARGED, "ben": SessionStatus.EMPTY}
+
+
+def test_a_flag_about_shares_comes_with_its_question() -> None:
+    pipeline = peopled("ada", "ben")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.6), Candidate(2, SKU, 1, 0.3)))
+    visits = closed(pipeline.finish())
+    (ada,), (ben,) = (visits[who].outcome.questions for who in ("ada", "ben"))
+    assert [(answer.quantity, round(answer.probability, 3)) for answer in ada.answers] == [(2, 0.6), (1, 0.3), (0, 0.1)]
+    assert [(answer.quantity, round(answer.probability, 3)) for answer in ben.answers] == [(1, 0.3), (0, 0.7)]
+
+
+def test_what_is_hardly_seen_is_asked_and_is_no_line() -> None:
+    pipeline = peopled("ada")
+    hand = HandContact(1, BIN, START_NS, START_NS + SECOND, 0.0)
+    seen = replace(interaction(Candidate(1, SKU, 1, 0.2)), evidence=Evidence(contacts=(hand,)))
+    told = pipeline.record(seen)
+    assert told.recorded_for is None
+    outcome = closed(pipeline.finish())["ada"].outcome
+    assert (outcome.status, len(outcome.questions)) == (SessionStatus.NEEDS_REVIEW, 1)
 
 
 @pytest.mark.parametrize(("quantity", "status"), [(1, "needs_review"), (6, "charged")])

@@ -50,6 +50,11 @@ def test_one_of_several_cameras_sees_the_entrance() -> None:
     assert choose_cameras(store, 1) == choose_cameras(LAYOUT, 1)
 
 
+def test_a_camera_before_the_shelf_comes_before_those_above_and_behind_its_front() -> None:
+    above, behind, before = camera("above", 2.5, 0.0), camera("behind", 2.5, 0.6), camera("before", 2.5, -0.6)
+    assert choose_cameras(replace(LAYOUT, cameras=(above, behind, before)), 1) == ("before",)
+
+
 def test_all_cameras_are_taken_when_there_are_not_more() -> None:
     assert choose_cameras(LAYOUT, 9) == tuple(c.camera_id for c in LAYOUT.cameras)
 

@@ -325,6 +325,10 @@ def test_each_face_is_watched_by_the_camera_that_sees_it_largest() -> None:
     assert set(named) == {face.bin_id for camera in (far, near) for face in drawn_faces(shop, camera)}
     assert {str(face.camera_id) for face in views["near"]} == {"near"}
     assert "1/2/1" in {face.bin_id for face in views["near"]}
+    # A camera that sends no picture watches nothing.
+    alone = best_views(shop, {"near"})
+    assert set(alone) == {"near"}
+    assert {face.bin_id for face in alone["near"]} >= {face.bin_id for face in views["near"]}
 
 
 def test_settings_are_positive() -> None:
