@@ -289,7 +289,7 @@ class _Timed:
 
 
 FULL_SHOPPERS, FULL_CAMERAS, FULL_S, WARM_S = 26, 12, 40.0, 30.0
-"""What one core should keep up with: detections of twelve cameras and 600 plates, once thirty people and more are there.
+"""What one core should keep up with: detections of twelve cameras and 600 plates, once thirty people are there.
 Seconds count after the shop has filled."""
 
 
