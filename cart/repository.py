@@ -183,6 +183,11 @@ class Repository:
         self._sql = sql
         self._locking = locking
 
+    @property
+    def sql(self) -> SqlSession:
+        """The transaction itself, for the statements of other parts of the shop."""
+        return self._sql
+
     def add_session(self, session: Session) -> None:
         """Write a new visit."""
         self._sql.add(
