@@ -2,7 +2,7 @@
 
 A charge, a receipt by mail, a webhook or an order to a gate must neither be lost when the process dies after the commit
 nor happen when the commit fails. So what is to be done is a row of the same transaction (the *transactional outbox*
-pattern); whoever wrote it may do it at once and say so, and a sweeper does whatever was left behind. An effect may thus be
+pattern); whoever wrote it may do it at once and say so, and a sweeper does what was left behind. An effect may thus be
 carried out twice, and its receiver is given a key by which it can tell.
 """
 
@@ -77,11 +77,11 @@ class Message:
     due_at: datetime
 
 
-class TryAgain(Exception):
+class NotYetError(Exception):
     """A handler could not carry its effect out, or does not know whether it has; the message says why."""
 
 
-class GiveUp(Exception):
+class GivenUpError(Exception):
     """A handler says that an effect can never be carried out, or no longer makes sense."""
 
 
@@ -165,8 +165,8 @@ class Sweeper:
     Args:
         database: Where messages are kept.
         handlers: What to do for each kind of effect. A handler may be called twice for one message, and for one that
-            somebody else is carrying out at that moment. It returns when the effect has happened, raises ``TryAgain``
-            or ``GiveUp``, or anything else, which is taken for ``TryAgain``.
+            somebody else is carrying out at that moment. It returns when the effect has happened, raises ``NotYetError``
+            or ``GivenUpError``, or anything else, which is taken for ``NotYetError``.
         first_wait_s: Wait after the first failure; it doubles with each further one ...
         longest_wait_s: ... up to this.
         attempts: After so many failures an effect that is not money is given up.
@@ -208,11 +208,11 @@ class Sweeper:
             return False
         try:
             handler(message)
-        except GiveUp as error:
+        except GivenUpError as error:
             self._write(message, at, str(error), given_up=True)
             return False
         except Exception as error:
-            log = _log.warning if isinstance(error, TryAgain) else _log.exception
+            log = _log.warning if isinstance(error, NotYetError) else _log.exception
             log("%s: attempt %d: %s", message.key, message.attempts + 1, error)
             spent = message.effect not in MONEY and message.attempts + 1 >= self._attempts
             self._write(message, at, f"{type(error).__name__}: {error}", given_up=spent)
