@@ -22,7 +22,7 @@ from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
 from tracking.looks import LOOK_LENGTH, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
-from tracking.visits import near_line
+from tracking.visits import are_near_line, near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
@@ -243,6 +243,7 @@ class _Seen:
         shows: The track of each person, shape (n,), -1 where not seen.
         information: What these say of each person's state, shape (n, 5, 5), an inverse covariance ...
         vector: ... times the state, shape (n, 5).
+        births: What it costs that each track shows somebody new, shape (m,); None before it was asked for.
     """
 
     column: int
@@ -255,6 +256,7 @@ class _Seen:
     shows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     information: FloatArray = field(default_factory=lambda: np.zeros((0, 5, 5)))
     vector: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
+    births: FloatArray | None = None
 
 
 @dataclass(slots=True)
@@ -553,7 +555,9 @@ class IdentityTracker:
         cost = cost + self._look_costs(each, rows, who)
         table = np.full((m, n + m), NO_MATCH)
         table[:, :n] = np.where(possible, cost, NO_MATCH)
-        table[rows, n + rows] = self._birth_costs(each, rows)
+        if each.births is None:
+            each.births = self._birth_costs(each, rows)
+        table[rows, n + rows] = each.births
         chosen_rows, chosen = linear_sum_assignment(table)
         mine = (chosen < n) & (table[chosen_rows, chosen] < NO_MATCH)
         rows, who = chosen_rows[mine], chosen[mine]
@@ -622,7 +626,10 @@ class IdentityTracker:
         )
         if self._layout.entrance_m is None:
             return np.full(len(rows), self._settings.birth_anywhere)
-        doors = np.array([self._at_door(place) for place in places], bool)
+        doors = np.full(len(rows), ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S)
+        for line in (self._layout.entrance_m, self._layout.exit_m):
+            if line is not None:
+                doors |= are_near_line(line, places, self._settings.door_m)
         return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
 
     def _at_door(self, place_m: FloatArray) -> bool:

@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from tracking.types import Identities
-from vision.arrays import FloatArray
+from vision.arrays import BoolArray, FloatArray
 from vision.layout import StoreLayout
 
 NEAR_EXIT_M = 1.0
@@ -81,3 +83,14 @@ def near_line(line_m: FloatArray, position_m: FloatArray, within_m: float = NEAR
     length2 = along_x * along_x + along_y * along_y
     share = min(1.0, max(0.0, (away_x * along_x + away_y * along_y) / length2)) if length2 else 0.0
     return math.hypot(share * along_x - away_x, share * along_y - away_y) <= within_m
+
+
+def are_near_line(line_m: FloatArray, positions_m: FloatArray, within_m: float = NEAR_EXIT_M) -> BoolArray:
+    """Which positions, shape (n, 2), are within a distance of a line, shape (2, 2), metres: shape (n,); nan is not."""
+    along = line_m[1] - line_m[0]
+    away = positions_m - line_m[0]
+    length2 = float(along @ along)
+    share = np.clip(away @ along / length2, 0.0, 1.0) if length2 else np.zeros(len(away))
+    off = share[:, None] * along - away
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.hypot(off[:, 0], off[:, 1]) <= within_m)

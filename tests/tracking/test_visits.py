@@ -18,11 +18,12 @@ from tests.tracking.builders import (
 )
 from tracking.identities import IdentitySettings, IdentityTracker
 from tracking.types import Identities
-from tracking.visits import NEAR_EXIT_M, Leaving, VisitEnd, VisitWatcher, near_line
+from tracking.visits import NEAR_EXIT_M, Leaving, VisitEnd, VisitWatcher, are_near_line, near_line
 from vision.arrays import FloatArray
 from vision.layout import StoreLayout
 
 EXIT_M = np.array([[3.0, -1.0], [3.0, 1.0]])
+COORDINATE = st.floats(-5, 5)
 
 
 def visits_of(
@@ -146,3 +147,12 @@ def test_beyond_the_ends_of_a_line_its_ends_count() -> None:
     assert near_line(line, np.array([0.0, 3.9]))
     assert not near_line(line, np.array([0.8, 3.8]))
     assert not near_line(line, np.array([np.nan, np.nan]))
+
+
+@given(st.lists(st.tuples(COORDINATE, COORDINATE), min_size=4, max_size=4), st.tuples(COORDINATE, COORDINATE))
+def test_many_places_are_near_a_line_if_each_is(corners: list[tuple[float, float]], end: tuple[float, float]) -> None:
+    line = np.array([corners[0], end])
+    places = np.array([*corners, (np.nan, 0.0)])
+    told = are_near_line(line, places, 1.3)
+    for near, place in zip(told.tolist(), places, strict=True):  # on the very edge the last digit decides
+        assert near_line(line, place, 1.3 - 1e-9) <= near <= near_line(line, place, 1.3 + 1e-9)
