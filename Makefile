@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SOUND_PYTHON := $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
-.PHONY: setup demo test lint bench train lock clean python
+.PHONY: setup demo test lint bench prices torture train lock clean python
 
 setup: $(READY)
 
@@ -39,6 +39,16 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/tillfree bench
+
+# Prices, offers, coupons and tax against an independent reckoning in Decimal.
+prices: $(READY)
+	TILLFREE_ORACLE_CARTS=$(or $(CARTS),100000) $(BIN)/pytest -q tests/cart/test_offers.py -k independent_reckoning_says
+
+# On both databases; then with the mistake built in that has to be found. EXITS=500 for a quick one.
+torture: $(READY)
+	$(BIN)/tillfree torture $(if $(EXITS),--exits $(EXITS))
+	$(BIN)/tillfree torture --postgresql $(if $(EXITS),--exits $(EXITS))
+	$(BIN)/tillfree torture --fresh-key-per-try --exits $(or $(EXITS),1000) --kills 20; [ $$? -eq 1 ]
 
 # From rendering to models/shipped; hours on two cores. A training that was broken off goes on. TRAIN=--quick only tries.
 train: $(READY)

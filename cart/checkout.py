@@ -36,61 +36,86 @@ Total EUR                     3.98
 Paid
 
 How a charge stays exactly one. The first transaction of ``close`` freezes the receipt's lines and prices, writes the
-sale into the ledger and a *pending* charge with its idempotency key; only then is the gateway called. The second
-transaction writes what came of it. Whoever finds a pending charge, a second caller or a restarted process, looks the
-payment up at the gateway before trying again, and always under the same key.
+sale into the ledger, a *pending* charge with its idempotency key, and its place in the outbox; only then is the gateway
+called. The second transaction writes what came of it. Whoever finds a pending charge, a second caller, the sweeper or a
+restarted process, looks the payment up at the gateway before trying again, and always under the same key.
+
+A shop may hold an amount when a shopper comes in (``hold``); the exit captures what the visit cost of it, and lets the
+rest go. What a declined payment leaves is a debt (``debt_of``), to be paid later. What a reviewer or a settled question
+says the cart was becomes cart events and a new receipt (``correct``), and the difference is charged or given back.
+
+>>> checkout = Checkout(Database.in_memory(), catalogue, gateway := FakeGateway(), hold_minor=5000)
+>>> session = checkout.check_in("ada", noon)
+>>> checkout.hold(session.session_id, noon).status
+<HoldStatus.HELD: 'held'>
+>>> cart = checkout.record(CartEvent(event_id, session.session_id, noon, "042", 2, cause_id=pick))
+>>> checkout.close(session.session_id, noon).charge.amount_minor, gateway.captured_minor("EUR")
+(398, 398)
+>>> outcome = checkout.correct(session.session_id, {"042": 1}, UUID(int=8), noon, "one went back")
+>>> outcome.receipt.total_minor, outcome.refunds[0].amount_minor, gateway.refunded_minor("EUR")
+(199, 199, 199)
 """
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
 from cart.cart import Cart
 from cart.catalog import Catalogue
 from cart.errors import (
+    CouponUsed,
     EventConflict,
-    LedgerConflict,
     PaymentDeclined,
     PaymentUnknown,
+    PriceUnknown,
+    RefundExceedsPayment,
     SessionAlreadyClosed,
     SessionNotFound,
+    VisitUnderWay,
 )
-from cart.events import CartEvent, ReviewFlag, check_aware
-from cart.ledger import (
-    GATEWAY,
-    SALES,
-    TAX,
-    Transfer,
-    TransferCode,
-    TransferPhase,
-    shopper_account,
-)
+from cart.events import MAX_QUANTITY, CartEvent, ReviewFlag, check_aware
+from cart.ledger import shopper_account
+from cart.outbox import Effect, Handler
 from cart.payments import (
     Charge,
     ChargeKind,
     ChargeStatus,
+    Hold,
+    HoldStatus,
     PaymentGateway,
-    PaymentRequest,
-    PaymentState,
+    Refund,
+    RefundKind,
 )
+from cart.pricing import FixedPrices, PricedCart, Pricing
 from cart.questions import Question
-from cart.receipts import Receipt, ReceiptLine, price_cart, total_of
+from cart.receipts import Receipt, ReceiptLine
 from cart.repository import Database, Repository
 from cart.sessions import Session, SessionStatus
+from cart.settlement import (
+    BOOKED,
+    RECEIPTS,
+    Dues,
+    Money,
+    Settlement,
+    book,
+    dues_of,
+    end_unused,
+    release_hold,
+    send_receipt,
+    tell,
+    write_charge,
+    write_hold,
+    write_refunds,
+)
 
-_log = logging.getLogger(__name__)
+_OWED = frozenset({SessionStatus.PAYMENT_FAILED})
+# A coupon that another visit of the shopper takes at the same moment is left out at the next try.
+_COUPON_TRIES = 3
 
-# Further kinds and later sequences (corrections, debts) come with their own approval; the exit's capture is the first.
-_EXIT_SEQUENCE = 1
-_RECEIPTS = "receipts"
-_PAYMENT = "payment"
-_CHARGE_STATUS = {
-    PaymentState.CAPTURED: ChargeStatus.POSTED,
-    PaymentState.VOIDED: ChargeStatus.VOIDED,
-    PaymentState.DECLINED: ChargeStatus.FAILED,
-}
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +124,21 @@ class Outcome:
 
     Attributes:
         session: The visit.
-        receipt: Always there; numbered only if charged.
-        charge: The charge; None if there was nothing to charge or nobody may be charged.
+        receipt: The newest; always there; numbered only if charged.
+        charge: The newest charge; None if there was nothing to charge or nobody may be charged.
         flags: Why a person should look at the visit, oldest first.
+        charges: Every charge, oldest first, declined ones too.
+        refunds: Every refund, oldest first.
+        hold: What was held when the shopper came in; None if nothing was.
     """
 
     session: Session
     receipt: Receipt
     charge: Charge | None
     flags: tuple[ReviewFlag, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    hold: Hold | None = None
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -116,8 +147,13 @@ class Outcome:
 
     @property
     def status(self) -> SessionStatus:
-        """Charged, empty, needs review, no account, payment failed; closed while the payment is not known."""
+        """Charged, empty, needs review, no account, payment failed, abandoned; closed while a payment is not known."""
         return self.session.status
+
+    @property
+    def paid_minor(self) -> int:
+        """What was taken and not given back, minor unit."""
+        return Money(self.charges, self.refunds).kept_minor
 
 
 class Checkout:
@@ -125,28 +161,49 @@ class Checkout:
 
     Args:
         database: Where everything is kept.
-        catalogue: What is sold, at what price. A visit is priced when it is closed.
+        pricing: What is sold, at what price: a catalogue, or prices over time. A visit is priced when it is closed.
         gateway: Who takes the money.
-        new_id: Makes ids of visits and charges.
+        new_id: Makes ids of visits, holds, charges and refunds.
         payment_attempts: How often a payment with an unclear outcome is tried within one call, at least 1. What is
-            still unclear then is tried again by the next ``close`` or ``resume``.
+            still unclear then is tried again by the sweeper, or by the next ``close`` or ``resume``.
+        hold_minor: What ``hold`` sets aside when a shopper comes in, positive, minor unit; None if nothing is.
+        now: The time, for what the sweeper carries out.
     """
 
     def __init__(
         self,
         database: Database,
-        catalogue: Catalogue,
+        pricing: Catalogue | Pricing,
         gateway: PaymentGateway,
         new_id: Callable[[], UUID] = uuid4,
         payment_attempts: int = 3,
+        *,
+        hold_minor: int | None = None,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
         if payment_attempts < 1:
             raise ValueError(f"payment_attempts: expected at least 1, got {payment_attempts}")
+        if hold_minor is not None and hold_minor < 1:
+            raise ValueError(f"hold_minor: expected a positive number or None, got {hold_minor}")
         self._database = database
-        self._catalogue = catalogue
-        self._gateway = gateway
+        self._pricing: Pricing = FixedPrices(pricing) if isinstance(pricing, Catalogue) else pricing
         self._new_id = new_id
-        self._payment_attempts = payment_attempts
+        self._hold_minor = hold_minor
+        self._settlement = Settlement(database, gateway, new_id, now, payment_attempts)
+
+    @property
+    def currency(self) -> str:
+        """ISO 4217 code of everything that is charged."""
+        return self._pricing.currency
+
+    @property
+    def hold_minor(self) -> int | None:
+        """What ``hold`` sets aside, minor unit; None if this shop holds nothing."""
+        return self._hold_minor
+
+    def handlers(self) -> dict[Effect, Handler]:
+        """What the sweeper does with holds, charges and refunds that were left behind."""
+        return self._settlement.handlers()
 
     def check_in(self, shopper_id: str, at: datetime, party_size: int = 1, *, has_account: bool = True) -> Session:
         """Open a visit.
@@ -161,6 +218,94 @@ class Checkout:
         with self._database.transaction() as repository:
             repository.add_session(session)
         return session
+
+    def hold(self, session_id: UUID, at: datetime) -> Hold:
+        """Set the shop's amount aside on the shopper's account, before they are let in; again gives the same hold.
+
+        If that fails the visit is over: it is ``abandoned``, and what may have been held all the same is let go.
+
+        Args:
+            session_id: An open visit.
+            at: Now, timezone-aware.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            SessionAlreadyClosed: The visit is over.
+            PaymentDeclined: The gateway said no for good, or there is no account.
+            PaymentUnknown: It gave no clear answer.
+            ValueError: This shop holds nothing.
+        """
+        check_aware("at", at)
+        if self._hold_minor is None:
+            raise ValueError("hold: expected a shop with hold_minor, this one holds nothing")
+        with self._database.transaction() as repository:
+            session = _open_visit(repository, session_id)
+            if not session.has_account:
+                raise PaymentDeclined(f"visit {session_id} has no account to hold money on")
+            hold = repository.hold(session_id)
+            is_new = hold is None
+            if hold is None:
+                hold = Hold(
+                    self._new_id(), session_id, self._hold_minor, self._pricing.currency, HoldStatus.PENDING, at
+                )
+                write_hold(repository, hold, at)
+        if hold.status is HoldStatus.PENDING:
+            self._settlement.settle(session_id, at, Repository.hold, heard_of=not is_new)
+            with self._database.transaction() as repository:
+                session = repository.session(session_id)
+                hold = repository.hold(session_id) or hold
+                gave_up = hold.status is HoldStatus.PENDING
+                if gave_up and session.status is SessionStatus.OPEN:
+                    release_hold(repository, hold, at)
+                    end_unused(repository, session, hold.currency, at)
+        if hold.status is HoldStatus.HELD:
+            return hold
+        if hold.status is HoldStatus.PENDING:
+            raise PaymentUnknown(f"visit {session_id}: the gateway did not say whether it holds the money")
+        raise PaymentDeclined(f"visit {session_id}: the gateway does not hold the money, the hold is {hold.status}")
+
+    def join(self, session_id: UUID, at: datetime) -> Session:
+        """Let one more person shop on a visit's account.
+
+        Args:
+            session_id: An open visit.
+            at: Now, timezone-aware.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            SessionAlreadyClosed: The visit is over.
+        """
+        check_aware("at", at)
+        with self._database.transaction() as repository:
+            session = _open_visit(repository, session_id)
+            session = replace(session, party_size=session.party_size + 1)
+            repository.change_session(session)
+        return session
+
+    def abandon(self, session_id: UUID, at: datetime) -> None:
+        """End a visit whose shopper was let in and never came; its hold is let go. Again changes nothing.
+
+        Args:
+            session_id: The visit.
+            at: Now, timezone-aware.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            SessionAlreadyClosed: The visit ended otherwise.
+            VisitUnderWay: Something was taken, so somebody did come.
+        """
+        check_aware("at", at)
+        with self._database.transaction() as repository:
+            if repository.session(session_id).status is SessionStatus.ABANDONED:
+                return
+            session = _open_visit(repository, session_id)
+            if repository.cart_events(session_id):
+                raise VisitUnderWay(f"visit {session_id}: expected that nobody came, but things were taken")
+            end_unused(repository, session, self._pricing.currency, at)
+            hold = repository.hold(session_id)
+            if hold is not None:
+                release_hold(repository, hold, at)
+        self._settlement.settle(session_id, at, Repository.hold, heard_of=True)
 
     def record(self, event: CartEvent) -> Cart:
         """Put an event into its visit's cart, once however often it comes.
@@ -212,7 +357,8 @@ class Checkout:
         ``no_account`` if there is nobody to charge; else ``needs_review`` if it was flagged, a price is not known, or
         more came back than was taken; else ``empty`` if nothing was taken; else ``charged``, or ``payment_failed``
         after a definite decline, or ``closed`` while the payment's outcome is not known. In that last case closing
-        again, or ``resume``, goes on where it stopped.
+        again, ``resume``, or the sweeper goes on where it stopped. A hold is captured for what the visit cost; it is
+        kept while the visit is under review, and let go if there is nothing to charge.
 
         Args:
             session_id: The visit.
@@ -222,26 +368,130 @@ class Checkout:
             SessionNotFound: There is no such visit.
         """
         check_aware("at", at)
-        with self._database.transaction() as repository:
-            session = repository.session(session_id)
-            newly_closed = session.status is SessionStatus.OPEN
-            if newly_closed:
-                self._end_visit(repository, session, at)
+        newly_closed = self._repricing(lambda: self._end_visit(session_id, at))
         return self._settle(session_id, at, heard_of=not newly_closed)
 
     def resume(self, at: datetime) -> list[Outcome]:
-        """Go on with every payment whose outcome is not known, as after a crash, oldest first.
+        """Go on with every payment, refund and hold whose outcome is not known, as after a crash, oldest first.
 
         Args:
             at: When, timezone-aware.
 
         Returns:
-            How those visits stand now; ``closed`` where the gateway still gives no clear answer.
+            How visits with such a payment or refund stand now; ``closed`` where the gateway gives no clear answer yet.
         """
         check_aware("at", at)
         with self._database.reading() as repository:
-            charges = repository.pending_charges()
-        return [self._settle(charge.session_id, at, heard_of=True) for charge in charges]
+            money: list[Charge | Refund] = [*repository.pending_charges(), *repository.pending_refunds()]
+            money.sort(key=lambda one: one.created_at)
+            holds = repository.unsettled_holds()
+        session_ids = list(dict.fromkeys(one.session_id for one in money))
+        for hold in holds:
+            if hold.session_id not in session_ids:
+                self._settlement.settle(hold.session_id, at, Repository.hold, heard_of=True)
+        return [self._settle(session_id, at, heard_of=True) for session_id in session_ids]
+
+    def correct(self, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime, reason: str) -> Outcome:
+        """Make the cart of a visit that is over what a person, or a settled question, says it was.
+
+        The difference becomes cart events and a new receipt, priced as of the exit. A visit under review is then
+        charged; one that was charged gets a refund, or a second charge of the difference; one that owes money owes
+        more, or less. The same cause again changes nothing.
+
+        Args:
+            session_id: The visit.
+            lines: Units of each sku, 0 or more; what is not named was not in the cart.
+            cause_id: The decision.
+            at: Now, timezone-aware.
+            reason: One sentence, kept with a refund.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            VisitUnderWay: The shopper is in the store.
+            SessionAlreadyClosed: The visit was abandoned: nobody came in.
+            PaymentUnknown: A payment of the visit is under way, and the gateway does not say what became of it.
+            PriceUnknown: A product has no price.
+            ValueError: A quantity is negative or too large, or there is no reason.
+        """
+        check_aware("at", at)
+        for sku, quantity in lines.items():
+            if not sku or not 0 <= quantity <= MAX_QUANTITY:
+                raise ValueError(f"lines: expected 0 to {MAX_QUANTITY} of each product, got {quantity} of {sku!r}")
+        if not reason:
+            raise ValueError("reason: expected a sentence, got nothing")
+        if self.session(session_id).status is SessionStatus.CLOSED:
+            self._settlement.settle(session_id, at, Repository.session, heard_of=True)
+        is_new = self._repricing(lambda: self._write_correction(session_id, lines, cause_id, at, reason))
+        return self._settle(session_id, at, heard_of=not is_new)
+
+    def refund(self, session_id: UUID, amount_minor: int, reason: str, cause_id: UUID | None, at: datetime) -> Refund:
+        """Give money back out of goodwill: the receipt stays as it is, the visit costs so much less.
+
+        It is taken from the newest charge, and from older ones, as further refunds, if that is not enough.
+
+        Args:
+            session_id: A visit that was charged.
+            amount_minor: Positive, minor unit; at most what was taken and not given back.
+            reason: One sentence.
+            cause_id: The decision; the same one again gives the same refund. None if there is no such thing.
+            at: Now, timezone-aware.
+
+        Returns:
+            The refund, of the newest charge; pending while the gateway gives no clear answer.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+            RefundExceedsPayment: It is more than was taken and not given back.
+            EventConflict: The cause came before with another amount.
+            PaymentUnknown: A payment of the visit is under way.
+            ValueError: The amount is not positive, or there is no reason.
+        """
+        check_aware("at", at)
+        if amount_minor < 1 or not reason:
+            raise ValueError(f"refund: expected a positive amount and a reason, got {amount_minor} and {reason!r}")
+        with self._database.transaction() as repository:
+            session = repository.session(session_id)
+            money = Money.of(repository, session_id)
+            known = [
+                refund
+                for refund in money.refunds
+                if cause_id is not None and refund.cause_id == cause_id and refund.kind is RefundKind.GOODWILL
+            ]
+            if known and sum(refund.amount_minor for refund in known) != amount_minor:
+                raise EventConflict(f"refund for {cause_id} came with two amounts")
+            refunds = known or self._write_goodwill(repository, session, money, amount_minor, reason, cause_id, at)
+        now = self._settlement.settle(session_id, at, Repository.refunds, heard_of=bool(known))
+        return next((refund for refund in now if refund.refund_id == refunds[0].refund_id), refunds[0])
+
+    def debt_of(self, shopper_id: str) -> int:
+        """What a shopper owes after declined payments, minor unit; a payment under way is not owed."""
+        with self._database.reading() as repository:
+            return max(0, repository.expected_minor(shopper_account(shopper_id), self._pricing.currency))
+
+    def pay_debt(self, shopper_id: str, at: datetime) -> tuple[Outcome, ...]:
+        """Try to take what a shopper owes, visit by visit, oldest first: each is a new charge with a key of its own.
+
+        Args:
+            shopper_id: Whose debt.
+            at: Now, timezone-aware.
+
+        Returns:
+            How those visits stand now: charged; ``payment_failed`` after another decline; ``closed`` while the gateway
+            gives no clear answer.
+        """
+        check_aware("at", at)
+        with self._database.reading() as repository:
+            session_ids = repository.sessions_of(shopper_id, SessionStatus.PAYMENT_FAILED)
+        outcomes = []
+        for session_id in session_ids:
+            with self._database.transaction() as repository:
+                session = repository.session(session_id)
+                # Somebody else may be paying it, or have paid it, by now.
+                is_owed = session.status is SessionStatus.PAYMENT_FAILED
+                if is_owed:
+                    self._write_debt(repository, session, at)
+            outcomes.append(self._settle(session_id, at, heard_of=not is_owed))
+        return tuple(outcomes)
 
     def outcome(self, session_id: UUID) -> Outcome | None:
         """How a visit ended as it stands now; None while it is open.
@@ -273,147 +523,294 @@ class Checkout:
             repository.session(session_id)
             return Cart.of(repository.cart_events(session_id))
 
-    def _end_visit(self, repository: Repository, session: Session, at: datetime) -> None:
-        """Freeze the receipt and decide what the visit comes to; the gateway is not called yet."""
-        lines = price_cart(Cart.of(repository.cart_events(session.session_id)), self._catalogue)
-        for reason in doubts_about(lines):
-            repository.add_flag(ReviewFlag(session.session_id, reason, None, at))
-        total_minor = total_of(lines)
-        if not session.has_account:
-            status = SessionStatus.NO_ACCOUNT
-        elif repository.flags(session.session_id) or total_minor is None:
-            status = SessionStatus.NEEDS_REVIEW
-        elif not lines:
-            status = SessionStatus.EMPTY
-        elif total_minor == 0:
-            # Everything was free: it is settled, and no gateway takes a payment of nothing.
-            status = SessionStatus.CHARGED
-        else:
-            status = SessionStatus.CLOSED
-        ended = replace(session, status=status, closed_at=at)
-        repository.change_session(ended)
-        number = repository.next_number(_RECEIPTS) if status is SessionStatus.CHARGED else None
-        receipt = Receipt.of(ended, lines, self._catalogue.currency, at, number)
-        repository.add_receipt(receipt)
-        if status is SessionStatus.CLOSED:
-            self._write_charge(repository, receipt, at)
+    def receipts(self, session_id: UUID) -> tuple[Receipt, ...]:
+        """Every receipt of a visit, that of the exit first, then its corrections.
 
-    def _write_charge(self, repository: Repository, receipt: Receipt, at: datetime) -> None:
-        """Write the sale, and a pending charge with its key; what happens after this can always be picked up again."""
-        total_minor, tax_minor, subtotal_minor = receipt.total_minor, receipt.tax_minor, receipt.subtotal_minor
-        if total_minor is None or tax_minor is None or subtotal_minor is None:
-            raise ValueError(f"visit {receipt.session_id}: expected a known price for everything")
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        with self._database.reading() as repository:
+            return repository.receipts(repository.session(session_id))
+
+    def _settle(self, session_id: UUID, at: datetime, *, heard_of: bool) -> Outcome:
+        return self._settlement.settle(session_id, at, _read_outcome, heard_of=heard_of)
+
+    def _repricing(self, write: Callable[[], bool]) -> bool:
+        for _ in range(_COUPON_TRIES - 1):
+            try:
+                return write()
+            except CouponUsed:
+                continue
+        return write()
+
+    def _end_visit(self, session_id: UUID, at: datetime) -> bool:
+        """Freeze the receipt and decide what the visit comes to; the gateway is not called yet.
+
+        Returns:
+            Whether the visit was open.
+        """
+        with self._database.transaction() as repository:
+            session = repository.session(session_id)
+            if session.status is not SessionStatus.OPEN:
+                return False
+            cart = Cart.of(repository.cart_events(session_id))
+            priced = self._pricing.price(repository, cart, at, session.shopper_id, session_id)
+            for reason in doubts_about(priced.lines):
+                repository.add_flag(ReviewFlag(session_id, reason, None, at))
+            total_minor = priced.total_minor
+            if not session.has_account:
+                status = SessionStatus.NO_ACCOUNT
+            elif repository.flags(session_id) or total_minor is None:
+                status = SessionStatus.NEEDS_REVIEW
+            elif not priced.lines:
+                status = SessionStatus.EMPTY
+            elif total_minor == 0:
+                # Everything was free: it is settled, and no gateway takes a payment of nothing.
+                status = SessionStatus.CHARGED
+            else:
+                status = SessionStatus.CLOSED
+            ended = replace(session, status=status, closed_at=at)
+            hold = repository.hold(session_id)
+            if hold is not None and status not in (SessionStatus.CLOSED, SessionStatus.NEEDS_REVIEW):
+                release_hold(repository, hold, at)
+            receipt = self._write_receipt(repository, ended, priced, 1, None, at)
+            tell(repository, "visit.closed", session_id, ended, at)
+            if status is SessionStatus.NEEDS_REVIEW:
+                tell(repository, "visit.needs_review", session_id, ended, at)
+            if status is SessionStatus.CLOSED:
+                charges = self._write_charges(repository, ended, receipt.total_minor or 0, 1, hold, at)
+                dues = dues_of(receipt, ())
+                book(repository, charges[0].charge_id, ended, receipt.currency, Dues(), dues, at)
+            return True
+
+    def _write_receipt(
+        self,
+        repository: Repository,
+        session: Session,
+        priced: PricedCart,
+        sequence: int,
+        cause_id: UUID | None,
+        at: datetime,
+    ) -> Receipt:
+        """Write a visit's end and its receipt, which gets its number, and is sent, if nothing is left to pay."""
+        repository.change_session(session)
+        is_paid = session.status is SessionStatus.CHARGED
+        receipt = Receipt.of(
+            session,
+            priced.lines,
+            self._pricing.currency,
+            at,
+            repository.next_number(RECEIPTS) if is_paid else None,
+            discounts=priced.discounts,
+            tax_rule=priced.tax_rule,
+            sequence=sequence,
+        )
+        repository.add_receipt(receipt, cause_id)
+        if session.status in BOOKED:
+            self._pricing.use(repository, priced, session.session_id, at)
+        if is_paid:
+            tell(repository, "receipt.issued", f"{session.session_id}:{sequence}", session, at)
+        if is_paid or session.status in _OWED or (session.status is SessionStatus.EMPTY and sequence > 1):
+            send_receipt(repository, session, sequence, at)
+        return receipt
+
+    def _write_charges(
+        self,
+        repository: Repository,
+        session: Session,
+        amount_minor: int,
+        sequence: int,
+        hold: Hold | None,
+        at: datetime,
+    ) -> list[Charge]:
+        """Write what is to be taken: of the hold as far as it goes, and the rest by a payment of its own."""
+        parts: list[tuple[int, UUID | None]] = [(amount_minor, None)]
+        if hold is not None and hold.status is HoldStatus.HELD:
+            of_hold_minor = min(amount_minor, hold.amount_minor)
+            parts = [(of_hold_minor, hold.hold_id), (amount_minor - of_hold_minor, None)]
+        elif hold is not None:
+            # The gateway never said whether it holds anything, so nothing is taken of it.
+            release_hold(repository, hold, at)
+        charges = [
+            Charge(
+                self._new_id(),
+                session.session_id,
+                ChargeKind.CAPTURE,
+                sequence + place,
+                part_minor,
+                self._pricing.currency,
+                ChargeStatus.PENDING,
+                at,
+                hold_id=hold_id,
+            )
+            for place, (part_minor, hold_id) in enumerate(parts)
+            if part_minor
+        ]
+        for charge in charges:
+            write_charge(repository, charge, session, at)
+        return charges
+
+    def _write_correction(
+        self, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime, reason: str
+    ) -> bool:
+        """Write everything that a correction changes; the gateway is not called yet.
+
+        Returns:
+            Whether the cause is new.
+        """
+        with self._database.transaction() as repository:
+            session = repository.session(session_id)
+            if repository.corrected_by(session_id, cause_id):
+                return False
+            before = _ended(repository, session)
+            self._write_events(repository, session_id, lines, cause_id, at)
+            cart = Cart.of(repository.cart_events(session_id))
+            left_at = session.closed_at or at
+            priced = self._pricing.price(repository, cart, left_at, session.shopper_id, session_id)
+            priced = _priced_as_before(priced, before)
+            if priced.total_minor is None:
+                unknown = ", ".join(line.sku for line in priced.lines if line.unit_price_minor is None)
+                raise PriceUnknown(f"visit {session_id}: the price of {unknown} is not known")
+            money = Money.of(repository, session_id)
+            old = dues_of(before, money.refunds) if session.status in BOOKED else Dues()
+            # The receipt's status is that of the visit, which is known only once the receipt's total is.
+            draft = Receipt.of(
+                session,
+                priced.lines,
+                self._pricing.currency,
+                at,
+                discounts=priced.discounts,
+                tax_rule=priced.tax_rule,
+            )
+            new = dues_of(draft, money.refunds)
+            owed_minor = new.total_minor - money.kept_minor
+            if not session.has_account:
+                status = SessionStatus.NO_ACCOUNT
+            elif owed_minor > 0:
+                is_debt = session.status is SessionStatus.PAYMENT_FAILED
+                status = SessionStatus.PAYMENT_FAILED if is_debt else SessionStatus.CLOSED
+            elif not priced.lines and not money.taken_minor:
+                status = SessionStatus.EMPTY
+            else:
+                status = SessionStatus.CHARGED
+            session = replace(session, status=status)
+            self._write_receipt(repository, session, priced, before.sequence + 1, cause_id, at)
+            if not session.has_account:
+                return True
+            book(repository, uuid5(cause_id, str(session_id)), session, before.currency, old, new, at)
+            hold = repository.hold(session_id)
+            if status is SessionStatus.CLOSED:
+                sequence = money.next_sequence(ChargeKind.CAPTURE)
+                self._write_charges(repository, session, owed_minor, sequence, _unused(hold), at)
+            elif hold is not None:
+                release_hold(repository, hold, at)
+            if owed_minor < 0:
+                write_refunds(
+                    repository,
+                    session,
+                    money,
+                    -owed_minor,
+                    RefundKind.CORRECTION,
+                    reason,
+                    cause_id,
+                    self._new_id,
+                    at,
+                )
+            return True
+
+    def _write_events(
+        self, repository: Repository, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime
+    ) -> None:
+        """Write the cart events that turn the cart into what was decided."""
+        now = {line.sku: line.quantity for line in Cart.of(repository.cart_events(session_id)).lines}
+        for sku in sorted(now.keys() | lines.keys()):
+            left, part = lines.get(sku, 0) - now.get(sku, 0), 0
+            while left:
+                quantity = max(-MAX_QUANTITY, min(MAX_QUANTITY, left))
+                event_id = uuid5(cause_id, f"{session_id}:{sku}:{part}")
+                repository.add_cart_event(CartEvent(event_id, session_id, at, sku, quantity, cause_id))
+                left, part = left - quantity, part + 1
+
+    def _write_goodwill(
+        self,
+        repository: Repository,
+        session: Session,
+        money: Money,
+        amount_minor: int,
+        reason: str,
+        cause_id: UUID | None,
+        at: datetime,
+    ) -> tuple[Refund, ...]:
+        if not money.is_settled:
+            raise PaymentUnknown(f"visit {session.session_id}: expected a settled payment, one is under way")
+        if amount_minor > money.kept_minor:
+            raise RefundExceedsPayment(
+                f"visit {session.session_id}: expected at most {money.kept_minor}, got {amount_minor}"
+            )
+        receipt = _ended(repository, session)
+        refunds = write_refunds(
+            repository, session, money, amount_minor, RefundKind.GOODWILL, reason, cause_id, self._new_id, at
+        )
+        before, after = dues_of(receipt, money.refunds), dues_of(receipt, (*money.refunds, *refunds))
+        book(repository, refunds[0].refund_id, session, receipt.currency, before, after, at)
+        return refunds
+
+    def _write_debt(self, repository: Repository, session: Session, at: datetime) -> None:
+        receipt = _ended(repository, session)
+        money = Money.of(repository, session.session_id)
         charge = Charge(
             self._new_id(),
-            receipt.session_id,
-            ChargeKind.CAPTURE,
-            _EXIT_SEQUENCE,
-            total_minor,
+            session.session_id,
+            ChargeKind.DEBT,
+            money.next_sequence(ChargeKind.DEBT),
+            dues_of(receipt, money.refunds).total_minor - money.kept_minor,
             receipt.currency,
             ChargeStatus.PENDING,
             at,
         )
-        repository.add_charge(charge)
-        # The goods have left the store, so the sale stands whatever the payment does: until it is paid it is owed.
-        shopper = shopper_account(receipt.shopper_id)
-        for name, account, amount_minor, code in (
-            ("sale", SALES, subtotal_minor, TransferCode.SALE),
-            ("tax", TAX, tax_minor, TransferCode.TAX),
-        ):
-            if amount_minor:
-                repository.add_transfer(
-                    Transfer(
-                        uuid5(charge.charge_id, name),
-                        shopper,
-                        account,
-                        amount_minor,
-                        charge.currency,
-                        code,
-                        TransferPhase.IMMEDIATE,
-                        at,
-                    )
-                )
-        repository.add_transfer(
-            Transfer(
-                uuid5(charge.charge_id, _PAYMENT),
-                GATEWAY,
-                shopper,
-                charge.amount_minor,
-                charge.currency,
-                TransferCode.PAYMENT,
-                TransferPhase.PENDING,
-                at,
-            )
-        )
+        repository.change_session(replace(session, status=SessionStatus.CLOSED))
+        write_charge(repository, charge, session, at)
 
-    def _settle(self, session_id: UUID, at: datetime, *, heard_of: bool) -> Outcome:
-        """Bring a pending charge to its end, if the gateway says what became of it.
 
-        Args:
-            session_id: A closed visit.
-            at: Now.
-            heard_of: Whether the gateway may have heard of the charge before.
-        """
-        with self._database.reading() as repository:
-            outcome = _read_outcome(repository, session_id)
-        charge = outcome.charge
-        if charge is None or charge.status is not ChargeStatus.PENDING:
-            return outcome
-        request = PaymentRequest(
-            charge.idempotency_key, outcome.session.shopper_id, charge.amount_minor, charge.currency
-        )
-        for attempt in range(self._payment_attempts):
-            try:
-                result = self._take_payment(charge, request, heard_of=heard_of or attempt > 0)
-            except PaymentUnknown as error:
-                _log.warning("charge %s: attempt %d: %s", charge.charge_id, attempt + 1, error)
-            else:
-                return self._write_result(result, at)
-        return outcome
+def _open_visit(repository: Repository, session_id: UUID) -> Session:
+    session = repository.session(session_id)
+    if session.status is not SessionStatus.OPEN:
+        raise SessionAlreadyClosed(f"visit {session_id} is {session.status}, expected an open one")
+    return session
 
-    def _take_payment(self, charge: Charge, request: PaymentRequest, *, heard_of: bool) -> Charge:
-        """Ask the gateway for the money and return the charge as it stands then, posted, voided or failed.
 
-        Raises:
-            PaymentUnknown: The gateway gave no clear answer.
-        """
-        # A gateway may have forgotten the key of an old payment and would then take the money again.
-        payment = self._gateway.look_up(request.idempotency_key) if heard_of else None
-        if payment is None:
-            try:
-                payment = self._gateway.authorise(request)
-            except PaymentDeclined as error:
-                _log.info("charge %s: %s", charge.charge_id, error)
-                return replace(charge, status=ChargeStatus.FAILED)
-        if payment.request != request:
-            raise PaymentUnknown(f"{request.idempotency_key}: the gateway knows another payment under this key")
-        if payment.state is PaymentState.AUTHORISED:
-            try:
-                payment = self._gateway.capture(payment)
-            except PaymentDeclined as error:
-                _log.info("charge %s: %s", charge.charge_id, error)
-                payment = replace(payment, state=PaymentState.VOIDED)
-        return replace(charge, status=_CHARGE_STATUS[payment.state], gateway_reference=payment.reference)
+def _ended(repository: Repository, session: Session) -> Receipt:
+    """The newest receipt of a visit that is over, with no payment under way."""
+    if session.status is SessionStatus.OPEN:
+        raise VisitUnderWay(f"visit {session.session_id} is open, expected one that is over")
+    if session.status is SessionStatus.ABANDONED:
+        raise SessionAlreadyClosed(f"visit {session.session_id} was abandoned, nobody came in")
+    if session.status is SessionStatus.CLOSED:
+        raise PaymentUnknown(f"visit {session.session_id}: a payment is under way, its outcome is not known yet")
+    receipt = repository.receipt(session)
+    if receipt is None:
+        raise SessionNotFound(f"visit {session.session_id} has no receipt, it is {session.status}")
+    return receipt
 
-    def _write_result(self, result: Charge, at: datetime) -> Outcome:
-        """Write what became of a charge, unless somebody else did so meanwhile."""
-        with self._database.transaction() as repository:
-            session = repository.session(result.session_id)
-            current = repository.charge(result.session_id)
-            if current is None or current.charge_id != result.charge_id or current.status is not ChargeStatus.PENDING:
-                return _read_outcome(repository, result.session_id)
-            pending = repository.transfer(uuid5(result.charge_id, _PAYMENT))
-            if pending is None:
-                raise LedgerConflict(f"charge {result.charge_id} has no pending transfer")
-            repository.change_charge(result)
-            if result.status is ChargeStatus.POSTED:
-                repository.add_transfer(pending.post(uuid5(result.charge_id, f"{_PAYMENT}:post"), at))
-                repository.change_session(replace(session, status=SessionStatus.CHARGED))
-                repository.issue_receipt(session.session_id, repository.next_number(_RECEIPTS), at)
-            else:
-                repository.add_transfer(pending.void(uuid5(result.charge_id, f"{_PAYMENT}:void"), at))
-                repository.change_session(replace(session, status=SessionStatus.PAYMENT_FAILED))
-            return _read_outcome(repository, result.session_id)
+
+def _priced_as_before(priced: PricedCart, before: Receipt) -> PricedCart:
+    """A corrected cart with the prices of the receipt it corrects, for prices that know no past.
+
+    Offers and coupons are reckoned from prices, so where there are some they are left as they were reckoned.
+    """
+    if priced.discounts or before.discounts:
+        return priced
+    known = {line.sku: line for line in before.lines if line.unit_price_minor is not None}
+    lines = [
+        replace(known[line.sku], quantity=line.quantity, probability=line.probability) if line.sku in known else line
+        for line in priced.lines
+    ]
+    return replace(priced, lines=tuple(lines))
+
+
+def _unused(hold: Hold | None) -> Hold | None:
+    """A hold that can still be captured, or has to be let go."""
+    return hold if hold is not None and hold.status in (HoldStatus.HELD, HoldStatus.PENDING) else None
 
 
 def doubts_about(lines: Iterable[ReceiptLine]) -> list[str]:
@@ -433,4 +830,13 @@ def _read_outcome(repository: Repository, session_id: UUID) -> Outcome:
     receipt = repository.receipt(session)
     if receipt is None:
         raise SessionNotFound(f"visit {session_id} has no receipt, it is {session.status}")
-    return Outcome(session, receipt, repository.charge(session_id), repository.flags(session_id))
+    charges = repository.charges(session_id)
+    return Outcome(
+        session,
+        receipt,
+        charges[-1] if charges else None,
+        repository.flags(session_id),
+        charges,
+        repository.refunds(session_id),
+        repository.hold(session_id),
+    )

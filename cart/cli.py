@@ -21,7 +21,9 @@ from cart.cli_calibration import calibrate, check_cameras, evaluate_calibration,
 from cart.cli_faces import evaluate_shelf_faces
 from cart.cli_models import models_app
 from cart.cli_products import gallery_app
+from cart.cli_serve import serve
 from cart.cli_simulator import dataset, evaluate_cases, simulate
+from cart.cli_torture import torture_shop
 from cart.cli_track_evaluation import evaluate_tracks
 from cart.cli_tracking import track, track_bench
 from cart.eyes import OURS, TimedDetector, named_detector, weight_files
@@ -89,7 +91,9 @@ app.command("evaluate-tracking")(evaluate_tracks)
 app.command("evaluate-faces")(evaluate_shelf_faces)
 app.command()(dataset)
 app.command()(track)
+app.command()(serve)
 app.command("track-bench")(track_bench)
+app.command("torture")(torture_shop)
 
 LIVE_WAIT_S = 15.0
 DEMO_FILM_FPS = 5.0

@@ -21,6 +21,8 @@ TAX = "tax"
 """Account of the tax contained in sales, owed to the state."""
 GATEWAY = "gateway"
 """Account of money that the payment gateway holds for the store."""
+REFUNDS_DUE = "refunds_due"
+"""Account of refunds that the gateway would not carry out: the store owes them and has to pay them another way."""
 
 
 def shopper_account(shopper_id: str) -> str:
@@ -34,6 +36,8 @@ class TransferCode(StrEnum):
     SALE = "sale"
     TAX = "tax"
     PAYMENT = "payment"
+    REFUND = "refund"
+    """Money given back; the sale and tax that go with it are transfers of their own code, the other way round."""
 
 
 class TransferPhase(StrEnum):

@@ -1,11 +1,12 @@
 """Money as whole numbers of a currency's minor unit (cents of a dollar), with its ISO 4217 code.
 
-Amounts are ``int`` and never pass through a float. Where a division is unavoidable (tax), the result is rounded half
-away from zero, the commercial rule of DIN 1333, once for each tax rate of a receipt, as EN 16931 does for invoices (one
-tax amount a rate, not one a line): errors of half a unit then do not add up over many lines.
+Amounts are ``int`` and never pass through a float. Where a division is unavoidable, the result is rounded half away
+from zero, the commercial rule of DIN 1333, unless a shop's tax rule says otherwise (``cart.taxes``). An amount that is
+dealt out, such as a discount to several tax rates, is dealt out by largest remainder, so that nothing is lost or made.
 """
 
 import re
+from collections.abc import Sequence
 
 # ISO 4217 list one, active codes by the decimals of their minor unit; funds codes and precious metals are left out.
 _CODES_BY_DIGITS = {
@@ -101,3 +102,47 @@ def divide_half_away(numerator: int, denominator: int) -> int:
         raise ValueError(f"denominator: expected a positive number, got {denominator}")
     magnitude = (2 * abs(numerator) + denominator) // (2 * denominator)
     return magnitude if numerator >= 0 else -magnitude
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Divide whole numbers and round half to even (IEEE 754 4.3.1, bankers' rounding); ``denominator`` is positive.
+
+    >>> [divide_half_even(n, 2) for n in (-3, -1, 0, 1, 3)]
+    [-2, 0, 0, 0, 2]
+    """
+    if denominator <= 0:
+        raise ValueError(f"denominator: expected a positive number, got {denominator}")
+    quotient, rest = divmod(numerator, denominator)
+    return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient % 2 == 1))
+
+
+def share_out(amount_minor: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Deal an amount out in proportion to weights, by largest remainder (Hamilton's method).
+
+    Every share is its exact value rounded down or up, and together they are the amount. Where remainders are equal the
+    earlier share is rounded up.
+
+    Args:
+        amount_minor: What is dealt out, at least 0.
+        weights: None below 0, one at least above it unless the amount is 0.
+
+    Raises:
+        ValueError: The amount or a weight is negative, or there is nobody to give the amount to.
+
+    >>> share_out(100, [1, 1, 1]), share_out(5, [0, 7])
+    ((34, 33, 33), (0, 5))
+    """
+    whole = sum(weights)
+    if amount_minor < 0 or min(weights, default=0) < 0 or (amount_minor and not whole):
+        raise ValueError(
+            f"share_out: expected an amount and weights of 0 or more, and a weight above 0 if there is an amount,"
+            f" got {amount_minor} and {list(weights)}"
+        )
+    if not amount_minor:
+        return (0,) * len(weights)
+    shares = [amount_minor * weight // whole for weight in weights]
+    remainders = [amount_minor * weight % whole for weight in weights]
+    neediest = sorted(range(len(weights)), key=lambda place: (-remainders[place], place))
+    for place in neediest[: amount_minor - sum(shares)]:
+        shares[place] += 1
+    return tuple(shares)

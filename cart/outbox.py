@@ -8,14 +8,15 @@ carried out twice, and its receiver is given a key by which it can tell.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid5
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from cart.repository import Database, Repository
 from cart.tables import OutboxRow
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _NAMESPACE = UUID("1b0f0f4e-6c3e-5d0b-9a9e-2f6f6a3d8b11")
 _LONGEST_ERROR = 500
+_CLAIMED_FOR_S = 60.0
 
 
 class Effect(StrEnum):
@@ -33,6 +35,8 @@ class Effect(StrEnum):
     """Bring a hold of money to its end."""
     CHARGE = "charge"
     REFUND = "refund"
+    DECISION = "decision"
+    """Correct a visit as it was decided; see ``cart.decisions``."""
     RECEIPT = "receipt"
     """Send a receipt to its shopper."""
     MAIL = "mail"
@@ -41,8 +45,17 @@ class Effect(StrEnum):
     """Have a gate open."""
 
 
-MONEY = frozenset({Effect.HOLD, Effect.CHARGE, Effect.REFUND})
+MONEY = frozenset({Effect.HOLD, Effect.CHARGE, Effect.REFUND, Effect.DECISION})
 """What is never given up: as long as an outcome is not known, it is asked for."""
+
+LANES: tuple[frozenset[Effect], ...] = (
+    frozenset({Effect.GATE}),
+    MONEY,
+    frozenset({Effect.RECEIPT, Effect.MAIL}),
+    frozenset({Effect.WEBHOOK}),
+)
+"""What is carried out one after another; a receiver that takes its time holds up its own lane alone."""
+_CLAIMED = LANES[2] | LANES[3]
 
 
 class MessageStatus(StrEnum):
@@ -78,7 +91,18 @@ class Message:
 
 
 class NotYetError(Exception):
-    """A handler could not carry its effect out, or does not know whether it has; the message says why."""
+    """A handler could not carry its effect out, or does not know whether it has; the message says why.
+
+    Args:
+        message: Why.
+        wait_s: How long to wait at least before the next try, seconds; None to leave it to the sweeper.
+        counts: Whether it was a try. Waiting for something else is none, and is never given up.
+    """
+
+    def __init__(self, message: str, wait_s: float | None = None, *, counts: bool = True) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.counts = counts
 
 
 class GivenUpError(Exception):
@@ -86,6 +110,11 @@ class GivenUpError(Exception):
 
 
 Handler = Callable[[Message], None]
+
+
+def message_id(key: str) -> UUID:
+    """The id of the effect with this key."""
+    return uuid5(_NAMESPACE, key)
 
 
 def put(
@@ -109,12 +138,11 @@ def put(
     Returns:
         Whether it is new.
     """
-    message_id = uuid5(_NAMESPACE, key)
-    if repository.sql.get(OutboxRow, message_id) is not None:
+    if repository.sql.get(OutboxRow, message_id(key)) is not None:
         return False
     repository.sql.add(
         OutboxRow(
-            message_id=message_id,
+            message_id=message_id(key),
             kind=effect.value,
             deduplication_key=key,
             payload=dict(payload),
@@ -137,26 +165,111 @@ def finish(repository: Repository, key: str, at: datetime) -> None:
     )
 
 
-def waiting(repository: Repository, at: datetime, limit: int = 100) -> tuple[Message, ...]:
-    """What is due, oldest first."""
+def give_up(repository: Repository, key: str, at: datetime, reason: str) -> None:
+    """Say that an effect can never be carried out; a person has to look."""
+    repository.sql.execute(
+        update(OutboxRow)
+        .where(OutboxRow.deduplication_key == key, OutboxRow.status == MessageStatus.WAITING.value)
+        .values(status=MessageStatus.FAILED.value, finished_at=at, last_error=reason[:_LONGEST_ERROR])
+    )
+
+
+def is_waiting(repository: Repository, keys: Collection[str]) -> bool:
+    """Whether any of these effects is still to be carried out."""
+    row = repository.sql.scalar(
+        select(OutboxRow.message_id)
+        .where(OutboxRow.deduplication_key.in_(keys), OutboxRow.status == MessageStatus.WAITING.value)
+        .limit(1)
+    )
+    return row is not None
+
+
+def waiting(
+    repository: Repository, at: datetime, limit: int = 100, effects: Collection[Effect] = frozenset(Effect)
+) -> tuple[Message, ...]:
+    """What is due of some kinds of effects, the longest due first."""
     rows = repository.sql.scalars(
         select(OutboxRow)
-        .where(OutboxRow.status == MessageStatus.WAITING.value, OutboxRow.due_at <= at)
-        .order_by(OutboxRow.due_at, OutboxRow.message_id)
+        .where(
+            OutboxRow.status == MessageStatus.WAITING.value,
+            OutboxRow.due_at <= at,
+            OutboxRow.kind.in_(sorted(effect.value for effect in effects)),
+        )
+        .order_by(OutboxRow.due_at, OutboxRow.created_at, OutboxRow.message_id)
         .limit(limit)
     )
-    return tuple(
-        Message(
-            row.message_id,
-            Effect(row.kind),
-            row.deduplication_key,
-            row.payload,
-            row.attempts,
-            row.created_at,
-            row.due_at,
-        )
-        for row in rows
+    return tuple(_message(row) for row in rows)
+
+
+def failed(repository: Repository, limit: int = 100) -> tuple[tuple[Message, str], ...]:
+    """What was given up, with its last error, newest first: a person has to look."""
+    rows = repository.sql.scalars(
+        select(OutboxRow)
+        .where(OutboxRow.status == MessageStatus.FAILED.value)
+        .order_by(OutboxRow.finished_at.desc(), OutboxRow.message_id)
+        .limit(limit)
     )
+    return tuple((_message(row), row.last_error or "") for row in rows)
+
+
+def backlog(repository: Repository) -> dict[Effect, int]:
+    """How many messages of each kind are waiting."""
+    counts = repository.sql.execute(
+        select(OutboxRow.kind, func.count())
+        .where(OutboxRow.status == MessageStatus.WAITING.value)
+        .group_by(OutboxRow.kind)
+    )
+    return {Effect(kind): count for kind, count in counts}
+
+
+def _message(row: OutboxRow) -> Message:
+    return Message(
+        row.message_id,
+        Effect(row.kind),
+        row.deduplication_key,
+        row.payload,
+        row.attempts,
+        row.created_at,
+        row.due_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an effect is tried.
+
+    Attributes:
+        first_wait_s: Wait after the first failure; it doubles with each further one ...
+        longest_wait_s: ... up to this.
+        attempts: After so many failures an effect that is not money is given up.
+    """
+
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 900.0
+    attempts: int = 20
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_wait_s <= 0 or self.longest_wait_s < self.first_wait_s:
+            raise ValueError(
+                f"Patience: expected at least 1 attempt and 0 < first_wait_s <= longest_wait_s,"
+                f" got {self.attempts}, {self.first_wait_s} and {self.longest_wait_s}"
+            )
+
+    def wait_s(self, failures: int) -> float:
+        """How long to wait after so many failures, at least 1.
+
+        >>> [Patience(1.0, 5.0).wait_s(failures) for failures in (1, 2, 3, 4, 400)]
+        [1.0, 2.0, 4.0, 5.0, 5.0]
+        """
+        return min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(failures - 1, 60))
+
+
+LONG_PATIENCE: dict[Effect, Patience] = {
+    Effect.RECEIPT: Patience(5.0, 3600.0, 57),
+    Effect.MAIL: Patience(5.0, 3600.0, 57),
+    Effect.WEBHOOK: Patience(5.0, 4 * 3600.0, 38),
+}
+"""Other people's servers may be away for a weekend: mail is tried for two days, a webhook for about five."""
 
 
 class Sweeper:
@@ -165,11 +278,13 @@ class Sweeper:
     Args:
         database: Where messages are kept.
         handlers: What to do for each kind of effect. A handler may be called twice for one message, and for one that
-            somebody else is carrying out at that moment. It returns when the effect has happened, raises ``NotYetError``
-            or ``GivenUpError``, or anything else, which is taken for ``NotYetError``.
-        first_wait_s: Wait after the first failure; it doubles with each further one ...
+            somebody else is carrying out at that moment. It returns when the effect has happened, raises
+            ``NotYetError`` or ``GivenUpError``, or anything else, which is taken for ``NotYetError``.
+        first_wait_s: Wait after the first failure of an effect that ``patience`` does not name; it doubles with each
+            further one ...
         longest_wait_s: ... up to this.
         attempts: After so many failures an effect that is not money is given up.
+        patience: The same for effects that need more of it.
     """
 
     def __init__(
@@ -179,59 +294,157 @@ class Sweeper:
         first_wait_s: float = 1.0,
         longest_wait_s: float = 900.0,
         attempts: int = 20,
+        patience: Mapping[Effect, Patience] | None = None,
     ) -> None:
-        if attempts < 1 or first_wait_s <= 0 or longest_wait_s < first_wait_s:
-            raise ValueError(
-                f"Sweeper: expected at least 1 attempt and 0 < first_wait_s <= longest_wait_s,"
-                f" got {attempts}, {first_wait_s} and {longest_wait_s}"
-            )
         self._database = database
         self._handlers = dict(handlers)
-        self._first_wait_s, self._longest_wait_s = first_wait_s, longest_wait_s
-        self._attempts = attempts
-        self._turn = threading.Lock()
+        self._usual = Patience(first_wait_s, longest_wait_s, attempts)
+        self._patience = dict(LONG_PATIENCE if patience is None else patience)
+        self._turns = {lane: threading.Lock() for lane in LANES}
 
-    def sweep(self, at: datetime) -> int:
-        """Try everything that is due, once each.
+    def sweep(
+        self,
+        at: datetime,
+        lanes: Iterable[frozenset[Effect]] = LANES,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Try everything that is due in some lanes, once each. Calls for one lane take turns.
+
+        Args:
+            at: Now, timezone-aware.
+            lanes: Which lanes, of ``LANES``.
+            stopped: Asked before each message; what is left then stays for the next time.
 
         Returns:
             How many effects were carried out.
         """
-        with self._turn:
+        return sum(self._sweep_lane(lane, at, stopped) for lane in lanes)
+
+    def _sweep_lane(self, lane: frozenset[Effect], at: datetime, stopped: Callable[[], bool]) -> int:
+        # What nobody here can carry out must not stand before what somebody can.
+        effects = lane & self._handlers.keys()
+        if not effects:
+            return 0
+        with self._turns[lane]:
             with self._database.reading() as repository:
-                due = waiting(repository, at)
-            return sum(self._try(message, at) for message in due)
+                due = waiting(repository, at, effects=effects)
+            return sum(self._try(message, at) for message in due if not stopped() and self._claim(message, at))
+
+    def _claim(self, message: Message, at: datetime) -> bool:
+        """Keep other processes off a letter or a webhook for a while; whoever dies over it leaves it to the next.
+
+        Money needs no claim, its receivers know its keys, and a restarted process should not have to wait.
+        """
+        if message.effect not in _CLAIMED:
+            return True
+        with self._database.transaction() as repository:
+            claimed = repository.sql.execute(
+                update(OutboxRow)
+                .where(
+                    OutboxRow.message_id == message.message_id,
+                    OutboxRow.status == MessageStatus.WAITING.value,
+                    OutboxRow.due_at == message.due_at,
+                )
+                .values(due_at=at + timedelta(seconds=_CLAIMED_FOR_S))
+                .returning(OutboxRow.message_id)
+            )
+            return claimed.first() is not None
 
     def _try(self, message: Message, at: datetime) -> bool:
-        handler = self._handlers.get(message.effect)
-        if handler is None:
-            return False
         try:
-            handler(message)
+            self._handlers[message.effect](message)
         except GivenUpError as error:
-            self._write(message, at, str(error), given_up=True)
-            return False
+            _log.warning("%s: given up: %s", message.key, error)
+            self._put_off(message, at, error, message.attempts + 1, given_up=True)
+        except NotYetError as error:
+            _log.info("%s: attempt %d: %s", message.key, message.attempts + 1, error)
+            self._fail(message, at, error, error.wait_s, counts=error.counts)
         except Exception as error:
-            log = _log.warning if isinstance(error, NotYetError) else _log.exception
-            log("%s: attempt %d: %s", message.key, message.attempts + 1, error)
-            spent = message.effect not in MONEY and message.attempts + 1 >= self._attempts
-            self._write(message, at, f"{type(error).__name__}: {error}", given_up=spent)
-            return False
-        with self._database.transaction() as repository:
-            finish(repository, message.key, at)
-        return True
+            _log.exception("%s: attempt %d", message.key, message.attempts + 1)
+            self._fail(message, at, error, None, counts=True)
+        else:
+            with self._database.transaction() as repository:
+                finish(repository, message.key, at)
+            return True
+        return False
 
-    def _write(self, message: Message, at: datetime, error: str, *, given_up: bool) -> None:
-        wait_s = min(self._longest_wait_s, self._first_wait_s * 2.0 ** min(message.attempts, 30))
+    def _fail(self, message: Message, at: datetime, error: Exception, wait_s: float | None, *, counts: bool) -> None:
+        patience = self._patience.get(message.effect, self._usual)
+        attempts = message.attempts + counts
+        due_at = at + timedelta(seconds=max(wait_s or 0.0, patience.wait_s(max(attempts, 1))))
+        spent = message.effect not in MONEY and counts and attempts >= patience.attempts
+        self._put_off(message, due_at if not spent else at, error, attempts, given_up=spent)
+
+    def _put_off(self, message: Message, due_at: datetime, error: Exception, attempts: int, *, given_up: bool) -> None:
         with self._database.transaction() as repository:
             repository.sql.execute(
                 update(OutboxRow)
                 .where(OutboxRow.message_id == message.message_id, OutboxRow.status == MessageStatus.WAITING.value)
                 .values(
-                    attempts=message.attempts + 1,
-                    last_error=error[:_LONGEST_ERROR],
-                    due_at=at + timedelta(seconds=wait_s),
+                    attempts=attempts,
+                    last_error=f"{type(error).__name__}: {error}"[:_LONGEST_ERROR],
+                    due_at=due_at,
                     status=(MessageStatus.FAILED if given_up else MessageStatus.WAITING).value,
-                    finished_at=at if given_up else None,
+                    finished_at=due_at if given_up else None,
                 )
             )
+
+
+class SweeperThread:
+    """Sweeps once in a while, each lane in a thread of its own, until it is stopped. Use it as a context manager.
+
+    Args:
+        sweeper: What sweeps.
+        now: The time, timezone-aware.
+        every_s: How long to wait between two sweeps of a lane, seconds.
+    """
+
+    def __init__(self, sweeper: Sweeper, now: Callable[[], datetime], every_s: float = 1.0) -> None:
+        if every_s <= 0:
+            raise ValueError(f"every_s: expected more than 0 seconds, got {every_s}")
+        self._sweeper = sweeper
+        self._now = now
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._threads = [
+            # Daemons: a receiver that never answers must not keep the process from ending.
+            threading.Thread(target=self._run, args=(lane,), name=f"sweeper-{number}", daemon=True)
+            for number, lane in enumerate(LANES)
+        ]
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 1.0) -> bool:
+        """End it. What is being carried out at this moment goes on; whatever is not finished then stays in the outbox.
+
+        Args:
+            timeout_s: How long to wait for that, seconds, all lanes together.
+
+        Returns:
+            Whether every lane has ended.
+        """
+        self._stopping.set()
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self, lane: frozenset[Effect]) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._sweeper.sweep(self._now(), (lane,), self._stopping.is_set)
+            except Exception:
+                # Such as a database that is away: it comes back, and then everything is still there.
+                _log.exception("sweeping failed; it goes on")
+            self._stopping.wait(self._every_s)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
+from cart.errors import SessionAlreadyClosed
 from cart.events import CartEvent
 from cart.questions import Possibility, Question, question_about, still_has
 from cart.review_costs import ReviewCosts
@@ -79,11 +80,12 @@ class PipelineSettings:
 
 @dataclass(frozen=True, slots=True)
 class VisitOpened:
-    """Somebody came in and was checked in."""
+    """Somebody came in and was checked in; ``session`` is their visit."""
 
     shopper: str
     identity_id: int
     entered_ns: int
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,14 @@ class InteractionSeen:
         shoppers: Who each candidate is, in the order of ``interaction.candidates``.
         recorded_for: Whose cart it went into; None when it was nobody's, or too unsure for any cart.
         sure: Whether it may be charged without a person's look.
+        sessions: The visit of each candidate, in the same order; None for somebody without one.
     """
 
     interaction: Interaction
     shoppers: tuple[str, ...]
     recorded_for: str | None
     sure: bool
+    sessions: tuple[Session | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class StorePipeline:
         has_account: Whether the shopper of that name has an account that can be charged.
         seeing: How often the detector runs; None for every frame.
         held: Names what hands hold from its picture; None without a gallery of the shop's products.
+        admitted: The open visit that a code stands for, where somebody else checks shoppers in when they show it; None,
+            for a code it does not know, lets them be checked in here, and so does leaving it out.
     """
 
     def __init__(
@@ -191,6 +197,7 @@ class StorePipeline:
         has_account: Callable[[str], bool] = lambda shopper: True,
         seeing: SeeingSettings | None = None,
         held: HeldLooker | None = None,
+        admitted: Callable[[str], Session | None] = lambda code: None,
     ) -> None:
         self.layout = layout
         self._names = {product.sku: product.name for product in layout.products}
@@ -205,6 +212,7 @@ class StorePipeline:
         self._seeing = None if detector is None else Seeing(detector, seeing or every_frame)
         self._settings = settings or PipelineSettings()
         self._has_account = has_account
+        self._admitted = admitted
         self._trackers: dict[str, Tracker] = {}
         self._last_frame_ns: dict[str, int] = {}
         self._pictures = PictureMemory()
@@ -352,6 +360,11 @@ class StorePipeline:
         events += self._close(list(self._leaving))
         return events
 
+    def doubt_everybody(self, reason: str) -> None:
+        """Have a person look at every visit that lasts, as after something was lost that may have been anybody's."""
+        for visit in self._parties():
+            self._checkout.flag(visit.session.session_id, reason, None, _moment(self._now_ns))
+
     def _see(self, tick: Tick) -> list[ShelfChange]:
         """Find who is there, from outside bodies or from pictures; give what changed on shelves."""
         changes: list[ShelfChange] = []
@@ -474,11 +487,13 @@ class StorePipeline:
                 return None
         self._visit_count += 1
         name = entry.code if entry.code is not None else f"unknown-{self._visit_count}"
-        has_account = entry.code is not None and not name.startswith(STAFF_PREFIX) and self._has_account(name)
-        session = self._checkout.check_in(name, _moment(entry.entered_ns), has_account=has_account)
+        session = None if entry.code is None else self._admitted(entry.code)
+        if session is None:
+            has_account = entry.code is not None and not name.startswith(STAFF_PREFIX) and self._has_account(name)
+            session = self._checkout.check_in(name, _moment(entry.entered_ns), has_account=has_account)
         visit = self._visits[entry.identity_id] = _Visit(name, session, entry.entered_ns, [entry.identity_id], {})
         self._doubt(visit, entry)
-        return VisitOpened(name, entry.identity_id, entry.entered_ns)
+        return VisitOpened(name, entry.identity_id, entry.entered_ns, session)
 
     def _doubt(self, visit: _Visit, entry: Entry) -> None:
         """Have a person look at a visit whose code may be that of somebody who came in at the same moment."""
@@ -572,23 +587,30 @@ class StorePipeline:
             and (best.probability >= SEEN_AT_ALL or not _is_only_seen(interaction))
         ):
             sign = 1 if interaction.kind is Handling.PICK else -1
-            self._checkout.record(
-                CartEvent(
-                    uuid5(interaction.interaction_id, pays.shopper),
-                    pays.session.session_id,
-                    moment,
-                    best.sku,
-                    sign * best.quantity,
-                    interaction.interaction_id,
-                    best.probability,
-                )
+            event = CartEvent(
+                uuid5(interaction.interaction_id, pays.shopper),
+                pays.session.session_id,
+                moment,
+                best.sku,
+                sign * best.quantity,
+                interaction.interaction_id,
+                best.probability,
             )
-            recorded_for = pays.shopper
+            try:
+                self._checkout.record(event)
+                recorded_for = pays.shopper
+            except SessionAlreadyClosed:
+                # Somebody has ended this visit by hand while its shopper is still inside.
+                reason = "Something was handled after this visit had been ended by hand"
+                self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment)
             pays.recorded.append((interaction.time_ns, interaction.interaction_id))
             for mix_up in self._mix_ups:
                 if best.identity_id in mix_up.identity_ids:
                     self._flag_mix_up(mix_up, interaction.time_ns, interaction.interaction_id)
-        return InteractionSeen(interaction, shoppers, recorded_for, sure or returned)
+        sessions = tuple(
+            None if (visit := visits[c.identity_id]) is None else visit.session for c in interaction.candidates
+        )
+        return InteractionSeen(interaction, shoppers, recorded_for, sure or returned, sessions)
 
     def _payer(self, interaction: Interaction, actor: _Visit | None) -> tuple[_Visit | None, bool]:
         """Whose cart an interaction changes: the actor's, unless they return what only somebody else has.
@@ -673,13 +695,14 @@ class StorePipeline:
         for visit in visits:
             ending = visit.last
             assert ending is not None
+            left_ns = ending.last_seen_ns
+            # If the shop's database is away, the visit is still here to be closed the next time.
+            outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
             self._leaving.remove(visit)
             for member in visit.members:
                 if self._visits.get(member) is visit:
                     del self._visits[member]
                 self._charged[member] = visit
-            left_ns = ending.last_seen_ns
-            outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
             events.append(VisitClosed(visit.shopper, visit.entered_ns, left_ns, ending.leaving, outcome))
         return events
 

@@ -1,6 +1,5 @@
 """What a visit cost: a priced cart, and its text for a terminal."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -9,8 +8,22 @@ from uuid import UUID
 from cart.cart import Cart
 from cart.catalog import Catalogue
 from cart.events import check_aware
-from cart.money import format_amount, tax_included
+from cart.money import format_amount
 from cart.sessions import Session, SessionStatus
+from cart.taxes import Discount, TaxAmount, TaxRule, taxes_of, total_of
+
+__all__ = [
+    "Discount",
+    "Receipt",
+    "ReceiptLine",
+    "TaxAmount",
+    "TaxRule",
+    "format_rate",
+    "price_cart",
+    "render_text",
+    "taxes_of",
+    "total_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +34,8 @@ class ReceiptLine:
         sku: The product.
         name: Its name then; the sku if the catalogue does not have it.
         quantity: Units; negative only on a visit that needs review.
-        unit_price_minor: Price of one unit with tax; None if not known.
-        tax_rate_bp: Tax contained in the price, basis points.
+        unit_price_minor: Price of one unit, with tax if the shop's prices include it; None if not known.
+        tax_rate_bp: Tax in or on the price, basis points of the price without it.
         probability: How sure the line is, 0 to 1.
     """
 
@@ -35,23 +48,8 @@ class ReceiptLine:
 
     @property
     def amount_minor(self) -> int | None:
-        """Price of the line with tax, in the minor unit; None if the unit price is not known."""
+        """Price of the line before discounts, in the minor unit; None if the unit price is not known."""
         return None if self.unit_price_minor is None else self.unit_price_minor * self.quantity
-
-
-@dataclass(frozen=True, slots=True)
-class TaxAmount:
-    """The tax of one rate on a receipt.
-
-    Attributes:
-        tax_rate_bp: The rate, basis points.
-        gross_minor: What the lines of this rate cost with tax.
-        tax_minor: The tax contained in it, rounded half away from zero.
-    """
-
-    tax_rate_bp: int
-    gross_minor: int
-    tax_minor: int
 
 
 def price_cart(cart: Cart, catalogue: Catalogue) -> tuple[ReceiptLine, ...]:
@@ -75,22 +73,6 @@ def price_cart(cart: Cart, catalogue: Catalogue) -> tuple[ReceiptLine, ...]:
     return tuple(lines)
 
 
-def taxes_of(lines: Iterable[ReceiptLine]) -> tuple[TaxAmount, ...] | None:
-    """Tax by rate, lowest rate first; None if a price is not known."""
-    gross: dict[int, int] = {}
-    for line in lines:
-        if line.amount_minor is None:
-            return None
-        gross[line.tax_rate_bp] = gross.get(line.tax_rate_bp, 0) + line.amount_minor
-    return tuple(TaxAmount(rate, gross[rate], tax_included(gross[rate], rate)) for rate in sorted(gross))
-
-
-def total_of(lines: Iterable[ReceiptLine]) -> int | None:
-    """What lines cost together with tax, in the minor unit; None if a price is not known."""
-    amounts = [line.amount_minor for line in lines]
-    return None if None in amounts else sum(amount or 0 for amount in amounts)
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a visit cost, or would cost if a person agrees.
@@ -104,6 +86,9 @@ class Receipt:
         taxes: Tax by rate; None if a price is not known.
         issued_at: When it was made out, timezone-aware.
         receipt_number: Running number without gaps; None unless the visit is charged.
+        discounts: What offers and coupons take off.
+        tax_rule: Whether prices include tax, and how it is rounded.
+        sequence: Which receipt of the visit: 1 is made at the exit, each correction makes another.
     """
 
     session_id: UUID
@@ -114,6 +99,9 @@ class Receipt:
     taxes: tuple[TaxAmount, ...] | None
     issued_at: datetime
     receipt_number: int | None = None
+    discounts: tuple[Discount, ...] = ()
+    tax_rule: TaxRule = TaxRule.INCLUDED_PER_RATE
+    sequence: int = 1
 
     def __post_init__(self) -> None:
         check_aware("Receipt.issued_at", self.issued_at)
@@ -128,33 +116,44 @@ class Receipt:
         currency: str,
         issued_at: datetime,
         receipt_number: int | None = None,
+        discounts: tuple[Discount, ...] = (),
+        tax_rule: TaxRule = TaxRule.INCLUDED_PER_RATE,
+        sequence: int = 1,
     ) -> Self:
-        """Make out the receipt of a closed visit from its priced lines."""
+        """Make out the receipt of a closed visit from its priced lines and what is taken off them."""
         return cls(
             session.session_id,
             session.shopper_id,
             session.status,
             lines,
             currency,
-            taxes_of(lines),
+            taxes_of(lines, discounts, tax_rule),
             issued_at,
             receipt_number,
+            discounts,
+            tax_rule,
+            sequence,
         )
 
     @property
     def total_minor(self) -> int | None:
         """What is to pay, with tax, in the minor unit; None if a price is not known."""
-        return total_of(self.lines)
+        return total_of(self.lines, self.discounts, self.tax_rule)
+
+    @property
+    def discount_minor(self) -> int:
+        """What offers and coupons take off in all, in the minor unit."""
+        return sum(discount.amount_minor for discount in self.discounts)
 
     @property
     def tax_minor(self) -> int | None:
-        """The tax contained in the total, in the minor unit; None if a price is not known."""
+        """The tax in the total, in the minor unit; None if a price is not known."""
         return None if self.taxes is None else sum(tax.tax_minor for tax in self.taxes)
 
     @property
     def subtotal_minor(self) -> int | None:
         """The total without tax, in the minor unit; None if a price is not known."""
-        return None if self.taxes is None else sum(tax.gross_minor - tax.tax_minor for tax in self.taxes)
+        return None if self.taxes is None else sum(tax.net_minor for tax in self.taxes)
 
 
 _HEADINGS = {
@@ -164,6 +163,7 @@ _HEADINGS = {
     SessionStatus.EMPTY: "Nothing taken, nothing charged",
     SessionStatus.NO_ACCOUNT: "Not charged: no account",
     SessionStatus.PAYMENT_FAILED: "Payment declined: the total is owed",
+    SessionStatus.ABANDONED: "Nobody came in, nothing charged",
 }
 
 
@@ -202,14 +202,23 @@ def render_text(receipt: Receipt, store_name: str, width: int = 44) -> str:
     rows += [f"Shopper {receipt.shopper_id}", rule]
     for line in receipt.lines:
         rows.append(row(f"{line.quantity} x {line.name}", line.amount_minor))
+    off: dict[tuple[str, str], int] = {}
+    for discount in receipt.discounts:
+        key = (discount.source, discount.name)
+        off[key] = off.get(key, 0) + discount.amount_minor
+    rows += [row(f"  {name}", -amount_minor) for (_, name), amount_minor in off.items()]
     if receipt.lines:
         rows.append(rule)
-    rows.append(row(f"Total {receipt.currency}", receipt.total_minor))
-    rows += [
-        row(f"  incl. {format_rate(tax.tax_rate_bp)} tax", tax.tax_minor)
-        for tax in receipt.taxes or ()
-        if tax.tax_rate_bp
-    ]
+    total = row(f"Total {receipt.currency}", receipt.total_minor)
+    taxes = [(format_rate(tax.tax_rate_bp), tax.tax_minor) for tax in receipt.taxes or () if tax.tax_rate_bp]
+    if receipt.tax_rule.is_included:
+        rows += [total, *(row(f"  incl. {rate} tax", tax_minor) for rate, tax_minor in taxes)]
+    else:
+        rows += [
+            row("Without tax", receipt.subtotal_minor),
+            *(row(f"{rate} tax", minor) for rate, minor in taxes),
+            total,
+        ]
     rows.append(_HEADINGS[receipt.status])
     return "\n".join(rows)
 

@@ -14,7 +14,7 @@ class SessionStatus(StrEnum):
     OPEN = "open"
     """The shopper is in the store."""
     CLOSED = "closed"
-    """The shopper left and the payment is under way; its outcome is not known yet."""
+    """The shopper left and a payment is under way; its outcome is not known yet."""
     CHARGED = "charged"
     """Paid."""
     NEEDS_REVIEW = "needs_review"
@@ -24,7 +24,9 @@ class SessionStatus(StrEnum):
     NO_ACCOUNT = "no_account"
     """The visitor has no account to charge."""
     PAYMENT_FAILED = "payment_failed"
-    """The gateway declined for good; the shopper owes the total."""
+    """The gateway declined for good; the shopper owes what is not paid yet."""
+    ABANDONED = "abandoned"
+    """Nobody came in: the hold was refused, or the shopper was let in and never seen; nothing was charged."""
 
 
 @dataclass(frozen=True, slots=True)

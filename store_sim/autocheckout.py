@@ -32,7 +32,7 @@ from vision.arrays import BoolArray, FloatArray
 from vision.cameras import Camera
 from vision.frames import JOINT_NAMES, ScaleSamples, SourceNotice, Tick, TrackedBodies
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout
-from vision.sources import NoticeLog, VideoFilesSource, video_files
+from vision.sources import FileOpener, NoticeLog, VideoFilesSource, VideoReader, video_files
 
 PLATES_FILE = "plate_data.jsonl"
 TARGETS_FILE = "full_targets.jsonl"
@@ -78,13 +78,14 @@ class AutoCheckoutSource:
         folder: Folder with ``plate_data.jsonl``, ``full_targets.jsonl`` or both.
         plates: The plates that the store has; columns of other plates are left out. None keeps every column that has
             readings.
+        opener: Opens each video.
 
     Raises:
         OSError: The folder or both files are missing, or a file may not be read.
         ValueError: No message in the files can be read, or a video file in the folder is not a video.
     """
 
-    def __init__(self, folder: Path, plates: Sequence[Plate] | None = None) -> None:
+    def __init__(self, folder: Path, plates: Sequence[Plate] | None = None, opener: FileOpener = VideoReader) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: expected an AutoCheckout folder, there is no such folder")
         files = [folder / name for name in (PLATES_FILE, TARGETS_FILE) if (folder / name).is_file()]
@@ -110,7 +111,7 @@ class AutoCheckoutSource:
         self._start_ns = min(starts_ns)
         self._duration_s = (max(ends_ns) - self._start_ns) / NANO
         videos = video_files(folder)
-        self._video = VideoFilesSource(videos, self._start_ns) if videos else None
+        self._video = VideoFilesSource(videos, self._start_ns, opener) if videos else None
         if self._video is not None:
             self._notices.add(
                 "video",

@@ -23,23 +23,36 @@ class Chronicle:
         self._payers = payers(scenario)
         self._stock = stock
         self._interactions: list[TrueInteraction] = []
-        self._visits: list[TrueVisit] = []
+        self._visits: dict[int, TrueVisit] = {}
+        self._count = 0
         self._used: list[int] = []
         self._told = 0
 
     @property
     def people_inside(self) -> int:
         """How many have come in and not yet gone."""
-        return sum(visit.left_ns is None for visit in self._visits)
+        return sum(visit.left_ns is None for visit in self._visits.values())
 
     def payer(self, shopper_id: str) -> str | None:
         """Who pays for somebody; None for nobody."""
         return self._payers[shopper_id]
 
+    def pays(self, shopper_id: str, payer: str | None) -> None:
+        """Somebody else has this body from now on, and another payer; None for nobody."""
+        self._payers[shopper_id] = payer
+
+    def forget(self) -> None:
+        """Forget what was told, who has left, and what is owed for; who is inside is kept."""
+        del self._interactions[: self._told]
+        self._told = 0
+        self._visits = {number: visit for number, visit in self._visits.items() if visit.left_ns is None}
+        self._used.clear()
+
     def come_in(self, shopper_id: str, time_ns: int) -> int:
         """Somebody crosses the entrance; returns the number of the visit."""
-        self._visits.append(TrueVisit(shopper_id, self._payers[shopper_id], time_ns, None))
-        return len(self._visits) - 1
+        self._visits[self._count] = TrueVisit(shopper_id, self._payers[shopper_id], time_ns, None)
+        self._count += 1
+        return self._count - 1
 
     def go_out(self, visit: int, time_ns: int) -> None:
         """Somebody crosses the exit."""
@@ -78,6 +91,7 @@ class Chronicle:
         somebody else carried it out. Staff owe nothing; what people without a payer took is listed apart.
         """
         owed: dict[str, dict[str, int]] = {shopper: {} for shopper, payer in self._payers.items() if payer == shopper}
+        owed |= {visit.payer: {} for visit in self._visits.values() if visit.payer is not None}
         unpaid: dict[tuple[int, str], int] = {}
         for unit in self._used:
             sku = self._stock.skus[int(self._stock.sku_index[unit])]
@@ -92,7 +106,7 @@ class Chronicle:
                 unpaid[taker, sku] = unpaid.get((taker, sku), 0) + 1
         return Truth(
             tuple(self._interactions),
-            tuple(self._visits),
+            tuple(self._visits.values()),
             tuple(
                 TrueReceipt(payer, tuple(TrueLine(sku, lines[sku]) for sku in sorted(lines)))
                 for payer, lines in owed.items()

@@ -124,6 +124,21 @@ class Crowd:
         """Let somebody look different from now on."""
         self.outfit[row] = outfit
 
+    def change_body(self, row: int, shopper: ScenarioShopper, rng: np.random.Generator) -> None:
+        """Let somebody else have a body who looks and walks differently; nobody is in it now."""
+        child = shopper.role is Role.CHILD
+        middle_m, spread_m, least_m, most_m = _TALL_M[shopper.role]
+        drawn_m = min(max(middle_m + spread_m * float(rng.standard_normal()), least_m), most_m)
+        self.child[row] = child
+        self.height_m[row] = drawn_m if shopper.height_m is None else shopper.height_m
+        self.usual_pace_mps[row] = (CHILD_PACE_MPS if child else PACE_MPS) * float(rng.uniform(0.88, 1.12))
+        self.pace_mps[row] = self.usual_pace_mps[row]
+        self.build[row] = CHILD if child else rng.choice([k for k in range(len(BUILDS)) if k != CHILD])
+        self.outfit[row] = rng.integers(0, 2**31)
+        self.bag[row] = shopper.carries is Carried.BAG or (not child and rng.random() < 0.6)
+        self.trolley[row] = shopper.carries is Carried.TROLLEY
+        self.favourite[row] = RIGHT if rng.random() < 0.88 else LEFT
+
     def appear(self, row: int, position_m: FloatArray, heading_rad: float) -> None:
         """Let somebody be there."""
         self.present[row] = True

@@ -31,6 +31,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from zipfile import ZipFile
 
 import av
 import av.error
@@ -43,7 +44,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision.arrays import IntArray
 from vision.frames import JOINT_NAMES, Frame, GateEvent, ScaleSamples, SourceNotice, Tick, TrackedBodies
-from vision.sources import NoticeLog, VideoReader, check_resolution
+from vision.sources import FileOpener, NoticeLog, PictureReader, VideoReader, check_resolution
 
 FORMAT = "tillfree-recording/1"
 MANIFEST_FILE = "recording.json"
@@ -60,6 +61,8 @@ LONGEST_SILENCE_S = 3600  # a beginning further before the first tick than this 
 # Large enough for few files, small enough that a power cut loses seconds.
 CHUNK_BYTES = 4 << 20
 CHUNK_BLOCKS = 4096
+MOST_CHUNK_BYTES = 16 * CHUNK_BYTES
+"""Unpacked; a few kilobytes that unpack to more were not written here."""
 MAX_LINE_BYTES = 16 << 20
 _INT64 = np.dtype("<i8")
 _MICROSECOND = Fraction(1, 1_000_000)
@@ -342,13 +345,14 @@ class RecordingSource:
 
     Args:
         folder: The recording's folder.
+        opener: Opens each camera's video; ``vision.child_source.ChildReader`` for recordings that somebody else made.
 
     Raises:
         OSError: The folder or its manifest is missing or may not be read.
         ValueError: The manifest is not one of this format, or there is not a single tick.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opener: FileOpener = VideoReader) -> None:
         self._folder = folder
         self._notices = NoticeLog()
         self._manifest = _read_manifest(folder)
@@ -359,7 +363,7 @@ class RecordingSource:
             raise ValueError(f"{folder}: expected a recording, but {TICKS_FILE} holds no tick")
         self._cameras: list[_CameraReader] = []
         for entry in self._manifest.cameras:
-            self._cameras.append(_CameraReader(folder / CAMERAS_FOLDER, entry, self._notices))
+            self._cameras.append(_CameraReader(folder / CAMERAS_FOLDER, entry, self._notices, opener))
         self._ticks = self._read()
 
     @property
@@ -462,13 +466,13 @@ class _Cursor:
 
 
 class _CameraReader:
-    def __init__(self, folder: Path, entry: _CameraEntry, notices: NoticeLog) -> None:
+    def __init__(self, folder: Path, entry: _CameraEntry, notices: NoticeLog, opener: FileOpener) -> None:
         self.camera_id, self.resolution_wh = entry.camera_id, entry.resolution_wh
         self._notices = notices
-        self._reader: VideoReader | None = None
+        self._reader: PictureReader | None = None
         index = _read_int64(folder / f"{entry.file}.i64", 3, notices)
         try:
-            self._reader = VideoReader(folder / f"{entry.file}.mp4", notices)
+            self._reader = opener(folder / f"{entry.file}.mp4", notices)
             if self._reader.resolution_wh != entry.resolution_wh:
                 notices.add(
                     entry.camera_id, "resolution-changed", "the video's size is not the manifest's, which was not used"
@@ -554,6 +558,10 @@ def _read_blocks(folder: Path, notices: NoticeLog) -> Iterator[tuple[int, ScaleS
 
 
 def _chunk_blocks(path: Path) -> list[tuple[int, ScaleSamples]]:
+    with ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MOST_CHUNK_BYTES:
+        raise ValueError(f"expected at most {MOST_CHUNK_BYTES} bytes unpacked, it claims {unpacked}")
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as chunk:
         ticks, counts, columns = (_whole_numbers(chunk, name).tolist() for name in ("tick", "samples", "columns"))
         rates_hz = chunk["rate_hz"].tolist()

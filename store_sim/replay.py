@@ -6,12 +6,14 @@ from pathlib import Path
 from store_sim import autocheckout, recording
 from vision.frames import Source
 from vision.layout import Plate
-from vision.sources import VIDEO_SUFFIXES, VideoFilesSource, video_files
+from vision.sources import VIDEO_SUFFIXES, FileOpener, VideoFilesSource, VideoReader, video_files
 
 SITE_FOLDER = "site"
 
 
-def open_recording(paths: Sequence[Path], plates: Sequence[Plate] | None = None) -> Source:
+def open_recording(
+    paths: Sequence[Path], plates: Sequence[Plate] | None = None, opener: FileOpener = VideoReader
+) -> Source:
     """Open whatever was recorded.
 
     One folder is our own recording (it holds ``recording.json``), an AutoCheckout recording (``plate_data.jsonl`` or
@@ -21,6 +23,7 @@ def open_recording(paths: Sequence[Path], plates: Sequence[Plate] | None = None)
         paths: One folder, or one or more video files.
         plates: The plates of the store, for AutoCheckout recordings: columns of other plates are left out. None: those
             of the site that ``find_site`` finds, if there is one.
+        opener: Opens each video; ``vision.child_source.ChildReader`` for recordings that somebody else made.
 
     Raises:
         OSError: Something is missing or may not be read.
@@ -33,11 +36,11 @@ def open_recording(paths: Sequence[Path], plates: Sequence[Plate] | None = None)
             raise FileNotFoundError(f"{path}: expected a recording, there is no such file or folder")
     folders = [path for path in paths if path.is_dir()]
     if not folders:
-        return VideoFilesSource(_checked_files(paths))
+        return VideoFilesSource(_checked_files(paths), opener=opener)
     if len(paths) > 1:
         what = "several folders" if len(folders) == len(paths) else "folders mixed with files"
         raise ValueError(f"expected one recording folder or several video files, got {what}: {folders[0]} and others")
-    return _open_folder(folders[0], plates)
+    return _open_folder(folders[0], plates, opener)
 
 
 def find_site(paths: Sequence[Path]) -> Path | None:
@@ -66,14 +69,14 @@ def _checked_files(paths: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def _open_folder(folder: Path, plates: Sequence[Plate] | None) -> Source:
+def _open_folder(folder: Path, plates: Sequence[Plate] | None, opener: FileOpener) -> Source:
     if (folder / recording.MANIFEST_FILE).exists():
-        return recording.RecordingSource(folder)
+        return recording.RecordingSource(folder, opener)
     if any((folder / name).exists() for name in (autocheckout.PLATES_FILE, autocheckout.TARGETS_FILE)):
         if plates is None:
             site = find_site([folder])
             plates = None if site is None else autocheckout.read_site(site).plates
-        return autocheckout.AutoCheckoutSource(folder, plates)
+        return autocheckout.AutoCheckoutSource(folder, plates, opener)
     videos = video_files(folder)
     if not videos:
         if autocheckout.is_site(folder):
@@ -83,4 +86,4 @@ def _open_folder(folder: Path, plates: Sequence[Plate] | None) -> Source:
             f"{folder}: expected {recording.MANIFEST_FILE}, {autocheckout.PLATES_FILE}, {autocheckout.TARGETS_FILE} "
             f"or video files ({suffixes}), found none of them"
         )
-    return VideoFilesSource(videos)
+    return VideoFilesSource(videos, opener=opener)

@@ -249,7 +249,7 @@ class Simulation:
                 moments.append(self._stepped())
             # Posing many bodies at once takes hardly longer than posing one.
             figures = [moment.figures for moment in moments if moment.figures is not None]
-            bodies = iter(_posed(figures))
+            bodies = iter(posed(figures))
             for moment in moments:
                 tick = self._told(moment, None if moment.figures is None else next(bodies))
                 if tick is not None:
@@ -274,7 +274,7 @@ class Simulation:
         films = bool(self._cameras) and self._steps % STEPS_A_FRAME == 0
         return _Moment(self._steps, now_ns, happenings, blocks, figures if looks or films else None)
 
-    def _told(self, moment: "_Moment", posed: "_Posed | None") -> Tick | None:
+    def _told(self, moment: "_Moment", posed: "Posed | None") -> Tick | None:
         """Send what the sensors say of a moment, and give what has arrived by then."""
         now_ns = self._now_ns = moment.now_ns
         if moment.happenings.faults or self._faults:
@@ -352,7 +352,7 @@ class _Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Posed:
+class Posed:
     """The bodies of one instant, and the joints of them that the outside tracker follows."""
 
     skeletons: Skeletons
@@ -562,7 +562,7 @@ def turned(camera: Camera, angle_rad: float) -> Camera:
     return replace(camera, cam_from_world=np.asarray(turn @ camera.cam_from_world))
 
 
-def _posed(instants: Sequence[Figures]) -> list[_Posed]:
+def posed(instants: Sequence[Figures]) -> list[Posed]:
     """Pose everybody of several instants together."""
     if not instants:
         return []
@@ -574,7 +574,7 @@ def _posed(instants: Sequence[Figures]) -> list[_Posed]:
     tracked_m = tracked_joints(skeletons)
     ends = np.cumsum([len(part) for part in instants]).tolist()
     return [
-        _Posed(skeletons[end - len(part) : end], tracked_m[end - len(part) : end])
+        Posed(skeletons[end - len(part) : end], tracked_m[end - len(part) : end])
         for part, end in zip(instants, ends, strict=True)
     ]
 

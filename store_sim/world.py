@@ -1,7 +1,7 @@
 """The simulated store itself: plays a scenario step by step, and knows what really happened."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from store_sim.navigation import (
     way_length_m,
     with_doors,
 )
-from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent
+from store_sim.scenarios import Action, Place, Role, Scenario, ScenarioEvent, ScenarioShopper
 from store_sim.shoppers import CONTACTS, MEETINGS, QUICK_RAISE_S, RAISE_S, Errand, Person, Phase, State, one_grip
 from store_sim.stock import NOBODY, Stock
 from store_sim.touches import LEANS_BEFORE_PUTTING, Touches
@@ -94,7 +94,13 @@ class World:
     """
 
     def __init__(
-        self, layout: StoreLayout, scenario: Scenario, *, keeps_order: bool = True, habits: Habits | None = None
+        self,
+        layout: StoreLayout,
+        scenario: Scenario,
+        *,
+        keeps_order: bool = True,
+        habits: Habits | None = None,
+        start_ns: int = START_NS,
     ) -> None:
         """Prepare a store; call :meth:`reset` next.
 
@@ -106,6 +112,7 @@ class World:
                 has a clock of their own, so that only each shopper's own events keep their order, and an event waits
                 until what it needs is true: for long random days, where nobody should stand and wait for strangers.
             habits: What people do that the scenario does not say; usually what shoppers do.
+            start_ns: What the store clock says when the day begins.
 
         Raises:
             ValueError: The layout has no place in the world for anything, or no room for people.
@@ -113,6 +120,7 @@ class World:
         self.layout = with_doors(layout)
         self._scenario = scenario
         self._keeps_order = keeps_order
+        self._start_ns = start_ns
         self._habits = habits or Habits()
         self._plan = floor_plan(self.layout)
         self._router = Router(self._plan)
@@ -157,11 +165,12 @@ class World:
         self._restless = restlessness(self._habits, len(self._scenario.shoppers), self._rng)
         self._knocks: list[Knock] = []
         self._gates: list[GateEvent] = []
+        self._guests: set[int] = set()  # bodies of people whom the scenario does not know
 
     @property
     def now_ns(self) -> int:
         """The store clock: the end of the last step."""
-        return START_NS + round(self._tick * 1e9 / STEPS_PER_S)
+        return self._start_ns + round(self._tick * 1e9 / STEPS_PER_S)
 
     @property
     def now_s(self) -> float:
@@ -232,6 +241,69 @@ class World:
             tuple(self._gates),
             faults,
         )
+
+    # Whom the scenario does not know
+
+    @property
+    def free_bodies(self) -> tuple[str, ...]:
+        """Who is not there and will not come (or at infinity): their bodies can be somebody else's."""
+        return tuple(
+            person.shopper.shopper_id
+            for person in self._people
+            if person.phase == Phase.AWAY and (not person.visits or person.visits[0][0] == math.inf)
+        )
+
+    def come(self, shopper: ScenarioShopper, events: Sequence[ScenarioEvent], code: str | None) -> None:
+        """Let somebody come whom the scenario does not know, in a body that is free; they will look like nobody else.
+
+        What they cannot do after all, such as to take what is sold out, they leave be and go on. Only a world in which
+        everybody has a clock of their own (``keeps_order=False``) takes them.
+
+        Args:
+            shopper: Who, named after the body (:attr:`free_bodies`); they enter at ``enters_at_s``.
+            events: What they do, in time order, alone; times on the world's clock (:attr:`now_s`).
+            code: What the gate will read; None for nothing.
+
+        Raises:
+            ValueError: There is no such free body, the world keeps an order, or an event needs others or new goods.
+        """
+        if self._keeps_order or shopper.shopper_id not in self.free_bodies:
+            raise ValueError(f"World.come: expected a free body and a world without order, got {shopper.shopper_id}")
+        for event in events:
+            if event.action not in (Action.PICK, Action.PUT_BACK, Action.TOUCH, Action.HOLD):
+                raise ValueError(f"World.come: expected something that one does alone with what is there: {event}")
+        row = self._rows[shopper.shopper_id]
+        errands = [Errand([number], [event], event.t_s) for number, event in enumerate(events, start=1)]
+        self._people[row] = person = Person(row, shopper, code, [(shopper.enters_at_s, errands)])
+        self._guests.add(row)
+        self._crowd.change_body(row, shopper, self._rng)
+        self._ended_s = None
+        others = [other for other in self._coming if other.row != row]
+        self._coming = sorted([*others, person], key=lambda one: one.visits[0][0])
+
+    def forget(self) -> None:
+        """Forget what is over, for a store that is open for ever: the truth is then of what happened since."""
+        self._chronicle.forget()
+
+    def refill(self, places: Mapping[str, Place]) -> int:
+        """Stand what has left the store in its places again; no plate feels it, as if each were set to zero then.
+
+        Args:
+            places: Where each product belongs, by barcode; what has no place stays away.
+
+        Returns:
+            How many units came back.
+        """
+        gone = np.flatnonzero(self.stock.whereabouts == Whereabouts.GONE)
+        gone = np.setdiff1d(gone, self.stock.undelivered)
+        count = 0
+        for unit in gone.tolist():
+            place = places.get(self.stock.skus[int(self.stock.sku_index[unit])])
+            if place is not None:
+                middle_m = self.stock.middle_m(place, None)[:2]
+                self.stock.put([unit], self.stock.slots(place, [unit], middle_m, self._rng), place)
+                count += 1
+        return count
 
     # The script
 
@@ -360,6 +432,10 @@ class World:
             person.held_s += STEP_S
             person.stood_s = 0.0 if self._gets_on(person) else person.stood_s + STEP_S
             if person.stood_s > PATIENCE_S or person.held_s > LONGEST_HOLD_S:
+                if person.row in self._guests:
+                    person.held_s = person.stood_s = 0.0
+                    self._close(person, late)
+                    continue
                 self._refuse(late)
 
     def _gets_on(self, person: Person) -> bool:
@@ -491,9 +567,11 @@ class World:
 
     def _come_in(self, person: Person) -> None:
         code = person.payer
-        if person.shopper.role is Role.STAFF:
+        if person.shopper.role is Role.STAFF and person.row not in self._guests:
             code = f"staff:{person.shopper.shopper_id}"
         self._gates.append(GateEvent(self.now_ns, "entrance", "passed-in", code))
+        if person.row in self._guests:
+            self._chronicle.pays(person.shopper.shopper_id, person.payer)
         person.visit = self._chronicle.come_in(person.shopper.shopper_id, self.now_ns)
 
     def _go_out(self, person: Person) -> None:

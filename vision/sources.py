@@ -258,6 +258,37 @@ class VideoReader:
         return Picture(pts_ns, np.ascontiguousarray(np.rot90(image, turns)) if turns else image)
 
 
+class PictureReader(Protocol):
+    """Decodes one file: a ``VideoReader``, or whatever stands in for it."""
+
+    @property
+    def resolution_wh(self) -> tuple[int, int]:
+        """Picture size as announced, pixels, before turning pictures upright."""
+        ...
+
+    @property
+    def period_ns(self) -> int:
+        """Nominal time from one picture to the next."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """Length that the file states, seconds; nan if it states none or an absurd one."""
+        ...
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Decode from the beginning to where the file ends or cannot be read on. Call it once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+FileOpener = Callable[[Path, NoticeLog], PictureReader]
+"""Opens one video file; raises as ``VideoReader`` does."""
+
+
 class BgrConverter:
     """Turns the decoded frames of one stream into pictures.
 
@@ -308,13 +339,14 @@ class VideoFilesSource:
     Args:
         paths: The files.
         start_ns: Store clock of the earliest picture.
+        opener: Opens one file; ``vision.child_source.ChildReader`` for files that somebody else sent.
 
     Raises:
         OSError: A file is missing or may not be read.
         ValueError: There is no file, two share a stem, or one is not a video that can be read.
     """
 
-    def __init__(self, paths: Sequence[Path], start_ns: int = 0) -> None:
+    def __init__(self, paths: Sequence[Path], start_ns: int = 0, opener: FileOpener = VideoReader) -> None:
         if not paths:
             raise ValueError("expected at least one video file, got none")
         stems = Counter(path.stem for path in paths)
@@ -326,7 +358,7 @@ class VideoFilesSource:
         self._cameras: list[_CameraFile] = []
         try:
             for path in paths:
-                self._cameras.append(_CameraFile(path, self._notices))
+                self._cameras.append(_CameraFile(path, self._notices, opener))
         except BaseException:
             self.close()
             raise
@@ -404,12 +436,12 @@ class VideoFilesSource:
 class _CameraFile:
     """One file of a ``VideoFilesSource``, with its next picture already decoded and timed."""
 
-    def __init__(self, path: Path, notices: NoticeLog) -> None:
+    def __init__(self, path: Path, notices: NoticeLog, opener: FileOpener) -> None:
         self.camera_id = path.stem
         self.shift_ns = 0
         self._name = path.name
         self._notices = notices
-        self._reader = VideoReader(path, notices)
+        self._reader = opener(path, notices)
         self._pictures = iter(self._reader)
         self._timeline = Timeline(self._reader.period_ns)
         self._frame_idx = 0

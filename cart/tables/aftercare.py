@@ -27,7 +27,7 @@ class EvidenceRow(Base):
 
 
 class DisputeRow(Base):
-    """A shopper's question about a line of a receipt; see ``cart.aftercare.Dispute``."""
+    """A shopper's question about a line of a receipt; see ``cart.disputes.Dispute``."""
 
     __tablename__ = "disputes"
     __table_args__ = (

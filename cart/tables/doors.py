@@ -68,6 +68,8 @@ class GateCommandRow(Base):
     grant_id: Mapped[UUID] = mapped_column(primary_key=True)
     gate_id: Mapped[str] = mapped_column(index=True)
     session_id: Mapped[UUID | None] = mapped_column(ForeignKey("sessions.session_id"), index=True)
+    purpose: Mapped[str]
+    """For whom: the payer (``welcome``), a ``guest``, ``staff``, or ``by_hand``."""
     issued_at: Mapped[datetime] = mapped_column(index=True)
     expires_at: Mapped[datetime]
     answered_at: Mapped[datetime | None]

@@ -71,6 +71,7 @@ class RefundRow(Base):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
     status: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
     reason: Mapped[str]
     cause_id: Mapped[UUID | None]
     idempotency_key: Mapped[str] = mapped_column(unique=True)

@@ -46,6 +46,8 @@ class WebhookEndpointRow(Base):
     secret: Mapped[str]
     events: Mapped[list[Any]] = mapped_column(JSON)
     created_at: Mapped[datetime]
+    failing_since: Mapped[datetime | None]
+    """When the first of its failures in a row was; None while it answers."""
     disabled_at: Mapped[datetime | None]
 
 
@@ -71,5 +73,7 @@ class IdempotentReplyRow(Base):
     status_code: Mapped[int | None]
     """None while the first request is being dealt with."""
     media_type: Mapped[str | None]
+    headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Those that belong to the answer, such as ``Location``."""
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(index=True)

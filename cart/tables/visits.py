@@ -61,7 +61,7 @@ class ReviewFlagRow(Base):
 
 
 class ReceiptRow(Base):
-    """The head of a receipt; see ``cart.receipts.Receipt``. Its sequence is that of the charge it belongs to."""
+    """The head of a receipt; see ``cart.receipts.Receipt``. Sequence 1 is that of the exit, later ones are corrections."""
 
     __tablename__ = "receipts"
 
@@ -70,6 +70,8 @@ class ReceiptRow(Base):
     currency: Mapped[str]
     receipt_number: Mapped[int | None] = mapped_column(BigInteger, unique=True)
     issued_at: Mapped[datetime]
+    cause_id: Mapped[UUID | None]
+    """The decision behind a correction; None at the exit."""
     tax_rule: Mapped[str | None]
     """Whether prices include tax, and how it is rounded; see ``cart.pricing.TaxRule``. None: included, once a rate."""
 

@@ -1,10 +1,12 @@
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -43,6 +45,7 @@ CATALOGUE = Catalogue(
     ],
 )
 Faults = Callable[[GatewayCall, str], Fault | None]
+Answer = TypeVar("Answer")
 
 
 def in_turn(faults: Sequence[Fault | None]) -> Faults:
@@ -237,7 +240,7 @@ def test_a_silent_gateway_leaves_the_visit_closed_until_it_answers(
     checkout = shop(database, gateway, attempts=2)
     with caplog.at_level(logging.WARNING):
         outcome = checkout.close(visit(checkout, ("bar", 1)), NOON)
-    assert "ada" not in caplog.text
+    assert re.search(r"\bada\b", caplog.text) is None  # ids may hold these letters
     assert len(caplog.records) == 2
     assert outcome.status is SessionStatus.CLOSED
     assert outcome.receipt.receipt_number is None
@@ -370,23 +373,26 @@ class BreakingGateway:
     def authorise(self, request: PaymentRequest) -> Payment:
         return self._around(lambda: self._gateway.authorise(request))
 
-    def capture(self, payment: Payment) -> Payment:
-        return self._around(lambda: self._gateway.capture(payment))
+    def capture(self, payment: Payment, amount_minor: int | None = None) -> Payment:
+        return self._around(lambda: self._gateway.capture(payment, amount_minor))
 
     def void(self, payment: Payment) -> Payment:
         return self._around(lambda: self._gateway.void(payment))
 
-    def look_up(self, idempotency_key: str) -> Payment | None:
-        self._steps.take()
-        payment = self._gateway.look_up(idempotency_key)
-        self._steps.take()
-        return payment
+    def refund(self, payment: Payment, amount_minor: int, idempotency_key: str) -> Payment:
+        return self._around(lambda: self._gateway.refund(payment, amount_minor, idempotency_key))
 
-    def _around(self, call: Callable[[], Payment]) -> Payment:
+    def look_up(self, idempotency_key: str) -> Payment | None:
+        return self._around(lambda: self._gateway.look_up(idempotency_key))
+
+    def look_up_refund(self, idempotency_key: str) -> int | None:
+        return self._around(lambda: self._gateway.look_up_refund(idempotency_key))
+
+    def _around(self, call: Callable[[], Answer]) -> Answer:
         self._steps.take()
-        payment = call()
+        answer = call()
         self._steps.take()
-        return payment
+        return answer
 
 
 def open_breaking(path: Path, steps: Steps) -> BreakingDatabase:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cart.money import divide_half_away, format_amount, minor_digits, parse_amount, tax_included
+from cart.money import (
+    divide_half_away,
+    divide_half_even,
+    format_amount,
+    minor_digits,
+    parse_amount,
+    share_out,
+    tax_included,
+)
 
 AMOUNTS = st.integers(-(10**15), 10**15)
 CURRENCIES = st.sampled_from(["USD", "EUR", "JPY", "KWD", "CLP", "TND"])
@@ -48,5 +56,39 @@ def test_tax_does_not_depend_on_the_sign() -> None:
 def test_a_negative_rate_or_divisor_is_refused() -> None:
     with pytest.raises(ValueError, match="tax_rate_bp"):
         tax_included(100, -1)
-    with pytest.raises(ValueError, match="denominator"):
-        divide_half_away(1, 0)
+    for divide in (divide_half_away, divide_half_even):
+        with pytest.raises(ValueError, match="denominator"):
+            divide(1, 0)
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(1, 10**6))
+def test_division_to_even_is_that_of_python_fractions(numerator: int, denominator: int) -> None:
+    assert divide_half_even(numerator, denominator) == round(Fraction(numerator, denominator))
+
+
+@given(st.integers(0, 10**12), st.lists(st.integers(0, 10**9), min_size=1, max_size=8))
+def test_shares_add_up_and_are_their_exact_value_rounded_up_or_down(amount_minor: int, weights: list[int]) -> None:
+    if not any(weights):
+        weights[0] = 1
+    shares = share_out(amount_minor, weights)
+    assert sum(shares) == amount_minor
+    for share, weight in zip(shares, weights, strict=True):
+        assert abs(share - Fraction(amount_minor * weight, sum(weights))) < 1
+        if amount_minor <= sum(weights):
+            assert share <= weight
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 10**6), min_size=2, max_size=8))
+def test_a_larger_remainder_is_rounded_up_first(amount_minor: int, weights: list[int]) -> None:
+    exact = [Fraction(amount_minor * weight, sum(weights)) for weight in weights]
+    rounded_up = [share > value for share, value in zip(share_out(amount_minor, weights), exact, strict=True)]
+    rests = [value % 1 for value in exact]
+    up = [rest for rest, is_up in zip(rests, rounded_up, strict=True) if is_up]
+    down = [rest for rest, is_up in zip(rests, rounded_up, strict=True) if not is_up]
+    assert not up or not down or min(up) >= max(down)
+
+
+@pytest.mark.parametrize(("amount_minor", "weights"), [(-1, [1]), (1, [-1, 5]), (1, [0, 0]), (1, [])])
+def test_what_cannot_be_dealt_out_is_refused(amount_minor: int, weights: list[int]) -> None:
+    with pytest.raises(ValueError, match="share_out"):
+        share_out(amount_minor, weights)

@@ -1,10 +1,30 @@
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
 from cart.errors import IdempotencyKeyReused, PaymentDeclined, PaymentUnknown
-from cart.payments import FakeGateway, Fault, GatewayCall, Payment, PaymentRequest, PaymentState
+from cart.payments import (
+    Charge,
+    ChargeKind,
+    ChargeStatus,
+    FakeGateway,
+    Fault,
+    GatewayCall,
+    Hold,
+    HoldStatus,
+    Payment,
+    PaymentRequest,
+    PaymentState,
+    Refund,
+    RefundKind,
+    RefundStatus,
+    hold_of_key,
+)
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REQUEST = PaymentRequest("charge:1", "ada", 199, "USD")
 
 
@@ -103,3 +123,96 @@ def test_a_look_up_can_be_lost_and_unknown_payments_are_declined() -> None:
 def test_nothing_can_be_asked_for_but_a_positive_amount() -> None:
     with pytest.raises(ValueError, match="positive"):
         PaymentRequest("charge:1", "ada", 0, "USD")
+
+
+def test_part_of_a_hold_can_be_taken_and_the_rest_is_let_go() -> None:
+    gateway = FakeGateway()
+    payment = gateway.authorise(REQUEST)
+    taken = gateway.capture(payment, 50)
+    assert (taken.state, taken.captured_minor) == (PaymentState.CAPTURED, 50)
+    assert gateway.capture(payment, 199) == taken
+    assert gateway.captured_minor("USD") == 50
+    for amount in (0, 200):
+        with pytest.raises(ValueError, match="expected 1 to 199"):
+            gateway.capture(payment, amount)
+
+
+def test_a_refund_is_made_once_under_its_key_and_never_exceeds_what_was_taken() -> None:
+    gateway = FakeGateway()
+    payment = gateway.capture(gateway.authorise(REQUEST))
+    for _ in range(2):
+        assert gateway.refund(payment, 100, "refund:1").refunded_minor == 100
+    with pytest.raises(IdempotencyKeyReused):
+        gateway.refund(payment, 99, "refund:1")
+    with pytest.raises(PaymentDeclined, match="99 are left"):
+        gateway.refund(payment, 100, "refund:2")
+    assert gateway.refund(payment, 99, "refund:3").refunded_minor == 199
+    assert gateway.refunded_minor("USD") == 199
+    assert [gateway.look_up_refund(f"refund:{n}") for n in (1, 2, 3)] == [100, None, 99]
+    with pytest.raises(ValueError, match="positive"):
+        gateway.refund(payment, 0, "refund:4")
+
+
+def test_nothing_is_given_back_of_what_was_not_taken() -> None:
+    gateway = FakeGateway()
+    with pytest.raises(PaymentDeclined):
+        gateway.refund(gateway.authorise(REQUEST), 1, "refund:1")
+
+
+def test_a_gateway_that_forgot_a_refunds_key_gives_back_again_but_can_still_look_it_up() -> None:
+    gateway = FakeGateway()
+    payment = gateway.capture(gateway.authorise(REQUEST))
+    gateway.refund(payment, 50, "refund:1")
+    gateway.forget_keys()
+    assert gateway.look_up_refund("refund:1") == 50
+    assert gateway.refund(payment, 50, "refund:1").refunded_minor == 100
+
+
+def test_a_stored_error_is_replayed_though_the_call_was_carried_out() -> None:
+    gateway = FakeGateway(failing(GatewayCall.AUTHORISE, Fault.STORED_ERROR))
+    for _ in range(3):
+        with pytest.raises(PaymentUnknown):
+            gateway.authorise(REQUEST)
+    found = gateway.look_up("charge:1")
+    assert found is not None
+    assert found.state is PaymentState.AUTHORISED
+    assert gateway.capture(found).state is PaymentState.CAPTURED
+    assert len(gateway.payments) == 1
+
+
+def test_looking_a_refund_up_can_be_lost() -> None:
+    gateway = FakeGateway(failing(GatewayCall.LOOK_UP_REFUND, Fault.LOST_REPLY))
+    with pytest.raises(PaymentUnknown):
+        gateway.look_up_refund("refund:1")
+    assert gateway.look_up_refund("refund:1") is None
+
+
+def test_charges_holds_and_refunds_have_keys_of_their_own() -> None:
+    charge = Charge(UUID(int=1), UUID(int=9), ChargeKind.CAPTURE, 1, 5, "USD", ChargeStatus.PENDING, NOON)
+    hold = Hold(UUID(int=2), UUID(int=9), 5, "USD", HoldStatus.PENDING, NOON)
+    refund = Refund(
+        UUID(int=3), UUID(int=9), UUID(int=1), 5, "USD", RefundStatus.PENDING, RefundKind.GOODWILL, "sorry", NOON
+    )
+    assert charge.idempotency_key == f"charge:{UUID(int=1)}"
+    assert refund.idempotency_key == f"refund:{UUID(int=3)}"
+    assert replace(charge, hold_id=UUID(int=2)).idempotency_key == hold.idempotency_key == f"hold:{UUID(int=2)}"
+    assert [hold_of_key(one.idempotency_key) for one in (charge, hold, refund)] == [None, UUID(int=2), None]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Hold(UUID(int=2), UUID(int=9), 0, "USD", HoldStatus.PENDING, NOON),
+        lambda: Hold(UUID(int=2), UUID(int=9), 5, "USD", HoldStatus.PENDING, datetime(2026, 1, 1)),
+        lambda: Refund(
+            UUID(int=3), UUID(int=9), UUID(int=1), -1, "USD", RefundStatus.PENDING, RefundKind.GOODWILL, "sorry", NOON
+        ),
+        lambda: Refund(
+            UUID(int=3), UUID(int=9), UUID(int=1), 5, "USD", RefundStatus.PENDING, RefundKind.GOODWILL, "", NOON
+        ),
+        lambda: Charge(UUID(int=1), UUID(int=9), ChargeKind.DEBT, 0, 5, "USD", ChargeStatus.PENDING, NOON),
+    ],
+)
+def test_money_that_contradicts_itself_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        make()

@@ -10,6 +10,7 @@ from cart.catalog import Catalogue, Product
 from cart.money import tax_included
 from cart.receipts import Receipt, ReceiptLine, price_cart, render_text
 from cart.sessions import Session, SessionStatus
+from cart.taxes import Discount, TaxRule
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LINES = st.lists(
@@ -91,6 +92,25 @@ def test_a_rendered_receipt_reads_as_expected() -> None:
         "Total EUR                     4.03",
         "  incl. 7 % tax               0.26",
         "  incl. 19 % tax              0.01",
+        "Paid",
+    ]
+
+
+def test_discounts_are_shown_once_and_tax_on_top_before_the_total() -> None:
+    lines = (ReceiptLine("042", "Oat bar", 2, 199, 700), ReceiptLine("7", "Soap", 1, 500, 1900))
+    session = Session(UUID(int=1), "ada", True, 1, SessionStatus.CHARGED, NOON, NOON)
+    discounts = (Discount("Welcome", "coupon:HI", 700, 40), Discount("Welcome", "coupon:HI", 1900, 60))
+    made = Receipt.of(session, lines, "EUR", NOON, 1, discounts, TaxRule.EXCLUDED_PER_RATE)
+    assert (made.discount_minor, made.subtotal_minor, made.tax_minor, made.total_minor) == (100, 798, 109, 907)
+    assert render_text(made, "Corner shop", 34).split("\n")[4:] == [
+        "2 x Oat bar                   3.98",
+        "1 x Soap                      5.00",
+        "  Welcome                    -1.00",
+        "-" * 34,
+        "Without tax                   7.98",
+        "7 % tax                       0.25",
+        "19 % tax                      0.84",
+        "Total EUR                     9.07",
         "Paid",
     ]
 

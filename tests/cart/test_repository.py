@@ -1,6 +1,9 @@
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,9 +22,18 @@ import cart.migrations
 from cart.errors import SessionNotFound
 from cart.events import CartEvent, ReviewFlag
 from cart.ledger import Transfer, TransferCode, TransferPhase
-from cart.payments import Charge, ChargeKind, ChargeStatus
+from cart.payments import (
+    Charge,
+    ChargeKind,
+    ChargeStatus,
+    Hold,
+    HoldStatus,
+    Refund,
+    RefundKind,
+    RefundStatus,
+)
 from cart.receipts import Receipt, ReceiptLine
-from cart.repository import Database, make_engine, upgrade
+from cart.repository import Database, Queue, make_engine, upgrade
 from cart.sessions import Session, SessionStatus
 from cart.tables import APPEND_ONLY, Base, UtcDateTime
 
@@ -56,7 +68,9 @@ def schema(engine: Engine) -> dict[str, list[str]]:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
     return {
         # SQLite writes a column that was added later behind the last one, on its line.
-        name: sorted(part.strip().rstrip(",").strip() for part in re.split(r"\n|, (?=[a-z_]+ [A-Z]+,)", sql))
+        name: sorted(
+            part.strip().rstrip(",").strip() for part in re.split(r"\n|, (?=[a-z_]+ [A-Z]+(?:\([0-9]+\))?,)", sql)
+        )
         for name, sql in rows
         if name != "alembic_version"
     }
@@ -244,3 +258,151 @@ def test_a_transaction_that_fails_writes_nothing_and_gives_its_number_back(datab
         assert repository.next_number("receipts") == 2
         assert repository.next_number("refunds") == 1
         repository.add_session(visit())
+
+
+def test_holds_and_refunds_are_read_as_they_were_written(database: Database) -> None:
+    hold = Hold(UUID(int=6), VISIT, 5000, "USD", HoldStatus.PENDING, NOON)
+    refund = Refund(
+        UUID(int=7),
+        VISIT,
+        UUID(int=2),
+        50,
+        "USD",
+        RefundStatus.PENDING,
+        RefundKind.GOODWILL,
+        "it was warm",
+        NOON,
+        UUID(int=8),
+    )
+    captured = replace(charge(), hold_id=UUID(int=6))
+    with database.transaction() as repository:
+        repository.add_session(visit())
+        repository.add_hold(hold)
+        repository.add_charge(captured)
+        repository.add_refund(refund)
+    with database.reading() as repository:
+        assert repository.hold(VISIT) == repository.hold_by_id(UUID(int=6)) == hold
+        assert repository.unsettled_holds() == (hold,)
+        assert repository.charge_by_id(UUID(int=2)) == captured
+        assert repository.refunds(VISIT) == repository.pending_refunds() == (refund,)
+        assert repository.refund_by_id(UUID(int=7)) == refund
+        nobody = UUID(int=99)
+        found = [
+            repository.hold(nobody),
+            repository.hold_by_id(nobody),
+            repository.charge(nobody),
+            repository.charge_by_id(nobody),
+            repository.refund_by_id(nobody),
+            repository.transfer(nobody),
+            repository.cart_event(nobody),
+        ]
+        assert found == [None] * 7
+    with database.transaction() as repository:
+        repository.change_hold(replace(hold, status=HoldStatus.HELD, gateway_reference="x"))
+        repository.change_refund(replace(refund, status=RefundStatus.POSTED, gateway_reference="x"))
+    with database.reading() as repository:
+        assert repository.hold(VISIT) == replace(hold, status=HoldStatus.HELD, gateway_reference="x")
+        assert (repository.unsettled_holds(), repository.pending_refunds()) == ((), ())
+    with pytest.raises(IntegrityError), database.transaction() as repository:
+        repository.add_hold(replace(hold, hold_id=UUID(int=10)))
+
+
+def test_a_visit_has_a_receipt_for_each_correction_and_the_newest_counts(database: Database) -> None:
+    closed = replace(visit(), status=SessionStatus.CLOSED, closed_at=NOON)
+    first, second = (
+        Receipt.of(closed, (ReceiptLine("042", "Oat bar", n, 199, 700),), "USD", NOON, sequence=n) for n in (1, 2)
+    )
+    with database.transaction() as repository:
+        repository.add_session(closed)
+        repository.add_receipt(first)
+        repository.add_receipt(second, UUID(int=7))
+        repository.issue_receipt(VISIT, 1, NOON, sequence=2)
+    with database.reading() as repository:
+        newest = replace(second, receipt_number=1)
+        assert repository.receipt(closed) == newest
+        assert repository.receipt(closed, 1) == first
+        assert repository.receipt(closed, 3) is None
+        assert repository.receipts(closed) == (first, newest)
+        assert repository.corrected_by(VISIT, UUID(int=7))
+        assert not repository.corrected_by(VISIT, UUID(int=8))
+
+
+def test_a_balance_in_sql_is_that_of_the_whole_ledger(database: Database) -> None:
+    pending = Transfer(UUID(int=5), "a", "b", 70, "USD", TransferCode.PAYMENT, TransferPhase.PENDING, NOON)
+    other = replace(pending, transfer_id=UUID(int=6), amount_minor=30)
+    third = replace(pending, transfer_id=UUID(int=7), debit_account_id="c", credit_account_id="a", amount_minor=1)
+    moved = replace(third, transfer_id=UUID(int=8), phase=TransferPhase.IMMEDIATE, amount_minor=500)
+    euros = replace(moved, transfer_id=UUID(int=9), currency="EUR")
+    with database.transaction() as repository:
+        for transfer in (pending, other, third, moved, euros):
+            repository.add_transfer(transfer)
+        repository.add_transfer(pending.post(UUID(int=10), NOON))
+        repository.add_transfer(other.void(UUID(int=11), NOON))
+    with database.reading() as repository:
+        for account in ("a", "b", "c", "nobody"):
+            balance = repository.ledger().balance(account, "USD")
+            assert repository.expected_minor(account, "USD") == balance.posted_minor + balance.pending_minor
+
+
+def test_writers_get_their_turn_in_the_order_they_came() -> None:
+    queue, order = Queue(), list[int]()
+
+    def write(number: int) -> None:
+        with queue:
+            order.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(20)]
+    with queue:
+        for waiting, thread in enumerate(threads, 1):
+            thread.start()
+            while queue.waiting < waiting:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert order == list(range(20))
+    with queue:
+        assert queue.waiting == 0
+
+
+def test_who_stops_waiting_does_not_keep_others_from_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def acquire(self) -> bool:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return True
+
+        def release(self) -> None: ...
+
+    queue = Queue()
+    with queue:
+        monkeypatch.setattr("cart.repository.threading.Lock", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            queue.__enter__()
+        assert queue.waiting == 0
+    with queue:
+        pass
+
+
+def test_all_who_open_a_file_in_one_process_share_its_queue(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shop.db"
+    with Database.open(url) as first, Database.open(url) as second, Database.in_memory() as other:
+        assert first._writing is second._writing
+        assert other._writing is not first._writing
+        with ThreadPoolExecutor(8) as pool:
+            numbers = list(pool.map(take_number, [first, second] * 20))
+    assert sorted(numbers) == list(range(1, 41))
+
+
+def take_number(database: Database) -> int:
+    with database.transaction() as repository:
+        return repository.next_number("receipts")
+
+
+def test_a_plain_postgresql_url_is_reached_through_psycopg() -> None:
+    engine = make_engine("postgresql://postgres@/shop?host=/nowhere")
+    assert engine.url.drivername == "postgresql+psycopg"
+    engine.dispose()

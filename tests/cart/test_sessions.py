@@ -16,6 +16,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         {"shopper_id": ""},
         {"closed_at": NOON},
         {"status": SessionStatus.EMPTY},
+        {"status": SessionStatus.ABANDONED},
         {"opened_at": datetime(2026, 1, 1)},
     ],
 )

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("request_sha256", sa.String(), nullable=False),
         sa.Column("status_code", sa.Integer(), nullable=True),
         sa.Column("media_type", sa.String(), nullable=True),
+        sa.Column("headers", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("caller", "key", name=op.f("pk_idempotent_replies")),
@@ -155,6 +156,7 @@ def upgrade() -> None:
         sa.Column("secret", sa.String(), nullable=False),
         sa.Column("events", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("endpoint_id", name=op.f("pk_webhook_endpoints")),
     )
@@ -243,6 +245,7 @@ def upgrade() -> None:
         sa.Column("grant_id", sa.Uuid(), nullable=False),
         sa.Column("gate_id", sa.String(), nullable=False),
         sa.Column("session_id", sa.Uuid(), nullable=True),
+        sa.Column("purpose", sa.String(), nullable=False),
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
@@ -382,6 +385,7 @@ def upgrade() -> None:
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("cause_id", sa.Uuid(), nullable=True),
         sa.Column("idempotency_key", sa.String(), nullable=False),
@@ -396,6 +400,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_refunds_charge_id"), "refunds", ["charge_id"], unique=False)
     op.create_index(op.f("ix_refunds_session_id"), "refunds", ["session_id"], unique=False)
     op.create_index(op.f("ix_refunds_status"), "refunds", ["status"], unique=False)
+    op.add_column("receipts", sa.Column("cause_id", sa.Uuid(), nullable=True))
     op.add_column("receipts", sa.Column("tax_rule", sa.String(), nullable=True))
 
     dialect = op.get_bind().dialect.name
@@ -413,6 +418,7 @@ def downgrade() -> None:
             for verb in ("update", "delete"):
                 op.execute(f"DROP FUNCTION {table}_no_{verb}() CASCADE")
     op.drop_column("receipts", "tax_rule")
+    op.drop_column("receipts", "cause_id")
     op.drop_index(op.f("ix_refunds_status"), table_name="refunds")
     op.drop_index(op.f("ix_refunds_session_id"), table_name="refunds")
     op.drop_index(op.f("ix_refunds_charge_id"), table_name="refunds")

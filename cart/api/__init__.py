@@ -1,0 +1,1 @@
+"""The store's HTTP interface, under ``/v1``."""

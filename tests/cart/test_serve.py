@@ -1,0 +1,219 @@
+"""A whole store runs: a newcomer comes in over HTTP, a body shops for them, the receipt is what it carried out."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cart.config import Settings
+from cart.live_store import Came, FloorEvent, Handled, Left
+from cart.serve import OWNER, ServeOptions, StoreServer
+from cart.sessions import SessionStatus
+
+OATS, JAM, CAKE = "2000000001012", "2000000001050", "2000000001173"
+ME = {"email": "you@example.com", "password": "correct horse battery"}
+AS_FAST_AS_IT_GOES = 1000.0
+LONGEST_S = 120.0
+
+
+@contextmanager
+def a_demo_store(
+    folder: Path | None = None, **options: Any
+) -> Iterator[tuple[StoreServer, httpx.Client, list[FloorEvent]]]:
+    """The simulated store, running on a free port, as fast as it goes."""
+    database = "sqlite://" if folder is None else f"sqlite:///{folder / 'shop.db'}"
+    happened: list[FloorEvent] = []
+    usual = {"demo": True, "seed": 3, "port": 0, "speed": AS_FAST_AS_IT_GOES, "regulars": False} | options
+    server = StoreServer(ServeOptions(database, folder, **usual), Settings(), happened.append)
+    server.start()
+    try:
+        with httpx.Client(base_url=server.url, timeout=30.0) as client:
+            yield server, client, happened
+    finally:
+        assert server.stop()
+
+
+def signed_in(client: httpx.Client) -> dict[str, str]:
+    """Open an account and sign in."""
+    assert client.post("/v1/accounts", json=ME | {"name": "You"}).status_code == 201
+    token = client.post("/v1/tokens", json=ME).json()["token"]
+    return {"authorization": f"Bearer {token}"}
+
+
+def let_in(client: httpx.Client, me: dict[str, str]) -> str:
+    """Show a fresh code at the gate; the visit."""
+    code = client.post("/v1/entry-codes", headers=me).json()["code"]
+    decided = client.post("/v1/gates/entrance/scans", json={"code": code}).json()
+    assert decided["decision"] == "open", decided
+    session_id: str = decided["session_id"]
+    return session_id
+
+
+def ended(client: httpx.Client, me: dict[str, str], session_id: str) -> dict[str, Any]:
+    """Wait until a visit has ended."""
+    deadline_s = time.monotonic() + LONGEST_S
+    while True:
+        visit: dict[str, Any] = client.get(f"/v1/sessions/{session_id}", headers=me).json()
+        if visit["status"] not in ("open", "closed"):
+            return visit
+        assert time.monotonic() < deadline_s, visit
+        time.sleep(0.05)
+
+
+def test_a_newcomer_shops_and_the_receipt_says_what_the_body_carried_out(tmp_path: Path) -> None:
+    with a_demo_store(tmp_path) as (server, client, happened):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+        lines = [{"sku": OATS, "quantity": 2}, {"sku": JAM}]
+        sent = client.post(f"/v1/demo/sessions/{session_id}/shop", headers=me, json={"lines": lines})
+        assert sent.status_code == 202
+        visit = ended(client, me, session_id)
+        assert visit["status"] == "charged"
+        receipts = client.get("/v1/receipts", headers=me).json()["items"]
+        receipt = client.get(f"/v1/receipts/{receipts[0]['receipt_id']}", headers=me).json()
+        assert {line["sku"]: line["quantity"] for line in receipt["lines"]} == {OATS: 2, JAM: 1}
+        assert receipt["total_minor"] == 2 * 219 + 325
+        assert server.demo is not None
+        assert (server.demo.tally.right, server.demo.tally.wrong) == (1, 0)
+        # What it was decided on is kept for whoever has to look at it.
+        pieces = server.shop.evidence.of(receipt_session(receipts[0])) if server.shop.evidence else ()
+        assert {piece.facts.kind for piece in pieces} == {"pick"}
+        assert all(piece.facts.weight is not None and len(piece.facts.weight.grams) > 10 for piece in pieces)
+        assert max(piece.facts.candidates[0].probability for piece in pieces) > 0.9
+        kinds = [type(event) for event in happened]
+        assert kinds[0] is Came
+        assert kinds[-1] is Left
+        assert Handled in kinds
+        assert client.get("/readyz").status_code == 200
+        deadline_s = time.monotonic() + LONGEST_S
+        while not list((tmp_path / "mail").glob("*.eml")):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+
+def receipt_session(receipt: dict[str, Any]) -> Any:
+    """The visit of a receipt."""
+    from uuid import UUID
+
+    return UUID(receipt["session_id"])
+
+
+def test_what_has_no_price_waits_for_a_person_and_two_bodies_never_shop_on_one_grant() -> None:
+    with a_demo_store() as (_, client, _events):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+        path = f"/v1/demo/sessions/{session_id}/shop"
+        for lines, status in (([{"sku": OATS, "quantity": 7}], 422), ([{"sku": "nothing"}], 422)):
+            assert client.post(path, headers=me, json={"lines": lines}).status_code == status
+        assert client.post(path, headers=me, json={"lines": [{"sku": CAKE}]}).status_code == 202
+        assert client.post(path, headers=me).status_code == 409
+        assert ended(client, me, session_id)["status"] == "needs_review"
+        assert client.post(path, headers=me).status_code == 409
+
+
+def test_a_party_shops_on_the_payers_account() -> None:
+    with a_demo_store() as (_, client, _events):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+        assert (
+            client.put(f"/v1/sessions/{session_id}/guests", headers=me, json={"guests_allowed": 1}).status_code == 200
+        )
+        # The next code is made in the next step of the clock, or is another one of the same.
+        deadline_s = time.monotonic() + LONGEST_S
+        while True:
+            code = client.post("/v1/entry-codes", headers=me).json()["code"]
+            decided = client.post("/v1/gates/entrance/scans", json={"code": code}).json()
+            if decided["decision"] == "open":
+                break
+            assert time.monotonic() < deadline_s, decided
+            time.sleep(0.05)
+        assert (decided["reason"], decided["session_id"]) == ("guest", session_id)
+        for sku in (OATS, JAM):
+            body = {"lines": [{"sku": sku}]}
+            assert client.post(f"/v1/demo/sessions/{session_id}/shop", headers=me, json=body).status_code == 202
+        visit = ended(client, me, session_id)
+        assert (visit["status"], visit["party_size"]) in (("charged", 2), ("needs_review", 2))
+
+
+def test_who_is_let_in_and_never_comes_is_let_go() -> None:
+    with a_demo_store() as (server, client, _):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+        assert ended(client, me, session_id)["status"] == "abandoned"
+        assert client.post(f"/v1/demo/sessions/{session_id}/shop", headers=me).status_code == 409
+        assert server.demo is not None
+        assert server.demo.tally.right == 0
+
+
+def test_regulars_come_by_themselves_and_are_charged_for_what_they_take() -> None:
+    with a_demo_store(regulars=True, seed=4) as (server, client, happened):
+        deadline_s = time.monotonic() + LONGEST_S
+        while sum(isinstance(event, Left) for event in list(happened)) < 3:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        statuses = {event.session.status for event in list(happened) if isinstance(event, Left)}
+        assert statuses <= {
+            SessionStatus.CHARGED,
+            SessionStatus.NEEDS_REVIEW,
+            SessionStatus.EMPTY,
+            SessionStatus.NO_ACCOUNT,
+        }
+        assert server.demo is not None
+        assert server.demo.tally.wrong == 0
+
+
+def test_whoever_is_inside_when_the_store_stops_is_looked_at_by_a_person(tmp_path: Path) -> None:
+    with a_demo_store(tmp_path, speed=1.0) as (server, client, happened):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+        client.post(f"/v1/demo/sessions/{session_id}/shop", headers=me, json={"lines": [{"sku": OATS}]})
+        deadline_s = time.monotonic() + LONGEST_S
+        while not any(isinstance(event, Came) for event in list(happened)):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        owner = server.owner
+        assert owner is not None
+    with a_demo_store(tmp_path) as (server, client, _):
+        assert server.owner is None
+        token = client.post("/v1/tokens", json={"email": OWNER, "password": owner.password}).json()["token"]
+        staff = {"authorization": f"Bearer {token}"}
+        waiting = client.get("/v1/reviews", headers=staff).json()["items"]
+        assert [visit["session_id"] for visit in waiting] == [session_id]
+
+
+def test_streams_of_live_carts_do_not_keep_the_store_from_closing() -> None:
+    ended_streams = threading.Event()
+    with a_demo_store(speed=1.0) as (server, client, _):
+        me = signed_in(client)
+        session_id = let_in(client, me)
+
+        def listen() -> None:
+            with httpx.Client(base_url=server.url, timeout=60.0) as other:
+                try:
+                    with other.stream("GET", f"/v1/sessions/{session_id}/cart/events", headers=me) as stream:
+                        for _ in stream.iter_raw():
+                            pass
+                except httpx.HTTPError:
+                    pass
+            ended_streams.set()
+
+        threading.Thread(target=listen, daemon=True).start()
+        time.sleep(0.5)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 30
+    assert ended_streams.wait(30)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_begun(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = ServeOptions(f"sqlite:///{tmp_path / 'shop.db'}", tmp_path, port=taken.getsockname()[1], demo=True)
+        with pytest.raises(OSError, match="cannot listen"):
+            StoreServer(options, Settings())
+    assert os.listdir(tmp_path) == []
