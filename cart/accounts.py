@@ -685,7 +685,7 @@ class Accounts:
         """
         at = self._now()
         with self._database.transaction() as repository:
-            row = repository.sql.get(TokenRow, token_id, with_for_update=True)
+            row = repository.sql.get(TokenRow, token_id, with_for_update=True, populate_existing=True)
             if row is None or account_id not in (None, row.account_id):
                 raise TokenNotFound(f"there is no token {token_id}")
             if row.revoked_at is None:

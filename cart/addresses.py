@@ -127,12 +127,12 @@ def check_public_url(
         wrong = why_not(address, allow_private=allow_private)
         if wrong is not None:
             raise AddressRefused(f"{shown}: expected a public address, {address} is {wrong}")
-    address = str(found[0])
+    first = str(found[0])
     login = parts.netloc.rpartition("@")[0]
-    bracketed = f"[{address}]" if ":" in address else address
+    bracketed = f"[{first}]" if ":" in first else first
     netloc = f"{login}@{bracketed}:{port}" if login else f"{bracketed}:{port}"
     pinned = urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
-    return ResolvedAddress(url, parts.scheme, host, port, address, pinned)
+    return ResolvedAddress(url, parts.scheme, host, port, first, pinned)
 
 
 def why_not(address: IpAddress, *, allow_private: bool = False) -> str | None:

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     )
 
     requests_per_minute: int = Field(
-        default=600, ge=1, description="Requests a minute that one account, or address without one, may make of the API."
+        default=600,
+        ge=1,
+        description="Requests a minute that one account, or address without one, may make of the API.",
     )
     sign_ins_per_minute: int = Field(
         default=20, ge=1, description="The same for what invites guessing: signing in, opening accounts, passwords."

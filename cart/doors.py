@@ -649,7 +649,7 @@ class Doorman:
         """
         moment = self._now() if at is None else at
         with self._database.transaction() as repository:
-            row = repository.sql.get(GateCommandRow, grant_id, with_for_update=True)
+            row = repository.sql.get(GateCommandRow, grant_id, with_for_update=True, populate_existing=True)
             if row is None or (gate_id is not None and row.gate_id != gate_id):
                 raise GrantNotFound(f"there is no order {grant_id}" + (f" to gate {gate_id}" if gate_id else ""))
             if row.answered_at is not None:
@@ -670,7 +670,7 @@ class Doorman:
         """
         moment = self._now() if at is None else at
         with self._database.transaction() as repository:
-            row = repository.sql.get(GateCommandRow, grant_id, with_for_update=True)
+            row = repository.sql.get(GateCommandRow, grant_id, with_for_update=True, populate_existing=True)
             if row is None or (gate_id is not None and row.gate_id != gate_id):
                 raise GrantNotFound(f"there is no order {grant_id}" + (f" to gate {gate_id}" if gate_id else ""))
             if row.answered_at is not None and row.opened is False:
@@ -749,7 +749,7 @@ class Doorman:
             raise ValueError(f"guests_allowed: expected 0 to {MAX_GUESTS}, got {guests_allowed}")
         with self._database.transaction() as repository:
             session = repository.session(session_id)
-            row = repository.sql.get(AdmissionRow, session_id, with_for_update=True)
+            row = repository.sql.get(AdmissionRow, session_id, with_for_update=True, populate_existing=True)
             if row is None:
                 raise SessionNotFound(f"nobody came in by a gate on visit {session_id}")
             if session.status is not SessionStatus.OPEN:

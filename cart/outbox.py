@@ -417,6 +417,11 @@ class SweeperThread:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether every lane is being swept."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def stop(self, timeout_s: float = 1.0) -> bool:
         """End it. What is being carried out at this moment goes on; whatever is not finished then stays in the outbox.
 

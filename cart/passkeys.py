@@ -262,7 +262,7 @@ class Passkeys:
             raise refusal from error
         at = self._now()
         with self._database.transaction() as repository:
-            row = repository.sql.get(PasskeyRow, credential_id, with_for_update=True)
+            row = repository.sql.get(PasskeyRow, credential_id, with_for_update=True, populate_existing=True)
             # A passkey that says by itself whose it is has to say it (7.2, step 6).
             if row is None or user != row.account_id.bytes:
                 raise refusal
@@ -368,7 +368,7 @@ def _as_dict(credential: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def _usable(repository: Repository, account_id: UUID) -> AccountRow:
-    row = repository.sql.get(AccountRow, account_id, with_for_update=True)
+    row = repository.sql.get(AccountRow, account_id, with_for_update=True, populate_existing=True)
     if row is None or row.status == AccountStatus.ERASED:
         raise AccountNotFound(f"there is no account {account_id}")
     if row.status == AccountStatus.BLOCKED:

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial, reduce
 from pathlib import Path
 from types import FrameType
@@ -45,7 +45,7 @@ from cart.live_store import Feed, Floor, FloorEvent, FloorThread, InItsTime, Liv
 from cart.mail import FolderMailer, Letter, Mailer, SmtpMailer, SmtpSecurity
 from cart.mqtt import Broker, Inbox, StoreLink
 from cart.notifications import handlers as handlers_after_visits
-from cart.outbox import Sweeper
+from cart.outbox import Sweeper, SweeperThread
 from cart.passkeys import Passkeys
 from cart.payments import PaymentGateway
 from cart.pipeline import PipelineSettings, catalogue_of
@@ -68,10 +68,10 @@ from vision.sources import CameraAddress, PictureStream, StreamSettings, StreamS
 
 _log = logging.getLogger(__name__)
 
-SWEEP_S, TIDY_S, FORGET_S = 0.5, 10.0, 3600.0
+SWEEP_S, TIDY_S, FORGET_S = 0.5, 5.0, 3600.0
 GRACE_S = 3
 """Streams of live carts only end with their visit or the server; nobody waits longer for them."""
-FLOOR_S = 5.0
+PATIENCE_S = 5.0
 FIRST_PICTURE_S = 15.0
 DEMO_TAX_BP = 700  # food
 OWNER = "owner@tillfree.invalid"
@@ -167,7 +167,8 @@ class StoreServer:
     def start(self) -> None:
         """Open the store; returns when the API answers."""
         self._floor.start()
-        self._run_in_thread("sweeper", self._sweep)
+        self._sweepers.start()
+        self._run_in_thread("tidier", self._tidy)
         if self._link is not None:
             self._run_in_thread("mqtt", partial(self._be_linked, self._link))
         self._run_in_thread("api", lambda: self._server.run(sockets=[self._socket] if self._socket else None))
@@ -177,8 +178,11 @@ class StoreServer:
             self.stop()
             raise OSError("the API could not be started")
 
-    def stop(self) -> bool:
+    def stop(self, patience_s: float = PATIENCE_S) -> bool:
         """Close the store: people inside are looked at by a person before they are charged.
+
+        Args:
+            patience_s: Longest wait for each of its threads, beyond what streams of the API are given.
 
         Returns:
             Whether everything ended in time.
@@ -188,9 +192,10 @@ class StoreServer:
         if self._loop is not None and self._link_task is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._link_task.cancel)
-        done = self._floor.stop(FLOOR_S)
+        done = self._floor.stop(patience_s)
+        done &= self._sweepers.stop(GRACE_S)
         for thread in self._threads:
-            thread.join(GRACE_S + 1.0)
+            thread.join(GRACE_S + patience_s)
             done &= not thread.is_alive()
         self._close()
         return done
@@ -302,7 +307,9 @@ class StoreServer:
             feed = InItsTime(source, source.start_ns, speed=options.speed)
         camera_ids = () if source is None else source.camera_ids
         self._floor = FloorThread(floor, feed)
-        self._sweeper, self._retention = sweeper, Retention(database, Periods.of(settings))
+        # Each lane has a thread of its own: a webhook that hangs holds up no charge.
+        self._sweepers = SweeperThread(sweeper, now, SWEEP_S)
+        self._retention = Retention(database, Periods.of(settings))
         self.shop = Shop(
             database=database,
             settings=settings,
@@ -501,14 +508,13 @@ class StoreServer:
         self._threads.append(thread)
         thread.start()
 
-    def _sweep(self) -> None:
-        """Carry out what is left, let go who never came, forget what is over, until the store is closed."""
+    def _tidy(self) -> None:
+        """Let go who never came, forget what is over, until the store is closed."""
         next_tidy, next_forget = 0.0, 60.0
         passed_s = 0.0
         while not self._stopping.wait(SWEEP_S):
             passed_s += SWEEP_S
             try:
-                self._sweeper.sweep(self.clock())
                 if passed_s >= next_tidy:
                     next_tidy = passed_s + TIDY_S
                     self.doorman.tidy(self.clock())
@@ -516,10 +522,10 @@ class StoreServer:
                     next_forget = passed_s + FORGET_S
                     self._retention.sweep(self.clock())
             except Exception:
-                _log.exception("the sweeper could not do its work; it tries again")
+                _log.exception("the store could not be tidied; it is tried again")
 
     def _sweeper_readiness(self) -> Readiness:
-        alive = any(thread.name == "sweeper" and thread.is_alive() for thread in self._threads)
+        alive = self._sweepers.is_alive
         return Readiness("sweeper's thread", alive, "" if alive else "it does not run")
 
     def _be_linked(self, link: StoreLink) -> None:

@@ -41,7 +41,7 @@ from cart.torture_shop import CURRENCY, PRICES_MINOR, ShopOrder, order_text
 _NAMESPACE = UUID("6a1f7a8e-6a36-5f0e-8b54-0d6b6f0b7c11")
 _START_S = 60.0
 _PATIENCE_S = 300.0
-_SETTLE_ROUNDS = 50
+_ROUNDS_ALIKE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,13 +525,20 @@ def _drive(
 
 
 def settle_all(driver: Driver, gateway: GatewayProcess) -> None:
-    """Go on with what is open until nothing is; after some rounds the gateway forgets its keys, as after a day."""
-    for number in range(_SETTLE_ROUNDS):
-        left = driver.ask("/settle", {})
-        if left.status_code == 200 and not any(left.json().values()):
+    """Go on with what is open until nothing is, or nothing moves any more.
+
+    Where nothing moves the gateway is made to forget its keys, as after a day: only those that it keeps a failure under
+    can still stand in the way.
+    """
+    before, rounds_alike = {"waiting": -1}, 0
+    while rounds_alike < _ROUNDS_ALIKE:
+        answer = driver.ask("/settle", {})
+        left = answer.json() if answer.status_code == 200 else before
+        if not any(left.values()):
             return
-        if number % 5 == 4:
-            # Only keys that a failure is kept under still stand in the way by now.
+        rounds_alike = rounds_alike + 1 if left == before else 0
+        before = left
+        if rounds_alike == _ROUNDS_ALIKE // 2:
             httpx.post(f"{gateway.url}/admin/prune-keys", trust_env=False)
 
 

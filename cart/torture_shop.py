@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,7 @@ HOLD_MINOR = 2000
 PRICES_MINOR = {f"sku-{number}": 37 + 61 * number for number in range(40)}
 """What the tortured shop sells."""
 _SWEEP_EVERY_S = 0.25
+_SETTLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +208,12 @@ def make_shop(
 
     @app.post("/settle")
     def settle() -> dict[str, int]:
-        """Go on with everything that is open, as if days had passed."""
+        """Go on with what is open, as if days had passed; for some seconds, then whoever asks has to ask again."""
         plain.resume(now())
+        until = time.monotonic() + _SETTLE_S
         # What a sweeper claimed that then died is left alone for a while: hence more than one day.
         for days in (1, 2, 3):
-            while sweeper.sweep(now() + timedelta(days=days)):
+            while sweeper.sweep(now() + timedelta(days=days)) and time.monotonic() < until:
                 pass
         with database.reading() as repository:
             kinds = [*MONEY, Effect.RECEIPT]

@@ -336,7 +336,7 @@ class Webhooks:
     def _failed(self, endpoint_id: UUID, at: datetime, *, gone: bool) -> None:
         """Remember since when an endpoint fails, and disable it once that is too long."""
         with self._database.transaction() as repository:
-            row = repository.sql.get(WebhookEndpointRow, endpoint_id, with_for_update=True)
+            row = repository.sql.get(WebhookEndpointRow, endpoint_id, with_for_update=True, populate_existing=True)
             if row is None or row.disabled_at is not None:
                 return
             row.failing_since = row.failing_since or at

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import resource
+import select
 import struct
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from vision.sources import (
 )
 
 MEBIBYTE = 1 << 20
+_LENGTH = struct.Struct("!i")  # as ``multiprocessing.connection`` writes it, which the child uses
 _HEAD = struct.Struct("<?qII")
 _OPENED, _PICTURE, _NOTICE, _FAILED, _ENDED = b"o", b"p", b"n", b"f", b"e"
 _LONGEST_TEXT = 64 * 1024
@@ -107,34 +109,53 @@ class _Child:
             raise
         finally:
             os.close(theirs)
-        self._pipe = Connection(ours, writable=False)
+        self._pipe = ours
+        self._ready = select.poll()
+        self._ready.register(ours, select.POLLIN)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has died already, which is noticed in a moment
             self._process.stdin.write(json.dumps(task | {"limits": asdict(limits)}).encode() + b"\n")
             self._process.stdin.flush()
 
-    def next(self, wait_s: float) -> tuple[bytes, bytes]:
+    def next(self, wait_s: float) -> tuple[bytes, memoryview]:
         """Wait for the next message: its kind and its content.
 
         Raises:
-            _LostError: None came in time, or none will come.
+            _LostError: None came in time, not to its end, or none will come.
         """
-        try:
-            if not self._pipe.poll(wait_s):
+        deadline_s = time.monotonic() + wait_s
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline_s, wait_s))
+        if not 1 <= length <= _LONGEST_MESSAGE:
+            raise _LostError("decoder-died", "the decoder said something that makes no sense")
+        message = self._read(length, deadline_s, wait_s)
+        return bytes(message[:1]), memoryview(message)[1:]
+
+    def _read(self, count: int, deadline_s: float, wait_s: float) -> bytearray:
+        """So many bytes; a child that stops in the middle of a message must not keep anybody waiting."""
+        content = bytearray()
+        while len(content) < count:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not self._ready.poll(left_s * 1000):
                 raise _LostError("decoder-hung", f"nothing came for {wait_s:g} s")
-            message = self._pipe.recv_bytes(_LONGEST_MESSAGE)
-        except (EOFError, OSError) as error:
-            raise _LostError("decoder-died", self._why_it_died()) from error
-        return message[:1], message[1:]
+            try:
+                some = os.read(self._pipe, min(count - len(content), MEBIBYTE))
+            except OSError as error:
+                raise _LostError("decoder-died", self._why_it_died()) from error
+            if not some:
+                raise _LostError("decoder-died", self._why_it_died())
+            content += some
+        return content
 
     def close(self) -> None:
         """End the process, wherever it is."""
-        self._pipe.close()
+        self._process.kill()
+        self._process.wait()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
+        if self._pipe >= 0:
+            pipe, self._pipe = self._pipe, -1
+            os.close(pipe)
 
     def _why_it_died(self) -> str:
         try:
@@ -305,9 +326,9 @@ def _pictures(child: _Child, stall_s: float, name: str, notices: NoticeLog) -> I
             raise _LostError("decoder-died", "the decoder said something that makes no sense")
 
 
-def _said(content: bytes) -> dict[str, Any]:
+def _said(content: memoryview) -> dict[str, Any]:
     try:
-        said = json.loads(content[:_LONGEST_TEXT])
+        said = json.loads(bytes(content[:_LONGEST_TEXT]))
     except (ValueError, RecursionError) as error:
         raise _LostError("decoder-died", "the decoder said something that makes no sense") from error
     if not isinstance(said, dict):

@@ -1,9 +1,4 @@
-"""The API as an ASGI application.
-
->>> from cart.api.app import create_app                            # doctest: +SKIP
->>> app = create_app(shop)                                         # doctest: +SKIP
->>> uvicorn.run(app, timeout_graceful_shutdown=5)                  # doctest: +SKIP
-"""
+"""The API as an ASGI application: ``create_app`` makes it of a store's services."""
 
 import time
 from datetime import timedelta

@@ -110,7 +110,9 @@ class Replies:
         claim = Claim(caller, key, fingerprint, at)
         try:
             with self._database.transaction() as repository:
-                row = repository.sql.get(IdempotentReplyRow, (caller, key), with_for_update=True)
+                row = repository.sql.get(
+                    IdempotentReplyRow, (caller, key), with_for_update=True, populate_existing=True
+                )
                 if row is not None and row.created_at < at - self._keep:
                     repository.sql.delete(row)
                     repository.sql.flush()

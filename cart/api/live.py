@@ -9,7 +9,7 @@ process can ``touch`` to have it looked at right away. If nobody listens, nothin
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -133,7 +133,7 @@ class LiveCarts:
 
     async def listen(
         self, session_id: UUID, seen: str | None = None, stop: anyio.Event | None = None
-    ) -> AsyncIterator[LiveCart]:
+    ) -> AsyncGenerator[LiveCart, None]:
         """Follow a visit until it ends.
 
         Args:

@@ -16,6 +16,8 @@ from cart.errors import StoreError, TooManyAttempts
 _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="tillfree"'
+"""How to say who one is (RFC 6750)."""
 RETRY_AFTER_S = 5
 """When to ask again after an answer that says "not now"."""
 _MOST_ERRORS = 20
@@ -99,7 +101,9 @@ def store_problem(error: StoreError) -> JSONResponse:
         _log.error("%s: %s", type(error).__name__, error)
         return problem_response(error.status, error.title)
     wait_s = error.retry_after_s if isinstance(error, TooManyAttempts) else RETRY_AFTER_S
-    headers = {"Retry-After": str(wait_s)} if error.status in (429, 503) else None
+    headers = {"Retry-After": str(wait_s)} if error.status in (429, 503) else {}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     return problem_response(error.status, error.title, str(error) or None, name, headers=headers)
 
 

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive
 from cart.accounts import Principal
 from cart.api.idempotency import HEADER, KEY_PATTERN, Claim, Replies, fingerprint_of, kept_headers, parse_key
 from cart.api.limits import Rate, RateLimiter
-from cart.api.problems import ProblemError, to_problem
+from cart.api.problems import CHALLENGE, ProblemError, to_problem
 from cart.api.rules import Keyed, Pace, Rule, rule_of
 from cart.api.schemas import problem_content
 from cart.api.shop import Shop
@@ -30,7 +30,6 @@ Answer = Callable[[Request], Awaitable[Response]]
 BODY_TIMEOUT_S = 30.0
 """A body that takes longer to come is not waited for."""
 _LONGEST_TOKEN = 512
-_CHALLENGE = 'Bearer realm="tillfree"'
 
 
 class ShopRoute(APIRoute):
@@ -162,7 +161,7 @@ async def _authenticate(request: Request, shop: Shop, *, public: bool) -> tuple[
 
 
 def _unauthenticated(detail: str, more: str = "") -> ProblemError:
-    challenge = f"{_CHALLENGE}, {more}" if more else _CHALLENGE
+    challenge = f"{CHALLENGE}, {more}" if more else CHALLENGE
     return ProblemError(401, detail, "unauthenticated", {"WWW-Authenticate": challenge})
 
 

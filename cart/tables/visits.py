@@ -61,7 +61,7 @@ class ReviewFlagRow(Base):
 
 
 class ReceiptRow(Base):
-    """The head of a receipt; see ``cart.receipts.Receipt``. Sequence 1 is that of the exit, later ones are corrections."""
+    """The head of a receipt; see ``cart.receipts.Receipt``. Sequence 1 is the exit's, later ones are corrections."""
 
     __tablename__ = "receipts"
 

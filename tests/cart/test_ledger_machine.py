@@ -429,3 +429,21 @@ def test_a_gateway_that_forgets_payments_would_be_found_out() -> None:
     with pytest.raises(AssertionError, match="asked twice"):
         machine.everything_agrees()
     machine.database.close()
+
+
+def test_a_gateway_that_forgets_refunds_would_be_found_out() -> None:
+    class Forgetful(FakeGateway):
+        def look_up_refund(self, idempotency_key: str) -> None:
+            return None
+
+    machine = TillMachine()
+    machine.gateway = Forgetful(machine._fault)
+    machine.shop("ada", False, {"bar": 2}, False)
+    machine.everything_agrees()
+    machine.faults = [Fault.LOST_REPLY] * 2
+    machine.refund(1, 100, False)
+    machine.forget_keys()
+    machine.resume()
+    with pytest.raises(AssertionError, match="gave back twice"):
+        machine.everything_agrees()
+    machine.database.close()

@@ -2,7 +2,6 @@ import asyncio
 import base64
 import gc
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,7 @@ from uuid import UUID, uuid4
 import aiomqtt
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -37,6 +36,7 @@ from cart.mqtt import (
 )
 from cart.outbox import NotYetError, Sweeper
 from cart.sessions import SessionStatus
+from store_sim.autocheckout import AutoCheckoutSource
 from tests.cart.broker import RunningBroker, free_port
 from tests.cart.people import People
 from tests.cart.test_doors import STORE, Entrance
@@ -45,7 +45,6 @@ from tests.cart.test_gates import Bolt
 NOW = datetime(2026, 5, 4, 8, 0, 0, tzinfo=UTC)
 PATIENCE_S = 60.0
 ROOT = f"tillfree/{STORE}"
-SHARED = Path(os.environ.get("TILLFREE_SHARED", "../shared"))
 
 
 def clock() -> datetime:
@@ -115,6 +114,7 @@ def test_only_plates_of_the_store_are_kept_and_impossible_readings_are_left_out(
     assert read_plates(as_bytes(plates_json(grams)), 1, 1, NOW, {"2/1/1"}).grams.shape == (12, 0)
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 3), st.floats(0.1, 200), st.integers(1, 20))
 def test_samples_rise_and_none_is_later_than_its_message(origin_s: float, rate_hz: float, count: int) -> None:
     message = plates_json(np.ones((count, 2, 2)), rate_hz=rate_hz)
@@ -172,6 +172,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_message_does_worse_than_being_refused(data: st.DataObject) -> None:
     message: Any = plates_json()
@@ -192,11 +193,8 @@ def test_no_message_does_worse_than_being_refused(data: st.DataObject) -> None:
             read()
 
 
-@pytest.mark.skipif(not (SHARED / "nanostore").is_dir(), reason="needs the recorded store, see TILLFREE_SHARED")
-def test_recorded_messages_are_read_as_the_reader_of_recordings_reads_them() -> None:
-    from store_sim.autocheckout import AutoCheckoutSource
-
-    folder = SHARED / "nanostore" / "BENCHMARK-1"
+def test_recorded_messages_are_read_as_the_reader_of_recordings_reads_them(shared: Path) -> None:
+    folder = shared / "nanostore" / "BENCHMARK-1"
     lines = (folder / "plate_data.jsonl").read_bytes().splitlines()
     ours = [read_plates(line, json.loads(line)["gondola_id"], 0) for line in lines]
     theirs = [block for tick in AutoCheckoutSource(folder) for block in tick.scales]

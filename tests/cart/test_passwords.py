@@ -2,6 +2,7 @@ import unicodedata
 from datetime import timedelta
 
 import pytest
+from argon2 import PasswordHasher, extract_parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,21 @@ def test_whatever_is_typed_is_merely_wrong(typed: str) -> None:
 
 def test_no_password_is_right_for_nobody_not_even_the_one_behind_the_hash_that_is_verified_instead() -> None:
     assert not CHEAP_PASSWORDS.verify(None, "nobody's password")
+
+
+def test_for_nobody_a_hash_of_the_same_cost_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[str] = []
+    verify = PasswordHasher.verify
+
+    def note(hasher: PasswordHasher, argon2_hash: str, password: str) -> bool:
+        verified.append(argon2_hash)
+        return verify(hasher, argon2_hash, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", note)
+    CHEAP_PASSWORDS.verify(None, "correct horse")
+    CHEAP_PASSWORDS.verify(CHEAP_PASSWORDS.hash("correct horse"), "correct horse")
+    nobodys, somebodys = (extract_parameters(argon2_hash) for argon2_hash in verified)
+    assert nobodys == somebodys
 
 
 def test_a_hash_that_is_none_is_not_verified() -> None:

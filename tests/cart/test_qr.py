@@ -34,7 +34,7 @@ def test_a_code_is_read_from_a_noisy_picture(kind: str) -> None:
 
 
 @given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567:", min_size=1, max_size=60))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_what_is_written_is_read(text: str) -> None:
     assert qr.read_codes(qr.png(text)) == (text,)
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_too_long_is_not_even_looked_at() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_damaged_picture_is_read_or_refused(data: st.DataObject) -> None:
     content = bytearray(picture(CODE, kind=data.draw(st.sampled_from(["PNG", "JPEG"])), module_px=3))
     for _ in range(data.draw(st.integers(1, 20))):

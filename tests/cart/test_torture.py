@@ -71,13 +71,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database,
     with Database.open(f"sqlite:///{folder / 'shop.db'}") as database, Journal(folder / "gateway.db") as journal:
         with served(make_gateway(journal)) as url, RemoteGateway(url) as gateway:
             app = make_shop(database, gateway, str(folder / "mailbox.txt"), lambda: LATER)
-            with served(app) as shop:
-                driver = Driver(shop, Counts())
+            with served(app) as shop, Driver(shop, Counts()) as driver:
                 for trip in TRIPS:
                     driver.go_through(trip)
                     driver.go_through(replace(trip, refund_minor=0))  # whoever is not sure does it once more
                 assert driver.ask("/settle", {}).json() == {"waiting": 0, "pending": 0}
-                driver.close()
         yield database, folder / "gateway.db", (folder / "mailbox.txt").read_text("utf-8").split()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -98,26 +99,15 @@ def test_a_child_that_hangs_is_ended_and_gives_a_notice(tmp_path: Path) -> None:
 
 
 def test_a_bomb_does_not_get_the_memory_that_it_wants(tmp_path: Path) -> None:
-    bomb = a_video(tmp_path / "bomb.mp4", 3, 4096, 4096)
+    bomb = a_video(tmp_path / "bomb.mp4", 3, 2048, 2048)
     assert bomb.stat().st_size < 200_000
     log = NoticeLog()
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="expected a video"):
-        VideoFilesSource([bomb], opener=lambda path, notices: ChildReader(path, log, ChildLimits(24 * MEBIBYTE)))
+        VideoFilesSource([bomb], opener=lambda path, notices: ChildReader(path, log, ChildLimits(6 * MEBIBYTE)))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 64 * 1024
     # With enough of it, it is an ordinary video.
     assert len(list(ChildReader(bomb, NoticeLog()))) == 3
-
-
-def test_a_child_may_not_use_more_processor_time_than_it_is_given(tmp_path: Path) -> None:
-    log = NoticeLog()
-    slow = a_video(tmp_path / "slow.mp4", 400, 640, 480)
-    reader = ChildReader(slow, log, ChildLimits(cpu_s=0.01))
-    # Limits are whole seconds, rounded up.
-    pictures = sum(1 for _ in reader)
-    assert pictures <= 400
-    if pictures < 400:
-        assert [notice.code for notice in log.notices] == ["decoder-died"]
 
 
 def test_a_child_knows_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,21 +127,18 @@ def in_child(work: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("work", "status"),
+    ("work", "statuses"),
     [
-        ("pass", 0),
-        ("bytearray(1 << 30)", 1),
-        ("open('/tmp/tillfree-child-wrote', 'wb').write(b'x'); import os; os.fsync", -signal.SIGXFSZ),
-        ("[open('/dev/null') for _ in range(100)]", 1),
-        ("while True: pass", -signal.SIGXCPU),
+        ("pass", {0}),
+        ("bytearray(1 << 30)", {1}),
+        # Python turns a write beyond the limit into an error, where it is told to ignore the signal.
+        ("import os, tempfile; os.write(tempfile.mkstemp()[0], b'x')", {1, -signal.SIGXFSZ}),
+        ("kept = [open('/dev/null') for _ in range(100)]", {1}),
+        ("while True: pass", {-signal.SIGXCPU, -signal.SIGKILL}),
     ],
 )
-def test_a_decoder_is_held_to_its_limits(work: str, status: int) -> None:
-    ended = in_child(work)
-    # Python turns a write beyond the limit into an error where it ignores the signal.
-    assert ended.returncode == status or (status == -signal.SIGXFSZ and b"File too large" in ended.stderr)
-    assert ended.returncode in (status, -signal.SIGKILL, 1)
-    Path("/tmp/tillfree-child-wrote").unlink(missing_ok=True)
+def test_a_decoder_is_held_to_its_limits(work: str, statuses: set[int]) -> None:
+    assert in_child(work).returncode in statuses
 
 
 def hostile_files(video: Path) -> Iterator[tuple[str, bytes]]:
@@ -198,9 +185,8 @@ def test_no_file_does_anything_to_this_process(tmp_path: Path, video: Path) -> N
     for name, content in hostile_files(video):
         path = tmp_path / f"{name}.mp4"
         path.write_bytes(content)
-        log = NoticeLog()
         try:
-            source = VideoFilesSource([path], opener=lambda path, notices, log=log: ChildReader(path, log, limits))
+            source = VideoFilesSource([path], opener=partial(ChildReader, limits=limits))
             results[name] = f"{sum(len(tick.frames) for tick in source)} pictures"
         except (ValueError, OSError) as error:
             results[name] = str(error)
@@ -225,7 +211,7 @@ def speaking(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     def other(words: list[str], **options: object) -> "subprocess.Popen[bytes]":
         return popen([words[0], "-c", code + script, words[3]], **options)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr(child_source.subprocess, "Popen", other)
+    monkeypatch.setattr(subprocess, "Popen", other)
 
 
 @pytest.mark.parametrize(

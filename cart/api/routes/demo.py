@@ -12,7 +12,7 @@ from cart.api.routes.visits import own_session
 from cart.api.routing import Caller, SeesAll, ShopRoute, TheShop
 from cart.api.schemas import Body, Shown, Sku, Units, problems
 from cart.api.shop import DemoStore, Shop
-from cart.errors import SessionAlreadyClosed, SessionNotFound
+from cart.errors import DemoRefused, NotTheDemoVisit, SessionAlreadyClosed, SessionNotFound
 from cart.sessions import SessionStatus
 
 router = APIRouter(route_class=ShopRoute, tags=["demo"])
@@ -56,7 +56,11 @@ def list_demo_products(shop: TheShop) -> DemoProducts:
     "/v1/demo/sessions/{session_id}/shop",
     status_code=202,
     responses=problems(
-        SessionNotFound, SessionAlreadyClosed, s422="The request does not fit, or the store has no such thing"
+        SessionNotFound,
+        SessionAlreadyClosed,
+        NotTheDemoVisit,
+        DemoRefused,
+        s422="The request does not fit, or the store has no such thing",
     ),
 )
 def send_body(session_id: UUID, shop: TheShop, caller: Caller, sees_all: SeesAll, errand: Errand | None = None) -> Sent:

@@ -181,7 +181,7 @@ def put_product(sku: SkuPath, product: ProductBody, shop: TheShop, caller: Calle
     """Add a product, or say anew what it is."""
     at = shop.now()
     with shop.database.transaction() as repository:
-        row = repository.sql.get(ProductRow, sku, with_for_update=True)
+        row = repository.sql.get(ProductRow, sku, with_for_update=True, populate_existing=True)
         if row is None:
             row = ProductRow(sku=sku)
             repository.sql.add(row)

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
+import httpx
 import pytest
 
 from cart.accounts import Account, Role
@@ -60,7 +60,7 @@ def shared() -> tuple[ApiStore, Victim, Account]:
     return store, Victim(store), store.account("boss", Role.OWNER)
 
 
-def is_clear(answer: Any) -> bool:
+def is_clear(answer: httpx.Response) -> bool:
     """Whether an answer is a clear no."""
     return 400 <= answer.status_code < 500 and answer.headers["content-type"] == PROBLEM
 

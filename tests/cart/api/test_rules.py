@@ -22,7 +22,7 @@ ROUTES = [
     for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)
-    for method in route.methods
+    for method in route.methods or ()
 ]
 # What is one's own alone, whoever asks: nobody may let guests in on another's visit, or ask about another's receipt.
 OWN_ONLY = {
