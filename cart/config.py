@@ -1,6 +1,8 @@
 """Settings of a store, read once at the program's rim from the environment (``TILLFREE_...``)."""
 
+from datetime import UTC, tzinfo
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, DirectoryPath, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +16,23 @@ from cart.taxes import TaxRule
 def _known_currency(currency: str) -> str:
     minor_digits(currency)
     return currency
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its name in the IANA database.
+
+    Raises:
+        ZoneInfoNotFoundError: It is not known, or this machine has no such database.
+    """
+    return UTC if name == "UTC" else ZoneInfo(name)  # a bare machine has no database, but it has this
+
+
+def _known_zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except (ZoneInfoNotFoundError, OSError, ValueError) as error:
+        raise ValueError(f"expected a time zone such as Europe/Ljubljana, got {name!r}") from error
+    return name
 
 
 class Settings(BaseSettings):
@@ -93,6 +112,9 @@ class Settings(BaseSettings):
     tax_rule: TaxRule = Field(
         default=TaxRule.INCLUDED_PER_RATE,
         description="Whether prices include tax, whether it is rounded once a rate or once a line, and how a half is.",
+    )
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        default="UTC", description="The store's time zone, such as Europe/Ljubljana; receipts are dated in it."
     )
     receipt_font: FilePath | None = Field(
         default=None,
@@ -182,6 +204,11 @@ class Settings(BaseSettings):
     passkey_origins: tuple[str, ...] = Field(
         default=(), description="Origins of the store's pages, for passkeys; the first one's host is their domain."
     )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The store's time zone."""
+        return zone_of(self.time_zone)
 
     @property
     def costs(self) -> ReviewCosts:

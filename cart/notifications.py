@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
 from uuid import UUID
 
 from cart.checkout import Checkout
@@ -11,7 +12,7 @@ from cart.errors import SessionNotFound
 from cart.mail import Attachment, Letter, Mailer
 from cart.money import format_amount
 from cart.outbox import Effect, GivenUpError, Handler, Message
-from cart.receipt_documents import receipt_mail
+from cart.receipt_documents import installed_fonts, receipt_mail
 from cart.receipt_words import language_of
 from cart.receipts import Receipt
 from cart.repository import Database, Repository
@@ -37,12 +38,17 @@ class Notifications:
         database: The shop's.
         mailer: Sends letters.
         store_name: In whose name.
+        zone: The store's time zone, for receipts.
+        font: Tried before those of the machine for receipts as PDF.
     """
 
-    def __init__(self, database: Database, mailer: Mailer, store_name: str) -> None:
+    def __init__(
+        self, database: Database, mailer: Mailer, store_name: str, zone: tzinfo = UTC, font: Path | None = None
+    ) -> None:
         self._database = database
         self._mailer = mailer
         self._store_name = store_name
+        self._zone, self._font = zone, font
 
     def handlers(self) -> dict[Effect, Handler]:
         """What the sweeper calls for receipts and letters."""
@@ -80,7 +86,8 @@ class Notifications:
     def _receipt_letter(self, message: Message, reader: _Reader, receipt: Receipt) -> Letter:
         # Who it is from and to is for the mailer to say.
         nobody = "nobody@tillfree.invalid"
-        made = receipt_mail(receipt, self._store_name, nobody, nobody, reader.locale)
+        fonts = installed_fonts(self._font)
+        made = receipt_mail(receipt, self._store_name, nobody, nobody, reader.locale, self._zone, fonts)
         text, html = made.get_body(("plain",)), made.get_body(("html",))
         return Letter(
             message.key,
@@ -158,10 +165,12 @@ def handlers(
     mailer: Mailer,
     store_name: str,
     now: Callable[[], datetime],
+    zone: tzinfo = UTC,
+    font: Path | None = None,
 ) -> dict[Effect, Handler]:
     """What the sweeper calls for everything that comes after a visit: receipts, letters, webhooks, decisions."""
     return {
-        **Notifications(database, mailer, store_name).handlers(),
+        **Notifications(database, mailer, store_name, zone, font).handlers(),
         **webhooks.handlers(),
         **Decisions(database, checkout, now).handlers(),
     }

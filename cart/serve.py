@@ -280,7 +280,16 @@ class StoreServer:
             {
                 **checkout.handlers(),
                 **self.doorman.handlers(),
-                **handlers_after_visits(database, checkout, webhooks, mailer, settings.store_name, now),
+                **handlers_after_visits(
+                    database,
+                    checkout,
+                    webhooks,
+                    mailer,
+                    settings.store_name,
+                    now,
+                    settings.zone,
+                    settings.receipt_font,
+                ),
             },
         )
         inbox = Inbox()
@@ -331,6 +340,7 @@ class StoreServer:
             checks=(floor.readiness, self._sweeper_readiness),
             demo=self.demo,
             store_name=settings.store_name,
+            zone=settings.zone,
             now=now,
         )
         self.app = create_app(self.shop)

@@ -278,7 +278,8 @@ def test_a_camera_is_read_through_a_child_and_its_end_is_an_error_of_the_stream(
         open_child_stream(address, StreamSettings(open_timeout_s=2.0))
 
 
-def test_the_child_says_what_it_decodes(video: Path) -> None:
+def test_the_child_says_what_it_decodes(tmp_path: Path) -> None:
+    video = a_video(tmp_path / "short.mp4", 3)  # all of it fits into a pipe that nobody reads yet
     ours, theirs = os.pipe()
     near, far = Connection(ours, writable=False), Connection(theirs, readable=False)
     child_source._decode_file(video, far)

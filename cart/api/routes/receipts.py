@@ -31,7 +31,7 @@ from cart.errors import (
     SessionNotFound,
 )
 from cart.payments import RefundStatus
-from cart.receipt_documents import receipt_html, receipt_json, receipt_pdf, receipt_text
+from cart.receipt_documents import installed_fonts, receipt_html, receipt_json, receipt_pdf, receipt_text
 from cart.receipts import Receipt
 from cart.sessions import Session, SessionStatus
 from cart.tables import ReceiptRow, SessionRow
@@ -238,7 +238,8 @@ def read_receipt(receipt_id: ReceiptId, request: Request, shop: TheShop, caller:
         case "text/html":
             body = receipt_html(receipt, shop.store_name, locale, shop.zone).encode()
         case "application/pdf":
-            body = receipt_pdf(receipt, shop.store_name, locale, shop.zone)
+            fonts = installed_fonts(shop.settings.receipt_font)
+            body = receipt_pdf(receipt, shop.store_name, locale, shop.zone, fonts)
         case _:
             body = receipt_text(receipt, shop.store_name, locale, shop.zone).encode()
     response = tagged_bytes(request, body, media_type, tag, vary="Accept, Authorization")
