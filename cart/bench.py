@@ -31,6 +31,7 @@ from cart.seeing_bench import (
     pooled,
     shop_film,
 )
+from cart.shop_bench import ShopLoad, measure_shop, rows_of
 from store_sim.bodies import Skeletons, pose
 from store_sim.coverage import choose_cameras
 from store_sim.day import day_layout
@@ -92,6 +93,24 @@ def measure(seconds: float, models: Mapping[str, Sequence[Path]]) -> Iterator[Me
     for path in dict.fromkeys(file for files in models.values() for file in files):
         if not (is_joints(path) or is_blazepose(path)):  # those look at people whom another has found
             yield _model(path, seconds)
+
+
+def measure_till(shoppers: int, database_url: str | None = None) -> Iterator[Measurement]:
+    """Measure the shop behind its API, with so many shoppers in it at once.
+
+    Args:
+        shoppers: How many.
+        database_url: An empty database; a SQLite file of its own if left out.
+
+    Raises:
+        OSError: The shop did not start, or broke down.
+    """
+    load = ShopLoad(shoppers)
+    speed = measure_shop(load, database_url)
+    if speed.unseen:
+        raise OSError(f"{speed.unseen} things taken reached no live cart")
+    for what, value, unit, shown in rows_of(speed, load):
+        yield _alone(what, value, unit, shown)
 
 
 @dataclass(slots=True)

@@ -265,6 +265,14 @@ def bench(
     ] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames of each clip; 0 takes all.")] = 300,
     only_seeing: Annotated[bool, typer.Option("--only-seeing", help="Measure cameras and clips alone.")] = False,
+    only_shop: Annotated[
+        bool, typer.Option("--only-shop", help="Measure check-ins, live carts and exits alone, through the API.")
+    ] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Empty database for --only-shop; a SQLite file of its own if left out."),
+    ] = None,
+    shoppers: Annotated[int, typer.Option(min=1, max=500, help="Shoppers at once for --only-shop.")] = 50,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page that plots speed against accuracy.")
     ] = None,
@@ -272,18 +280,26 @@ def bench(
 ) -> None:
     """Measure speed on this machine, with peers in the same run."""
     # Its peers take a second to import.
-    from cart.bench import SeeingResults, measure, measure_seeing, write_measurements
+    from cart.bench import SeeingResults, measure, measure_seeing, measure_till, write_measurements
     from cart.bench_report import write_bench_report
 
     with one_line_errors():
+        if only_seeing and only_shop:
+            raise UsageError("--only-seeing and --only-shop leave nothing to measure")
+        if database is not None and not only_shop:
+            raise UsageError("--database is for --only-shop")
         models = {Path(name).stem: weight_files([name]) for name in weights or []}
         table = Table("what", "measured", "peer", "ratio")
         rows = []
         with progress_bar() as progress:
             task = progress.add_task("measuring", total=None)
             seeing = SeeingResults()
-            parts = () if only_seeing else measure(seconds, models)
-            for row in chain(parts, measure_seeing(clip or [], models, frames, seeing)):
+            if only_shop:
+                parts = measure_till(shoppers, database)
+            else:
+                cameras = measure_seeing(clip or [], models, frames, seeing)
+                parts = cameras if only_seeing else chain(measure(seconds, models), cameras)
+            for row in parts:
                 progress.update(task, description=row.what)
                 rows.append(row)
                 table.add_row(row.what, row.measured, row.peer, row.ratio)

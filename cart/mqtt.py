@@ -10,14 +10,17 @@ topic                                  who sends, how           content, JSON
                                                                 ``grant_id``, ``expires_at``
 ``gates/{gate}/commands``              the store, QoS 1         ``grant_id``, ``gate_id``, ``issued_at``,
                                                                 ``expires_at``
-``gates/{gate}/events``                the gate, QoS 1          ``event``, ``grant_id``, ``at``; see ``GateNewsKind``
+``gates/{gate}/events``                the gate, QoS 1          ``news_id`` (its own), ``event``, ``grant_id``,
+                                                                ``at``; see ``GateNewsKind``
+``gates/{gate}/heard``                 the store, QoS 1         ``news_id``, once the event was dealt with
 ``scales/{gondola}/{shelf}/plates``    a scale, QoS 0 or 1      a plate message of the AutoCheckout format
 ====================================== ======================== =====================================================
 
-QoS 1 repeats messages. A repeated command opens nothing twice (``cart.gates``), a repeated scan is answered as before,
-and repeated or late samples are passed on as they are: whoever reads scales is used to both. What cannot be read is
-counted and logged, and disturbs nothing else. The broker has to see to it that only gate X may write below
-``gates/X``.
+QoS 1 lasts as far as the broker, which keeps nothing for a store that is away; so a gate repeats its news until the
+store has heard them. QoS 1 repeats messages, too. A repeated command opens nothing twice (``cart.gates``), a repeated
+scan is answered as before, and repeated or late samples are passed on as they are: whoever reads scales is used to
+both. What cannot be read is counted and logged, and disturbs nothing else. The broker has to see to it that only gate X
+may write below ``gates/X``.
 """
 
 import asyncio
@@ -37,7 +40,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import aiomqtt
@@ -52,6 +55,9 @@ from cart.gates import GateCommand, GateController, GateReason, check_gate_id
 from cart.outbox import NotYetError
 
 _log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_GATE_MESSAGE_BYTES = 4096
@@ -68,9 +74,10 @@ _STEADY_S = 10.0
 _CALL_TIMEOUT_S = 5.0
 _KEEPALIVE_S = 15
 _QOS = 1
-_REMEMBERED_SCANS = 1000
+_REMEMBERED = 1000
 _GATE_THREADS = 16
 _GATE_MESSAGES_AT_ONCE = 256
+_REPEAT_NEWS_S = 2.0
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 
 
@@ -171,12 +178,14 @@ class GateNews:
         kind: What.
         grant_id: The order behind it; None for a way out.
         at: When, by the gate's clock, timezone-aware.
+        news_id: The gate's own name for it, by which it knows that it was heard; None from gates that do not ask.
     """
 
     gate_id: str
     kind: GateNewsKind
     grant_id: UUID | None
     at: datetime
+    news_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +335,7 @@ class _NewsJson(BaseModel):
     event: GateNewsKind
     grant_id: UUID | None = None
     at: AwareDatetime
+    news_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
 
 
 def read_plates(
@@ -423,7 +433,7 @@ def read_news(payload: bytes, gate_id: str) -> GateNews:
         read = _NewsJson.model_validate_json(payload)
     except ValidationError as error:
         raise ValueError(f"event: {_first(error)}") from None
-    return GateNews(gate_id, read.event, read.grant_id, read.at)
+    return GateNews(gate_id, read.event, read.grant_id, read.at, read.news_id)
 
 
 def read_scan(payload: bytes, gate_id: str) -> CodeShown:
@@ -585,6 +595,7 @@ class StoreLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Lock] = {}
         self._answered: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._passed_on: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     @property
     def is_connected(self) -> bool:
@@ -640,8 +651,7 @@ class StoreLink:
                     self._count("scans")
                 case ["gates", gate_id, "events"], bytes() as content:
                     news = read_news(content, check_gate_id(gate_id))
-                    self._inbox.put(news)
-                    await self._in_turn(gate_id, lambda: self._note(news))
+                    await self._in_turn(gate_id, lambda: self._hear(news))
                     self._count("events")
                 case _:
                     raise ValueError("expected a scan, an event or plates")
@@ -686,13 +696,25 @@ class StoreLink:
         if answer is None:
             loop = asyncio.get_running_loop()
             decision = await loop.run_in_executor(self._threads, self._door.scan, shown.gate_id, shown.code)
-            answer = self._answered[key] = _decision_json(shown.scan_id, decision)
-            if len(self._answered) > _REMEMBERED_SCANS:
-                self._answered.popitem(last=False)
+            answer = _decision_json(shown.scan_id, decision)
+            _remember(self._answered, key, answer)
+        await self._try_to_send(shown.gate_id, "decisions", answer)
+
+    async def _try_to_send(self, gate_id: str, topic: str, payload: str) -> None:
         try:
-            await self._connection.send(f"{self._root}/gates/{shown.gate_id}/decisions", answer)
+            await self._connection.send(f"{self._root}/gates/{gate_id}/{topic}", payload)
         except (aiomqtt.MqttError, OSError) as error:
-            _log.warning("gate %s: a decision did not reach the broker: %s", shown.gate_id, error)
+            _log.warning("gate %s: its %s did not reach the broker: %s", gate_id, topic, error)
+
+    async def _hear(self, news: GateNews) -> None:
+        """Deal with news once, and tell the gate so; what fails is not confirmed, and so comes again."""
+        key = (news.gate_id, news.news_id or "")
+        if news.news_id is None or key not in self._passed_on:
+            self._inbox.put(news)
+            _remember(self._passed_on, key, None)
+        await self._note(news)
+        if news.news_id is not None:
+            await self._try_to_send(news.gate_id, "heard", json.dumps({"news_id": news.news_id}))
 
     async def _note(self, news: GateNews) -> None:
         loop = asyncio.get_running_loop()
@@ -712,6 +734,12 @@ class StoreLink:
             self._door.did_not_pass(grant_id, at, news.gate_id)
         elif news.kind is not GateNewsKind.PASSED_OUT:
             self._door.answer(grant_id, news.kind is not GateNewsKind.NOT_OPENED, at, news.gate_id)
+
+
+def _remember(known: OrderedDict[K, V], key: K, what: V) -> None:
+    known[key] = what
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)
 
 
 def _decision_json(scan_id: str, decision: ScanDecision) -> str:
@@ -751,6 +779,12 @@ class _DecisionJson(BaseModel):
     grant_id: UUID | None = None
 
 
+class _HeardJson(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    news_id: str
+
+
 class GateLink:
     """A gate's end of MQTT: it obeys commands by its controller's rules and says what it did, if later.
 
@@ -779,12 +813,12 @@ class GateLink:
         self._controller = controller
         self._now = now
         self._new_id = new_id
-        self._unsent: OrderedDict[tuple[UUID | None, GateNewsKind], str] = OrderedDict()
+        self._unheard: OrderedDict[str, str] = OrderedDict()
         self._asked: dict[str, asyncio.Future[GateDisplay]] = {}
         self._connection = _Connection(
             broker,
             f"tillfree-gate-{store_id}-{controller.gate_id}",
-            (f"{self._root}/commands", f"{self._root}/decisions"),
+            (f"{self._root}/commands", f"{self._root}/decisions", f"{self._root}/heard"),
             self._take,
             jitter,
             self._greet,
@@ -797,7 +831,11 @@ class GateLink:
 
     async def run(self) -> None:
         """Connect, and stay connected until cancelled."""
-        await self._connection.run()
+        repeating = asyncio.create_task(self._repeat())
+        try:
+            await self._connection.run()
+        finally:
+            repeating.cancel()
 
     async def show(self, code: str, timeout_s: float = 5.0) -> GateDisplay:
         """Post a code and wait for the decision, for the display; what opens the gate is the command that follows.
@@ -816,26 +854,30 @@ class GateLink:
             del self._asked[scan_id]
 
     async def tell(self, kind: GateNewsKind, grant_id: UUID | None = None) -> None:
-        """Say that something happened, now or as soon as the broker can be reached."""
-        content = {"event": kind.value, "grant_id": None if grant_id is None else str(grant_id)}
-        self._unsent[grant_id, kind] = json.dumps({**content, "at": self._now().isoformat()})
-        while len(self._unsent) > _REMEMBERED_SCANS:
-            self._unsent.popitem(last=False)
-        try:
-            await self._send_news()
-        except (aiomqtt.MqttError, OSError) as error:
-            _log.info("gate %s: news wait for the broker: %s", self._controller.gate_id, error)
+        """Say that something happened, again and again until the store has heard it."""
+        news_id = str(self._new_id())
+        content = {"news_id": news_id, "event": kind.value, "grant_id": None if grant_id is None else str(grant_id)}
+        _remember(self._unheard, news_id, json.dumps({**content, "at": self._now().isoformat()}))
+        await self._try_to_send_news([news_id])
 
     async def _greet(self) -> None:
         # A broker need not keep commands for a gate that is away, and forgets them itself when it restarts.
-        await self._send_news()
+        await self._try_to_send_news(list(self._unheard))
         await self.tell(GateNewsKind.CONNECTED)
 
-    async def _send_news(self) -> None:
-        for key, payload in list(self._unsent.items()):
-            await self._connection.send(f"{self._root}/events", payload)
-            if self._unsent.get(key) == payload:
-                del self._unsent[key]
+    async def _repeat(self) -> None:
+        while True:
+            before = list(self._unheard)
+            await asyncio.sleep(_REPEAT_NEWS_S)
+            await self._try_to_send_news([news_id for news_id in before if news_id in self._unheard])
+
+    async def _try_to_send_news(self, news_ids: Collection[str]) -> None:
+        try:
+            for news_id in news_ids:
+                if news_id in self._unheard:
+                    await self._connection.send(f"{self._root}/events", self._unheard[news_id])
+        except (aiomqtt.MqttError, OSError) as error:
+            _log.info("gate %s: news wait for the broker: %s", self._controller.gate_id, error)
 
     async def _take(self, message: aiomqtt.Message) -> None:
         payload = message.payload
@@ -846,8 +888,18 @@ class GateLink:
             answer = await asyncio.to_thread(self._controller.obey, payload)
             if answer.grant_id is not None and answer.reason not in (GateReason.OTHER_GATE, GateReason.IN_DOUBT):
                 await self.tell(GateNewsKind.OPENED if answer.opened else GateNewsKind.NOT_OPENED, answer.grant_id)
+        elif str(message.topic).endswith("/heard"):
+            self._note_heard(payload)
         else:
             self._show(payload)
+
+    def _note_heard(self, payload: bytes) -> None:
+        try:
+            read = _HeardJson.model_validate_json(payload)
+        except ValidationError as error:
+            _log.warning("gate %s: nothing that was heard: %s", self._controller.gate_id, _first(error))
+            return
+        self._unheard.pop(read.news_id, None)
 
     def _show(self, payload: bytes) -> None:
         try:

@@ -396,7 +396,7 @@ def test_stale_commands_and_foreign_rubbish_move_nothing(store: Store) -> None:
     async def work() -> None:
         async with store.running(), store.somebody() as network:
             for payload in (stale.to_json().encode(), b"", b"\xff" * 100, b"{}", b"[" * 4000, bytes(100_000)):
-                for topic in ("gates/front/commands", "gates/front/decisions"):
+                for topic in ("gates/front/commands", "gates/front/decisions", "gates/front/heard"):
                     await network.publish(f"{ROOT}/{topic}", payload, qos=1)
             for topic in ("gates/front/scans", "gates/front/events", "scales/1/1/plates", "scales/x/1/plates"):
                 for payload in (b"", b"\xff" * 100, b"{}", b"[" * 4000, as_bytes({"code": 7, "scan_id": []})):
@@ -536,6 +536,48 @@ def test_a_scan_that_nobody_can_decide_opens_nothing_and_disturbs_no_other(
 
     run(work())
     assert code not in caplog.text
+
+
+def test_what_a_gate_said_while_the_store_was_away_is_heard_once_it_is_back(store: Store) -> None:
+    decision = store.entrance.scan(store.entrance.shopper())
+    assert decision.grant_id is not None
+
+    async def work() -> None:
+        gate = asyncio.create_task(store.gate.run())
+        await until(lambda: store.gate.is_connected)
+        # The broker takes it, and nobody is there to hear it.
+        await store.gate.tell(GateNewsKind.PASSED_IN, decision.grant_id)
+        await store.gate.tell(GateNewsKind.PASSED_OUT)
+        link = asyncio.create_task(store.link.run())
+        await until(lambda: store.heard_of(GateNewsKind.PASSED_OUT))
+        await until(lambda: not store.gate._unheard)
+        for task in (link, gate):
+            task.cancel()
+        await asyncio.gather(link, gate, return_exceptions=True)
+
+    run(work())
+    assert store.entrance.doorman.commands_for("front") == ()
+    assert store.heard_of(GateNewsKind.PASSED_IN, decision.grant_id) == 1
+    assert store.heard_of(GateNewsKind.PASSED_OUT) == 1
+
+
+def test_news_that_come_again_are_passed_on_once_and_confirmed_again(store: Store) -> None:
+    news = {"news_id": "7", "event": "passed-out", "at": clock().isoformat()}
+
+    async def work() -> None:
+        async with store.running(), store.somebody() as gate:
+            await gate.subscribe(f"{ROOT}/gates/back/heard", qos=1)
+            for _ in range(2):
+                await gate.publish(f"{ROOT}/gates/back/events", as_bytes(news), qos=1)
+            heard = []
+            async for message in gate.messages:
+                heard.append(json.loads(message.payload))
+                if len(heard) == 2:
+                    break
+            assert heard == [{"news_id": "7"}] * 2
+
+    run(work())
+    assert store.heard_of(GateNewsKind.PASSED_OUT) == 1
 
 
 def test_a_gate_that_does_not_open_says_so_and_the_visit_is_let_go(store: Store) -> None:
