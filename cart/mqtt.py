@@ -511,6 +511,7 @@ class _Connection:
                 await self._stay_connected()
             except (aiomqtt.MqttError, OSError) as error:
                 _log.warning("%s: the broker is lost: %s", self._identifier, error)
+            _stop_if_cancelled()
             if self._loop.time() - began > _STEADY_S:
                 wait_s = _SHORTEST_WAIT_S
             # A broker that comes back must not meet all its clients at once.
@@ -521,14 +522,17 @@ class _Connection:
         async with self._broker._client(self._identifier) as client:
             for topic in self._topics:
                 await client.subscribe(topic, qos=_QOS)
+                _stop_if_cancelled()
             self._client = client
             self.connections += 1
             _log.info("%s: connected to %s:%d", self._identifier, self._broker.host, self._broker.port)
             try:
                 if self._greet is not None:
                     await self._greet()
+                _stop_if_cancelled()
                 async for message in client.messages:
                     await self._take(message)
+                    _stop_if_cancelled()
             finally:
                 self._client = None
 
@@ -552,6 +556,13 @@ class _Connection:
             asyncio.run_coroutine_threadsafe(self.send(topic, payload), loop).result(_CALL_TIMEOUT_S + 1)
         except (aiomqtt.MqttError, OSError, TimeoutError, RuntimeError) as error:
             raise NotYetError(f"the broker did not take it: {error}") from error
+
+
+def _stop_if_cancelled() -> None:
+    """Be cancelled, if somebody asked for that: ``asyncio.wait_for`` loses it when its result comes at that moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class StoreLink:

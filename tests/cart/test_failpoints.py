@@ -367,8 +367,11 @@ def test_a_real_process_that_dies_at_any_point_charges_once_and_loses_nothing(
     deaths: Counter[str] = Counter()
 
     def visit(trip: Trip) -> None:
-        driver.go_through(trip)
-        settle_all(driver, gateway)
+        done = driver.go_through(trip)
+        settle_all(driver, gateway.url)
+        while not done:
+            done = driver.give_back(trip)
+            settle_all(driver, gateway.url)
 
     with ThreadPoolExecutor(1) as shopper:
         for kind, place in product(range(2), PLACES):

@@ -639,6 +639,24 @@ def test_a_store_without_its_broker_waits_for_it(tmp_path: Path) -> None:
         run(work())
 
 
+@pytest.mark.parametrize("turns", [0, 1, 3, 10, 30])
+def test_an_end_that_is_cancelled_ends_whatever_it_is_doing(store: Store, turns: int) -> None:
+    async def work() -> None:
+        tasks = [asyncio.create_task(store.link.run()), asyncio.create_task(store.gate.run())]
+        await until(lambda: store.gate.is_connected)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        done, pending = await asyncio.wait(tasks, timeout=PATIENCE_S)
+        assert not pending
+        assert all(task.cancelled() for task in done)
+
+    run(work())
+    assert not store.gate.is_connected
+    assert not store.link.is_connected
+
+
 def test_a_links_own_thread_must_not_wait_for_itself(store: Store) -> None:
     command = GateCommand(uuid4(), "front", clock(), clock() + timedelta(seconds=5))
 

@@ -14,7 +14,7 @@ from cart.gateways.remote import RemoteGateway
 from cart.outbox import Effect
 from cart.payments import FakeGateway, PaymentRequest
 from cart.repository import Database
-from cart.torture import Audit, Counts, Driver, TortureSettings, Trip, examine, plan, torture
+from cart.torture import Audit, Counts, Driver, TortureSettings, Trip, examine, plan, settle_all, torture
 from cart.torture_shop import HOLD_MINOR, PRICES_MINOR, FreshKeys, make_shop
 from tests.cart.gateways.serving import served
 from tests.cart.postgresql import empty_database
@@ -162,6 +162,25 @@ def test_a_shopper_whose_hold_is_not_clear_is_not_let_in_but_may_come_again(tmp_
         audit = examine([trip], database, journal, (tmp_path / "mail").read_text("utf-8").split())
         assert audit.violations == 0, audit
         assert [payment.state for payment in journal.payments()] == ["voided", "captured", "captured"]
+
+
+def test_what_the_gateway_keeps_a_failure_of_for_a_day_is_charged_and_given_back_after_it(tmp_path: Path) -> None:
+    trip = Trip(1, plan(1, 1).events, False, plan(1, 1).total_minor, 100)
+    with Database.open(f"sqlite:///{tmp_path / 'shop.db'}") as database, Journal(tmp_path / "gateway.db") as journal:
+        with served(make_gateway(journal)) as url, RemoteGateway(url) as gateway:
+            order = {"call": "authorise", "fault": "error_before", "times": 1}
+            httpx.post(f"{url}/admin/faults", json=order, trust_env=False)
+            counts = Counts()
+            app = make_shop(database, gateway, str(tmp_path / "mail"), lambda: LATER)
+            with served(app) as shop, Driver(shop, counts) as driver:
+                assert not driver.go_through(trip)
+                assert not driver.give_back(trip)
+                settle_all(driver, url)
+                assert driver.give_back(trip)
+                settle_all(driver, url)
+        assert counts.left_to_sweeper == 1
+        audit = examine([trip], database, journal, (tmp_path / "mail").read_text("utf-8").split())
+        assert audit.violations == 0, audit
 
 
 @pytest.mark.slow
