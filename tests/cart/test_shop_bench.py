@@ -31,4 +31,4 @@ def test_quantiles_are_of_all_times() -> None:
 @pytest.mark.parametrize("wrong", [{"shoppers": 0}, {"picks": 0}, {"exits": 0}, {"leaving": 0}, {"seconds": 0}])
 def test_a_load_of_nothing_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="positive"):
-        ShopLoad(**wrong)  # type: ignore[arg-type]
+        ShopLoad(**wrong)
