@@ -1,8 +1,8 @@
 """Who may call what: one table from a route to its rule.
 
 A route without a rule answers nobody. What a role may do is said by ``cart.accounts.SCOPES``; the table says which of
-those scopes a route needs. So a token that was narrowed to some scopes is kept to them, and a token never does more than
-its account's role allows today.
+those scopes a route needs. So a token that was narrowed to some scopes is kept to them, and a token never does more
+than its account's role allows today.
 """
 
 from collections.abc import Mapping
