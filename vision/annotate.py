@@ -898,6 +898,8 @@ def _closed(points: FloatArray) -> FloatArray:
 def _dashes(points: FloatArray, dash_px: float) -> list[FloatArray]:
     pieces = []
     for a, b in itertools.pairwise(points):
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            continue
         length = float(np.linalg.norm(b - a))
         if not math.isfinite(length) or length == 0:
             continue

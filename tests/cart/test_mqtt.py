@@ -494,6 +494,7 @@ def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_opens_nothing_
                 await until(lambda: not entrance.doorman.commands_for("front"))
                 await asyncio.to_thread(store.link.publish, first)
                 await until(lambda: store.heard_of(GateNewsKind.OPENED, first.grant_id) >= 2)
+                await until(lambda: store.heard_of(GateNewsKind.PASSED_OUT) >= 1)
                 assert store.bolt.moved == 2
                 assert store.link.connections == 2
 

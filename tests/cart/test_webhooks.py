@@ -36,6 +36,12 @@ from tests.cart.databases import KINDS, fresh
 START = datetime.now(UTC)
 
 
+@pytest.fixture(autouse=True)
+def _every_test_starts_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is signed is good for five minutes, and this file may have been read long ago."""
+    monkeypatch.setitem(globals(), "START", datetime.now(UTC))
+
+
 @dataclass
 class Received:
     headers: dict[str, str]
