@@ -357,16 +357,8 @@ class StoreServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link_task: asyncio.Task[None] | None = None
         self._link: StoreLink | None = None
-        if settings.mqtt_host is not None:
-            password = settings.mqtt_password
-            broker = Broker(
-                settings.mqtt_host,
-                settings.mqtt_port,
-                settings.mqtt_username,
-                None if password is None else password.get_secret_value(),
-                settings.mqtt_tls,
-                settings.mqtt_ca_file,
-            )
+        broker = Broker.of(settings)
+        if broker is not None:
             plates = tuple(plate.plate_id for plate in layout.plates) or None
             self._link = StoreLink(broker, settings.store_id, self.doorman, inbox, now, plates)
 
