@@ -18,10 +18,11 @@ python:
 	    echo "make: expected Python 3.11 or newer with venv as $(PYTHON); on Debian: apt-get install python3 python3-venv" >&2; \
 	    exit 1; }
 
-$(READY): pyproject.toml requirements.lock | python
+$(READY): pyproject.toml requirements.lock cart/pages/package-lock.json | python
 	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	cd cart/pages && ../../$(BIN)/npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $(READY)
 
 demo: $(READY)

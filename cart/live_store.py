@@ -123,6 +123,20 @@ class Left:
 FloorEvent = Came | Handled | Left
 
 
+class FloorWatcher(Protocol):
+    """Somebody who looks on while a floor works, such as the live view or whoever keeps clips."""
+
+    def watched(self, tick: Tick, pipeline: StorePipeline, events: Sequence[StoreEvent]) -> None:
+        """Look at one instant after the pipeline has; in the floor's thread, so it must be quick.
+
+        Args:
+            tick: What the sensors said.
+            pipeline: What it has come to; not to be kept or changed.
+            events: What has happened, in order.
+        """
+        ...
+
+
 class Floor:
     """The store from its sensors' side. Feed it ticks from one thread.
 
@@ -138,6 +152,7 @@ class Floor:
         has_account: Whether a code that no doorman gave out stands for an account, as in a recording.
         seeing: How often the detector runs.
         tell: Told of everything that happens, in the same thread; what it raises is logged.
+        watchers: Look on after every instant; what they raise is logged.
     """
 
     def __init__(
@@ -154,8 +169,10 @@ class Floor:
         has_account: Callable[[str], bool] = lambda code: False,
         seeing: SeeingSettings | None = None,
         tell: Callable[[FloorEvent], None] = lambda event: None,
+        watchers: Sequence[FloorWatcher] = (),
     ) -> None:
         self._layout = layout
+        self._watchers = tuple(watchers)
         self._database, self._checkout, self._evidence, self._now = database, checkout, evidence, now
         self._tell = tell
         self._names = {product.sku: product.name for product in layout.products}
@@ -196,6 +213,11 @@ class Floor:
         self._ticked_s = time.monotonic()
         for event in events:
             self._deal_with(event)
+        for watcher in self._watchers:
+            try:
+                watcher.watched(tick, self._pipeline, events)
+            except Exception:
+                _log.exception("whoever looks on at the floor failed")
         if self._ticked_s - self._looked_s > LOOKS_FOR_LOST_S:
             self._looked_s = self._ticked_s
             self._look_for_lost()

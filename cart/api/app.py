@@ -18,6 +18,7 @@ from cart.api.routes import ROUTERS
 from cart.api.routes.receipts import ReceiptShown
 from cart.api.routing import ShopRoute
 from cart.api.shop import Shop
+from cart.pages.serving import page_routes
 
 VERSION = "1.0.0"
 _DESCRIPTION = """
@@ -66,6 +67,7 @@ def create_app(shop: Shop) -> FastAPI:
     app.state.measures = Measures(shop)
     for router in ROUTERS:
         app.include_router(router)
+    app.router.routes.extend(page_routes())
     problems.install(app)
     app.add_middleware(Envelope, measures=app.state.measures)
     app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]

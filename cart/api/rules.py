@@ -168,6 +168,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/coupons"): _NEW_PRICES,
     ("POST", "/v1/coupons/{code}/claim"): Rule("shop", pace=Pace.STRICT),
     # Running the store.
+    ("GET", "/v1/store"): _EVERYBODY,
     ("GET", "/v1/webhooks"): _WEBHOOKS,
     ("POST", "/v1/webhooks"): Rule("webhooks", keyed=Keyed.YES),
     ("DELETE", "/v1/webhooks/{endpoint_id}"): _WEBHOOKS,

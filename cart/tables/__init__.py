@@ -9,6 +9,7 @@ from cart.tables.base import APPEND_ONLY, Base, UtcDateTime, append_only_ddl
 from cart.tables.doors import AdmissionRow, EntryKeyRow, GateCommandRow, ScanRow, UsedCodeRow
 from cart.tables.money import ChargeRow, CounterRow, HoldRow, RefundRow, TransferRow
 from cart.tables.outbox import IdempotentReplyRow, OutboxRow, ReceivedWebhookRow, WebhookEndpointRow
+from cart.tables.pages import LayoutVersionRow, ProductPictureRow
 from cart.tables.people import AccountRow, AuditRow, PasskeyChallengeRow, PasskeyRow, PasswordRow, TokenRow
 from cart.tables.prices import CouponRow, CouponUseRow, OfferRow, PriceRow, ProductRow, ReceiptDiscountRow
 from cart.tables.visits import CartEventRow, ReceiptLineRow, ReceiptRow, ReviewFlagRow, SessionRow
@@ -31,12 +32,14 @@ __all__ = [
     "GateCommandRow",
     "HoldRow",
     "IdempotentReplyRow",
+    "LayoutVersionRow",
     "OfferRow",
     "OutboxRow",
     "PasskeyChallengeRow",
     "PasskeyRow",
     "PasswordRow",
     "PriceRow",
+    "ProductPictureRow",
     "ProductRow",
     "ReceiptDiscountRow",
     "ReceiptLineRow",

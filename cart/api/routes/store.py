@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
 from cart import audit
+from cart.accounts import LOCALES
 from cart.api.paging import USUAL_ENTRIES, After, Limit, Listing, Page, position
 from cart.api.problems import ProblemError
 from cart.api.routing import Caller, ShopRoute, TheShop, read_body
@@ -24,6 +25,19 @@ router = APIRouter(route_class=ShopRoute, tags=["running the store"])
 _MOST_WEBHOOK_BYTES = 1_000_000
 _EVENT = "|".join(sorted(event.replace(".", r"\.") for event in EVENT_TYPES))
 EventType = Annotated[str, Field(pattern=f"^({_EVENT})$")]
+
+
+class StoreShown(Shown):
+    """What every visitor may know of the store."""
+
+    store_id: str
+    name: str
+    currency: str = Field(description="ISO 4217 code.")
+    time_zone: str
+    is_demo: bool
+    has_passkeys: bool
+    languages: list[str]
+    now: datetime = Field(description="The store's clock, which entry codes are checked against.")
 
 
 class EndpointBody(Body):
@@ -148,6 +162,21 @@ async def take_payment_webhook(request: Request, shop: TheShop) -> Received:
     except IntegrityError:
         # It came twice in the same moment.
         return Received(reception=Reception.SEEN_BEFORE)
+
+
+@router.get("/v1/store")
+def read_store(shop: TheShop) -> StoreShown:
+    """Tell what every visitor may know of the store: its name, its currency, the languages of its pages."""
+    return StoreShown(
+        store_id=shop.settings.store_id,
+        name=shop.store_name,
+        currency=shop.settings.currency,
+        time_zone=shop.settings.time_zone,
+        is_demo=shop.demo is not None,
+        has_passkeys=shop.passkeys is not None,
+        languages=list(LOCALES),
+        now=shop.now(),
+    )
 
 
 @router.get("/v1/audit")

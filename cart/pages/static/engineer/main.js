@@ -1,0 +1,12 @@
+import { html } from "lit";
+import { startTexts, t } from "../common/i18n.js";
+import { View } from "../common/view.js";
+
+class EngineerView extends View {
+  render() {
+    return html`<main id="main"><h1>${t("signin.title")}</h1></main>`;
+  }
+}
+
+await startTexts(["engineer"]);
+customElements.define("engineer-view", EngineerView);
