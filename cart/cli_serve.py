@@ -106,6 +106,7 @@ def serve(
                 )
             if server.closed_anew:
                 OUT.print(f"{server.closed_anew} visits of before wait for a person to look at them", markup=False)
+            OUT.print(PAGES_TO_OPEN.replace("ADDRESS", server.url.replace("127.0.0.1", "localhost")), markup=False)
             if demo:
                 OUT.print(TO_TRY.replace("ADDRESS", server.url), markup=False)
 
@@ -121,8 +122,17 @@ def serve(
             ERR.print("note: some of it did not end in time", markup=False)
 
 
+PAGES_TO_OPEN = """
+  ADDRESS/          the shopper's app
+  ADDRESS/gate      what a gate shows, and scans with
+  ADDRESS/staff     the console of those who work on the floor
+  ADDRESS/office    figures, prices, layout, people
+  ADDRESS/engineer  recordings, instant by instant
+"""
+"""The pages of a store; ``ADDRESS`` stands for where it runs."""
+
 TO_TRY = r"""
-Go shopping, in another terminal:
+Go shopping: open the app and the gate side by side, or, in another terminal:
 
   A=ADDRESS/v1 J='content-type: application/json' ME='{"email":"you@example.com","password":"correct horse battery"'
   field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }

@@ -61,9 +61,10 @@ export async function addPasskey() {
   return send("POST", "/v1/passkeys", answer);
 }
 
-/** Whether this browser can do passkeys as the pages need it. */
+/** Whether this browser can do passkeys as the pages need it; no browser does for an address that is a number. */
 export function canPasskeys() {
-  return typeof PublicKeyCredential !== "undefined" && "parseRequestOptionsFromJSON" in PublicKeyCredential;
+  const named = !/^[\d.]+$|^\[/.test(location.hostname);
+  return named && typeof PublicKeyCredential !== "undefined" && "parseRequestOptionsFromJSON" in PublicKeyCredential;
 }
 
 /** Sign out, here and at the store. */
