@@ -744,6 +744,40 @@ class Accounts:
                 self._record(repository, _actor(by), f"account.{verb}", account_id, {}, at)
             return _account(row)
 
+    def set_role(self, account_id: UUID, role: Role, *, by: Principal | Role = Role.OWNER) -> Account:
+        """Make somebody something else to the store; tokens are revoked, so that no old one does more than it did.
+
+        Args:
+            account_id: Whose.
+            role: What they are from now on; the role they have already changes nothing.
+            by: Who asks; ``Role.OWNER`` for whoever runs the program itself.
+
+        Raises:
+            AccountNotFound: There is no such account, or it was erased.
+            NotAllowed: Who asks may not manage accounts of the old or of the new role, it is their own, one of the two
+                is a device's, or it is the last owner who can sign in.
+        """
+        at = self._now()
+        with self._database.transaction() as repository:
+            if account_id == _actor(by):
+                raise NotAllowed("nobody changes their own role")
+            if Role(_read(repository, account_id).role) is Role.OWNER and role is not Role.OWNER:
+                check_not_last_owner(repository, account_id)
+            # Read anew under its lock: somebody else may have changed it meanwhile.
+            row = _read(repository, account_id, locking=True)
+            _check_present(row)
+            old = Role(row.role)
+            if not may_manage(by, old) or not may_manage(by, role):
+                raise NotAllowed(f"a {_role(by)} may not make a {old} a {role}")
+            if old is not role:
+                if Role.DEVICE in (old, role):
+                    raise NotAllowed("a device stays one, and nobody else becomes one")
+                row.role = role.value
+                _revoke_all(repository, account_id, at)
+                detail = {"from": old.value, "to": role.value}
+                self._record(repository, _actor(by), "account.role_changed", account_id, detail, at)
+            return _account(row)
+
     def set_payment_method(self, account_id: UUID, reference: str | None) -> Account:
         """Say how an account pays from now on.
 

@@ -43,6 +43,9 @@ class EvidenceKind(StrEnum):
     """What the sensors say of something taken or put back; nothing but facts."""
     PICTURE = "picture"
     CLIP = "clip"
+    """What one camera saw around an interaction; for whoever has to judge it."""
+    HAND = "hand"
+    """One picture of an interaction, blurred but for the surroundings of the hand: the only kind that shoppers see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class InteractionFacts:
         cameras: Which cameras saw it.
         candidates: Who took what, likeliest first.
         weight: What the plates read; None where no scale spoke.
+        camera_id: Which camera took the picture or clip, whose beginning and end are then ``started_at`` and
+            ``ended_at``; None for the interaction itself.
     """
 
     kind: str
@@ -121,6 +126,7 @@ class InteractionFacts:
     cameras: tuple[str, ...] = ()
     candidates: tuple[EvidenceCandidate, ...] = ()
     weight: WeightCurve | None = None
+    camera_id: str | None = None
 
     def __post_init__(self) -> None:
         check_aware("InteractionFacts.started_at", self.started_at)
@@ -131,7 +137,7 @@ class InteractionFacts:
             raise ValueError("InteractionFacts.ended_at: expected a time after started_at")
         if len(self.candidates) > _MOST_CANDIDATES:
             raise ValueError(f"InteractionFacts.candidates: expected at most {_MOST_CANDIDATES}")
-        if any(len(name) > _LONGEST_NAME for name in (self.bin_id, self.place, *self.cameras)):
+        if any(len(name) > _LONGEST_NAME for name in (self.bin_id, self.place, *self.cameras, self.camera_id or "")):
             raise ValueError(f"InteractionFacts: expected names of at most {_LONGEST_NAME} characters")
         if sum(candidate.probability for candidate in self.candidates) > 1 + 1e-6:
             raise ValueError("InteractionFacts.candidates: probabilities sum to more than 1")
@@ -152,6 +158,7 @@ class InteractionFacts:
             "weight": None
             if self.weight is None
             else {"times_s": list(self.weight.times_s), "grams": list(self.weight.grams)},
+            **({} if self.camera_id is None else {"camera_id": self.camera_id}),
         }
 
     @classmethod
@@ -175,6 +182,7 @@ class InteractionFacts:
                     for each in facts.get("candidates", ())
                 ),
                 None if weight is None else WeightCurve(tuple(weight["times_s"]), tuple(weight["grams"])),
+                facts.get("camera_id"),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"facts: expected those of an interaction: {error!r}") from error

@@ -43,6 +43,7 @@ from cart.tables import (
     GateCommandRow,
     HoldRow,
     IdempotentReplyRow,
+    LayoutVersionRow,
     OutboxRow,
     PasskeyChallengeRow,
     PasskeyRow,
@@ -293,6 +294,7 @@ NOT_ABOUT_ANYBODY = frozenset(
         "passkey_challenges",  # random numbers, for five minutes
         "passwords",
         "prices",
+        "product_pictures",
         "products",
         "received_webhooks",
         "used_codes",  # digests, which name nobody
@@ -371,6 +373,7 @@ def _records(account_id: UUID) -> Mapping[str, Select[Any]]:
         "transfers": select(TransferRow)
         .where(or_(TransferRow.debit_account_id == ledger, TransferRow.credit_account_id == ledger))
         .order_by(TransferRow.position),
+        "layout_versions": of_account(LayoutVersionRow.author_id, LayoutVersionRow.version),
         "coupons": of_account(CouponRow.account_id, CouponRow.code),
         "coupon_uses": of_visits(CouponUseRow.session_id, CouponUseRow.used_at, CouponUseRow.code),
     }

@@ -110,6 +110,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/accounts/{account_id}/export"): Rule("privacy", pace=Pace.STRICT),
     ("POST", "/v1/accounts/{account_id}/block"): _PEOPLE,
     ("DELETE", "/v1/accounts/{account_id}/block"): _PEOPLE,
+    ("PUT", "/v1/accounts/{account_id}/role"): _PEOPLE,
     ("POST", "/v1/workers"): Rule("people", pace=Pace.STRICT, holds_password=True),
     ("POST", "/v1/devices"): _PEOPLE,
     ("GET", "/v1/account"): _ACCOUNT,
@@ -146,6 +147,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/sessions/{session_id}/cart/events"): _VISITS,
     ("GET", "/v1/receipts"): _VISITS,
     ("GET", "/v1/receipts/{receipt_id}"): _VISITS,
+    ("GET", "/v1/receipts/{receipt_id}/evidence"): _VISITS,
+    ("GET", "/v1/receipts/{receipt_id}/evidence/{evidence_id}/picture"): _VISITS,
     ("POST", "/v1/receipts/{receipt_id}/disputes"): Rule("shop", keyed=Keyed.YES),
     # After a visit.
     ("GET", "/v1/disputes"): _QUESTIONS,
@@ -159,6 +162,9 @@ RULES: dict[tuple[str, str], Rule] = {
     # Products and prices: what a customer reads on the shelf everybody may read here.
     ("GET", "/v1/products"): _EVERYBODY,
     ("PUT", "/v1/products/{sku}"): _PRICES,
+    ("GET", "/v1/products/{sku}/picture"): _EVERYBODY,
+    ("PUT", "/v1/products/{sku}/picture"): _PRICES,
+    ("DELETE", "/v1/products/{sku}/picture"): _PRICES,
     ("GET", "/v1/products/{sku}/prices"): _PRICES,
     ("POST", "/v1/products/{sku}/prices"): _NEW_PRICES,
     ("GET", "/v1/offers"): _EVERYBODY,

@@ -46,6 +46,7 @@ from cart.tables import (
     EvidenceRow,
     GateCommandRow,
     IdempotentReplyRow,
+    LayoutVersionRow,
     OutboxRow,
     PasskeyChallengeRow,
     PasswordRow,
@@ -156,6 +157,7 @@ class Shop:
                         settled_at=at,
                     ),
                     CouponRow(code="C1", account_id=ada.account_id, name="Welcome", terms={}, valid_from=at),
+                    LayoutVersionRow(version=1, document={}, note="", author_id=ada.account_id, created_at=at),
                     ReviewFlagRow(flag_id=new_id(), session_id=session_id, reason="weak", raised_at=at),
                     gate_command(session_id, new_id(), at),
                 ]

@@ -1,6 +1,19 @@
 """The routes of the API, by what they are about."""
 
-from cart.api.routes import accounts, demo, doors, health, prices, receipts, reviews, store, tokens, visits
+from cart.api.routes import (
+    accounts,
+    demo,
+    doors,
+    evidence,
+    health,
+    pictures,
+    prices,
+    receipts,
+    reviews,
+    store,
+    tokens,
+    visits,
+)
 
 ROUTERS = (
     health.router,
@@ -9,8 +22,10 @@ ROUTERS = (
     doors.router,
     visits.router,
     receipts.router,
+    evidence.router,
     reviews.router,
     prices.router,
+    pictures.router,
     store.router,
     demo.router,
 )

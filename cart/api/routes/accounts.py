@@ -80,6 +80,12 @@ class WorkerOpening(AccountOpening):
     role: Role = Field(description="Anything but device.")
 
 
+class RoleChange(Body):
+    """What somebody is to the store from now on."""
+
+    role: Role = Field(description="Anything but device.")
+
+
 class DeviceOpening(Body):
     """A gate or a scale that is to speak to the store."""
 
@@ -195,6 +201,12 @@ def block_account(account_id: UUID, shop: TheShop, caller: Caller) -> AccountSho
 def unblock_account(account_id: UUID, shop: TheShop, caller: Caller) -> AccountShown:
     """Let an account be used again; it needs new tokens."""
     return account_shown(shop.accounts.unblock(account_id, by=caller))
+
+
+@router.put("/v1/accounts/{account_id}/role", responses=problems(AccountNotFound, NotAllowed))
+def change_role(account_id: UUID, change: RoleChange, shop: TheShop, caller: Caller) -> AccountShown:
+    """Make somebody something else to the store, but not oneself; they have to sign in anew."""
+    return account_shown(shop.accounts.set_role(account_id, change.role, by=caller))
 
 
 @router.post(

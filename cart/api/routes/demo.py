@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from cart.api.problems import ProblemError
-from cart.api.routes.prices import ProductShown, product_shown
+from cart.api.routes.prices import ProductShown, picture_urls, product_shown
 from cart.api.routes.visits import own_session
 from cart.api.routing import Caller, SeesAll, ShopRoute, TheShop
 from cart.api.schemas import Body, Shown, Sku, Units, problems
@@ -49,7 +49,10 @@ class DemoProducts(Shown):
 @router.get("/v1/demo/products")
 def list_demo_products(shop: TheShop) -> DemoProducts:
     """List what the demo's shelves hold."""
-    return DemoProducts(items=[product_shown(product) for product in _demo(shop).products()])
+    products = _demo(shop).products()
+    with shop.database.reading() as repository:
+        pictures = picture_urls(repository, [product.sku for product in products])
+    return DemoProducts(items=[product_shown(product, pictures.get(product.sku)) for product in products])
 
 
 @router.post(

@@ -1,6 +1,6 @@
 """Products, their prices over time, offers and coupons."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Literal
@@ -19,6 +19,7 @@ from cart.catalog import Product, is_gtin
 from cart.errors import CouponNotFound, CouponUsed, OffersOverlap
 from cart.offers import BundlePrice, CheapestOff, Coupon, Offer, PercentOff
 from cart.pricing import PriceBook, add_coupon, add_offer, claim_coupon, end_offer, offers_at, set_price
+from cart.product_pictures import pictured
 from cart.repository import Repository
 from cart.tables import AccountRow, CouponRow, CouponUseRow, PriceRow, ProductRow
 
@@ -40,6 +41,7 @@ class ProductShown(Shown):
     tax_rate_bp: int
     mass_g: float | None
     gtin: str | None
+    picture_url: str | None = Field(description="Where its picture is, relative; null if it has none.")
 
 
 class ProductBody(Body):
@@ -173,7 +175,10 @@ def list_products(
     with shop.database.reading() as repository:
         skus = repository.sql.scalars(query).all()
         found = tuple(PriceBook(shop.checkout.currency).catalogue(repository, shop.now(), skus))
-    return Listing("products", request, limit).page(found, lambda product: (product.sku,), product_shown)
+        pictures = picture_urls(repository, skus)
+    return Listing("products", request, limit).page(
+        found, lambda product: (product.sku,), lambda product: product_shown(product, pictures.get(product.sku))
+    )
 
 
 @router.put("/v1/products/{sku}")
@@ -190,7 +195,8 @@ def put_product(sku: SkuPath, product: ProductBody, shop: TheShop, caller: Calle
         repository.sql.flush()
         audit.record(repository, caller.account_id, "product.changed", f"product:{sku}", {}, at)
         (found,) = PriceBook(shop.checkout.currency).catalogue(repository, at, [sku])
-    return product_shown(found)
+        picture_url = picture_urls(repository, [sku]).get(sku)
+    return product_shown(found, picture_url)
 
 
 @router.get("/v1/products/{sku}/prices", responses=problems(404))
@@ -206,7 +212,7 @@ def list_prices(
             or_(PriceRow.valid_from < at, and_(PriceRow.valid_from == at, PriceRow.price_id < price_id))
         )
     with shop.database.reading() as repository:
-        _check_product(repository, sku)
+        check_product(repository, sku)
         found = [_price(row) for row in repository.sql.scalars(query.limit(limit + 1))]
     return Listing("prices", request, limit).page(
         found, lambda price: (price.valid_from.isoformat(), str(price.price_id)), lambda price: price
@@ -218,7 +224,7 @@ def add_price(sku: SkuPath, price: PriceBody, shop: TheShop, caller: Caller) -> 
     """Give a product a price from a moment on; the prices of the past stay as they were."""
     at = shop.now()
     with _fitting(), shop.database.transaction() as repository:
-        _check_product(repository, sku)
+        check_product(repository, sku)
         price_id = set_price(
             repository,
             sku,
@@ -248,7 +254,7 @@ def create_offer(body: OfferBody, shop: TheShop, caller: Caller, cause: Cause) -
     with _fitting(), shop.database.transaction() as repository:
         offer = Offer(cause, body.name, tuple(dict.fromkeys(body.skus)), _deal(body.deal))
         for sku in offer.skus:
-            _check_product(repository, sku)
+            check_product(repository, sku)
         add_offer(repository, offer, body.valid_from or at, body.valid_until)
         audit.record(repository, caller.account_id, "offer.created", f"offer:{cause}", {}, at)
     return _offer(offer)
@@ -333,7 +339,15 @@ def _fitting() -> Iterator[None]:
         raise ProblemError(422, str(error)[:300], "validation") from error
 
 
-def product_shown(product: Product) -> ProductShown:
+def picture_urls(repository: Repository, skus: Collection[str]) -> dict[str, str]:
+    """Where the pictures of products are, by sku, of those that have one; another picture has another address."""
+    return {
+        sku: f"/v1/products/{sku}/picture?of={round(changed_at.timestamp() * 1000)}"
+        for sku, changed_at in pictured(repository, skus).items()
+    }
+
+
+def product_shown(product: Product, picture_url: str | None) -> ProductShown:
     """Tell of a product."""
     return ProductShown(
         sku=product.sku,
@@ -343,10 +357,12 @@ def product_shown(product: Product) -> ProductShown:
         tax_rate_bp=product.tax_rate_bp,
         mass_g=product.mass_g,
         gtin=product.gtin,
+        picture_url=picture_url,
     )
 
 
-def _check_product(repository: Repository, sku: str) -> None:
+def check_product(repository: Repository, sku: str) -> None:
+    """Answer 404 if there is no such product."""
     if repository.sql.get(ProductRow, sku) is None:
         raise ProblemError(404, f"there is no product {sku}", "product-not-found")
 

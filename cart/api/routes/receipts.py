@@ -227,7 +227,7 @@ def list_receipts(
 def read_receipt(receipt_id: ReceiptId, request: Request, shop: TheShop, caller: Caller, sees_all: SeesAll) -> Response:
     """Read a receipt as JSON, web page, PDF or plain text."""
     media_type = choose(request.headers.get("accept"), _FORMS)
-    _, receipt = _receipt(shop, caller, receipt_id, sees_all=sees_all)
+    _, receipt = own_receipt(shop, caller, receipt_id, sees_all=sees_all)
     locale = shop.accounts.account(caller.account_id).locale
     content = json.dumps(receipt_json(receipt, shop.store_name), ensure_ascii=False)
     # Every form is made of just this, so the tag need not wait for the form.
@@ -258,7 +258,7 @@ def read_receipt(receipt_id: ReceiptId, request: Request, shop: TheShop, caller:
 )
 def ask_about_line(receipt_id: ReceiptId, question: Question, shop: TheShop, caller: Caller) -> Any:
     """Ask about a line of one's own receipt: the machine looks again and settles it, or a person does."""
-    session, _ = _receipt(shop, caller, receipt_id, sees_all=False)
+    session, _ = own_receipt(shop, caller, receipt_id, sees_all=False)
     dispute = disputes_of_shop(shop).open(
         session.session_id, caller.account_id, question.sku, question.claimed_quantity, question.message
     )
@@ -295,9 +295,23 @@ def disputes_of_shop(shop: Shop) -> Disputes:
     return shop.disputes
 
 
-def _receipt(shop: Shop, caller: Principal, receipt_id: str, *, sees_all: bool) -> tuple[Session, Receipt]:
+def own_receipt(
+    shop: Shop, caller: Principal, receipt_id: str, *, sees_all: bool, look: str = "receipt"
+) -> tuple[Session, Receipt]:
+    """Read a receipt that somebody may see, and its visit.
+
+    Args:
+        shop: The store.
+        caller: Who.
+        receipt_id: The receipt, as in a path.
+        sees_all: Whether they see everybody's.
+        look: What they look at, for the audit log.
+
+    Raises:
+        SessionNotFound: There is no such receipt, or it is none of theirs.
+    """
     session_id, _, sequence = receipt_id[:36], receipt_id[36:37], receipt_id[37:]
-    session = own_session(shop, caller, UUID(session_id), sees_all=sees_all, look="receipt")
+    session = own_session(shop, caller, UUID(session_id), sees_all=sees_all, look=look)
     with shop.database.reading() as repository:
         receipt = repository.receipt(session, int(sequence) if sequence else None)
     if receipt is None:

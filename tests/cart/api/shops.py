@@ -1,6 +1,7 @@
 """A store in memory behind its API, for tests: its clock is set by hand, its gateway fails as told."""
 
 import atexit
+import io
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4, uuid5
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
+from PIL import Image
 
 with warnings.catch_warnings():
     # The test client's warning is about a package that is not needed here.
@@ -29,7 +31,7 @@ from cart.disputes import Disputes
 from cart.doors import Doorman
 from cart.entry_codes import STEP_S
 from cart.events import CartEvent
-from cart.evidence import Evidence
+from cart.evidence import Evidence, EvidenceCandidate, InteractionFacts, WeightCurve
 from cart.outbox import Sweeper
 from cart.passkeys import Passkeys
 from cart.passwords import Argon2Cost, Passwords
@@ -71,6 +73,13 @@ class DemoShelves:
     def products(self) -> tuple[Product, ...]:
         """Two products."""
         return OAT_BAR, COLA
+
+
+def picture_file(kind: str = "PNG", size: tuple[int, int] = (60, 40), colour: str = "red") -> bytes:
+    """The content of a picture's file."""
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, kind)
+    return file.getvalue()
 
 
 class ApiStore:
@@ -191,6 +200,16 @@ class ApiStore:
         self.checkout.flag(session.session_id, "two hands at one shelf", interaction, self.at, question)
         self.checkout.close(session.session_id, self.at)
         return self.checkout.session(session.session_id)
+
+    def facts_of(self, *accounts: Account, kind: str = "pick", weight: WeightCurve | None = None) -> InteractionFacts:
+        """What was seen of two oat bars, most probably by the first of some accounts."""
+        share = 0.9
+        candidates = []
+        for account in accounts:
+            candidates.append(EvidenceCandidate(str(account.account_id), OAT_BAR.sku, 2, share))
+            share = (1 - sum(each.probability for each in candidates)) / 2
+        end = NOON + timedelta(seconds=2)
+        return InteractionFacts(kind, "b1", "gondola 1, shelf 3", NOON, end, ("north",), tuple(candidates), weight)
 
     def next_step(self) -> None:
         """Let the next entry code begin."""

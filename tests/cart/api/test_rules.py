@@ -15,7 +15,8 @@ from cart.api.app import openapi_of
 from cart.api.routes import ROUTERS
 from cart.api.rules import RULES, Keyed, Rule, rule_of
 from cart.evidence import EvidenceKind, InteractionFacts
-from tests.cart.api.shops import NOON, PASSWORD, ApiStore
+from cart.product_pictures import made_small, put_picture
+from tests.cart.api.shops import NOON, PASSWORD, ApiStore, picture_file
 
 ROUTES = [
     (method, route)
@@ -65,6 +66,12 @@ class Victim:
         self.evidence = store.evidence.add(
             self.doubtful.session_id, interaction, EvidenceKind.PICTURE, facts, b"\xff\xd8picture", "image/jpeg"
         )
+        self.seen = store.evidence.add(
+            self.paid.session_id, interaction, EvidenceKind.INTERACTION, store.facts_of(self.account)
+        )
+        store.evidence.add(self.paid.session_id, interaction, EvidenceKind.HAND, facts, b"\xff\xd8hand", "image/jpeg")
+        with store.database.transaction() as repository:
+            put_picture(repository, "042", made_small(picture_file()), NOON)
         code = store.shop.doorman.entry_code(self.account.account_id).code
         self.grant = store.shop.doorman.open_by_hand("front").grant_id
         self.code = code
@@ -89,7 +96,7 @@ class Victim:
             "grant_id": str(self.grant),
             "receipt_id": str(self.paid.session_id),
             "dispute_id": str(self.dispute.dispute_id),
-            "evidence_id": str(self.evidence),
+            "evidence_id": str(self.seen if "receipts" in route else self.evidence),
             "sku": "042",
             "offer_id": str(UUID(int=1)),
             "code": "NOBODYS",
@@ -118,6 +125,7 @@ def body_of(method: str, route: str, name: str) -> Any:
         "POST /v1/disputes/{dispute_id}/settlement": {"quantity": 19},
         "POST /v1/reviews/{session_id}/decision": {"lines": [{"sku": "042", "quantity": 1}]},
         "POST /v1/sessions/{session_id}/refunds": {"amount_minor": 1, "reason": "a kind word"},
+        "PUT /v1/accounts/{account_id}/role": {"role": "viewer"},
         "PUT /v1/products/{sku}": {"name": "Oat bar"},
         "POST /v1/products/{sku}/prices": {"unit_price_minor": 209},
         "POST /v1/offers": {"name": "2 for 3.00", "skus": ["042"], "deal": {"kind": "percent_off", "percent_bp": 100}},
@@ -133,6 +141,8 @@ def call(client: httpx.Client, victim: Victim, method: str, route: str, name: st
     path = re.sub(r"{(\w+)}", lambda match: victim.places(route)[match[1]], route)
     rule = RULES[method, route]
     headers = {} if rule.keyed is Keyed.NO else {"Idempotency-Key": f"{name}-{method}-{route}".replace(" ", "")[:200]}
+    if (method, route) == ("PUT", "/v1/products/{sku}/picture"):
+        return client.put(path, content=picture_file(), headers={"Content-Type": "image/png"})
     return client.request(method, path, json=body_of(method, route, name), headers=headers)
 
 
