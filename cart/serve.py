@@ -31,6 +31,7 @@ from cart.api.shop import Readiness, Shop
 from cart.catalog import Catalogue
 from cart.checkout import Checkout
 from cart.config import Settings
+from cart.demo_pictures import draw_in_background
 from cart.demo_store import MAIL_DOMAIN, DemoStore, StoreClock, demo_store_layout
 from cart.disputes import Disputes
 from cart.doors import Admitted, Doorman
@@ -169,6 +170,10 @@ class StoreServer:
         self._floor.start()
         self._sweepers.start()
         self._run_in_thread("tidier", self._tidy)
+        if self.demo is not None:
+            products = self.demo.layout.products
+            drawing = partial(draw_in_background, self.database, products, self.clock, self._stopping)
+            self._run_in_thread("product pictures", drawing)
         if self._link is not None:
             self._run_in_thread("mqtt", partial(self._be_linked, self._link))
         self._run_in_thread("api", lambda: self._server.run(sockets=[self._socket] if self._socket else None))

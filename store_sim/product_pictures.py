@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from store_sim.goods import labels_of, look_of
 from store_sim.lens import blurred, compressed, contrasted, noisy, sharpened
@@ -196,6 +197,32 @@ class ProductStudio:
         return ProductPicture(
             np.ascontiguousarray(image[box[1] : box[3], box[0] : box[2]]), float(size_px), *view_deg, max(0.0, covered)
         )
+
+    def portrait(self, row: int, size_px: int = 256, view_deg: tuple[float, float] = (24.0, 12.0)) -> NDArray[np.uint8]:
+        """Draw one pack alone and unspoilt, as a shop shows what it sells.
+
+        Args:
+            row: Which product.
+            size_px: Longer side of the picture, up to one pixel.
+            view_deg: Azimuth and elevation of the camera.
+
+        Returns:
+            Shape (h, w, 4), uint8, BGR and opacity; clear around the pack.
+        """
+        own = self.pack(row)
+        scene = _Scene(own, np.ones(len(own.points_m), bool), np.zeros((2, 2, 3), np.uint8))
+        seen = _seen_from(own.points_m, self._middle(row), view_deg, 0.0, 0.9)
+        flat = seen[:, :2] / seen[:, 2:]
+        low, high = flat.min(axis=0), flat.max(axis=0)
+        focal = (size_px - 1) / float((high - low).max())
+        size_wh = np.ceil(focal * (high - low)).astype(int) + 1
+        fine, visible, _ = self._drawn(scene, seen, focal * FINER, (low + high) / 2, size_wh * FINER, size_px)
+        # Shrunk with its opacity, so that its edges do not take on the colour of what is not there.
+        solid = visible.astype(np.float32)[..., None]
+        size = tuple(size_wh.tolist())
+        opacity = cv2.resize(solid, size, interpolation=cv2.INTER_AREA)
+        colour = cv2.resize(fine * solid, size, interpolation=cv2.INTER_AREA) / np.maximum(opacity, 1e-3)[..., None]
+        return np.asarray(np.clip(np.dstack([colour, 255 * opacity]) + 0.5, 0, 255), np.uint8)
 
     def enrolment(self, row: int, rng: np.random.Generator, views: int = len(ENROL_VIEWS)) -> list[ImageArray]:
         """Take the pictures that a shop takes of a new product, the first some of ``ENROL_VIEWS``, about 160 px large.

@@ -26,6 +26,7 @@ SEES_EVERY_STAGE = frozenset(
         *("track_evaluation", "cli_track_evaluation"),
         *("face_evaluation", "cli_faces"),
         *("serve", "live_store", "demo_store", "cli_serve"),
+        *("clips", "demo_pictures", "pictures"),
     )
 )
 
