@@ -4,9 +4,10 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/ready
+CHROMIUM := command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
 SOUND_PYTHON := $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
-.PHONY: setup demo test lint bench prices torture train lock clean python
+.PHONY: setup demo test lint bench prices torture train lock clean python chromium
 
 setup: $(READY)
 
@@ -17,6 +18,13 @@ python:
 	@$(SOUND_PYTHON) || [ -x $(BIN)/python ] || { \
 	    echo "make: expected Python 3.11 or newer with venv as $(PYTHON); on Debian: apt-get install python3 python3-venv" >&2; \
 	    exit 1; }
+
+# The pages are tested in a real browser. Without one, tests that need it are skipped, and fail where CI is set.
+chromium:
+	@$(CHROMIUM) || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+	        chromium fonts-dejavu-core; }
+	@$(CHROMIUM) || echo "make: the tests of the pages need a browser; on Debian: apt-get install chromium fonts-dejavu-core" >&2
 
 $(READY): pyproject.toml requirements.lock cart/pages/package-lock.json | python
 	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
@@ -29,8 +37,10 @@ demo: $(READY)
 	$(BIN)/tillfree demo
 
 # The workers bring the parallelism; threads inside numerical libraries would only fight them over the cores.
+# LONG=1 adds those that take minutes each.
 test: export OMP_NUM_THREADS = 1
-test: $(READY)
+test: export TILLFREE_LONG = $(LONG)
+test: $(READY) chromium
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)

@@ -140,7 +140,7 @@ def test_three_bottles_are_taken_and_put_back_eight_times(shared: Path, tmp_path
     assert (document["receipts"], document["visits"]) == ([], [])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_six_people_come_one_by_one(shared: Path, tmp_path: Path) -> None:
     document = replayed(
         tmp_path,

@@ -30,7 +30,7 @@ def picture_count(film: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rendered_visit_is_charged_for_exactly_what_was_carried_out(tmp_path: Path) -> None:
     visit = {
         "format": "tillfree-scenario/1",

@@ -560,6 +560,7 @@ def test_the_demo_ends_with_its_report(morning: tuple[Path, str]) -> None:
     assert "Ada" in page.read_text()
 
 
+@pytest.mark.long
 def test_another_morning_ends_as_well(tillfree: Tillfree, tmp_path: Path) -> None:
     ran = tillfree("demo", "--joints", "--out", tmp_path / "out", "--seed", 3)
     assert (ran.status, ran.err) == (0, "")

@@ -438,7 +438,7 @@ def assert_same_events(got: list[tuple[str, str, float]], expected: list[tuple[s
         assert abs(time_s - true_s) <= 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_that_happens_to_three_real_bottles_is_told(shared: Path) -> None:
     weights = shared / "weights" / "yolox_nano_416.onnx"
     assert_same_events(told_about_bottles(bottle_pictures(shared), weights), BOTTLES)
