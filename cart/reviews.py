@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -23,7 +23,7 @@ from cart.decisions import (
     machine_cart,
 )
 from cart.errors import DecisionRefused, NotUnderReview
-from cart.events import ReviewFlag
+from cart.events import CartEvent, ReviewFlag
 from cart.evidence import EvidencePiece, pieces_of
 from cart.questions import UNKNOWN, Question
 from cart.receipts import Receipt
@@ -99,6 +99,8 @@ class ReviewCase:
         evidence: What the store saw, in the order in which it happened.
         decisions: What was decided before, oldest first.
         waits: Whether it waits for a decision.
+        counted: What the machine put into its cart because of each interaction, units by sku; an answer to a question
+            about the interaction takes its place.
     """
 
     session: Session
@@ -111,6 +113,7 @@ class ReviewCase:
     evidence: tuple[EvidencePiece, ...]
     decisions: tuple[Decision, ...]
     waits: bool
+    counted: Mapping[UUID, Mapping[str, int]]
 
 
 class Reviews:
@@ -198,6 +201,7 @@ class Reviews:
                 decisions_of(repository, session_id),
                 session.status is SessionStatus.NEEDS_REVIEW
                 or any(dispute.status is DisputeStatus.IN_REVIEW for dispute in disputes),
+                _counted(repository.cart_events(session_id)),
             )
         owner = account_of(session)
         if reader_id is not None and owner is not None:
@@ -347,6 +351,15 @@ def lines_by_answers(repository: Repository, session_id: UUID, answers: Mapping[
         for sku, quantity in because:
             lines[sku] = lines.get(sku, 0) + quantity
     return lines
+
+
+def _counted(events: Iterable[CartEvent]) -> dict[UUID, dict[str, int]]:
+    found: dict[UUID, dict[str, int]] = {}
+    for event in events:
+        if event.cause_id is not None:
+            because = found.setdefault(event.cause_id, {})
+            because[event.sku] = because.get(event.sku, 0) + event.quantity
+    return found
 
 
 def account_of(session: Session) -> UUID | None:

@@ -79,6 +79,10 @@ class QuestionShown(Shown):
     reason: str
     interaction_id: UUID | None
     answers: list[AnswerShown]
+    counted: dict[str, int] = Field(
+        description="Units by sku that the machine put into its cart because of that interaction; the answer takes"
+        " their place."
+    )
 
 
 class FlagShown(Shown):
@@ -374,6 +378,7 @@ def _case(shop: Shop, case: ReviewCase) -> Case:
                     )
                     for answer in each.question.answers
                 ],
+                counted=dict(case.counted.get(each.cause_id, {})) if each.cause_id is not None else {},
             )
             for each in case.questions
         ],
