@@ -22,7 +22,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cart import audit, outbox
-from cart.api.shop import CameraHealth, Readiness, ScaleMessage
+from cart.api.shop import CameraHealth, PlateHealth, Readiness, ScaleMessage
 from cart.checkout import Checkout
 from cart.doors import STAFF_PREFIX
 from cart.errors import SessionNotFound, StoreError
@@ -191,6 +191,7 @@ class Floor:
         self._failed = False
         self._ticked_s: float | None = None
         self._cameras: dict[str, datetime] = {}
+        self._plates: dict[str, tuple[datetime, float, float]] = {}
 
     def step(self, tick: Tick) -> None:
         """Take everything of one instant.
@@ -200,6 +201,10 @@ class Floor:
         at = self._now()
         for frame in tick.frames:
             self._cameras[frame.camera_id] = at
+        for block in tick.scales:
+            if len(block.grams):
+                for plate_id, grams in zip(block.plate_id, block.grams[-1].tolist(), strict=True):
+                    self._plates[plate_id] = (at, block.rate_hz, grams)
         try:
             if self._failed:
                 self._pipeline.doubt_everybody(_FAILED)
@@ -240,6 +245,23 @@ class Floor:
             well = last_at is not None and now - last_at <= timedelta(seconds=AWAY_S)
             detail = "" if well else "no picture yet" if last_at is None else "no picture for some time"
             found.append(CameraHealth(camera_id, well, last_at, detail))
+        return tuple(found)
+
+    def plate_health(self) -> tuple[PlateHealth, ...]:
+        """How the plates of the layout are doing."""
+        now, found = self._now(), []
+        for plate in self._layout.plates:
+            last_at, rate_hz, reading = self._plates.get(plate.plate_id, (None, None, np.nan))
+            grams = None if np.isnan(reading) else round(reading, 1)
+            detail = ""
+            if last_at is None:
+                detail = "it has not spoken yet"
+            elif now - last_at > timedelta(seconds=AWAY_S):
+                detail = "it has been silent for some time"
+            elif grams is None:
+                detail = "its shelf speaks, but the plate does not answer"
+            place = (plate.plate_id, plate.gondola_id, plate.shelf_id)
+            found.append(PlateHealth(*place, last_at, rate_hz, grams, not detail, detail))
         return tuple(found)
 
     def readiness(self) -> Readiness:

@@ -42,13 +42,25 @@ from cart.gateways.incoming import IncomingEvent
 from cart.gateways.local import LocalGateway
 from cart.gateways.remote import RemoteGateway
 from cart.gateways.stripe import StripeGateway, payer_of_account, read_stripe_webhook
-from cart.live_store import Feed, Floor, FloorEvent, FloorThread, InItsTime, LiveFeed, recover, scales_into
+from cart.live_store import (
+    Feed,
+    Floor,
+    FloorEvent,
+    FloorThread,
+    FloorWatcher,
+    InItsTime,
+    LiveFeed,
+    recover,
+    scales_into,
+)
+from cart.live_view import LiveView
 from cart.mail import FolderMailer, Letter, Mailer, SmtpMailer, SmtpSecurity
 from cart.mqtt import Broker, Inbox, StoreLink
 from cart.notifications import handlers as handlers_after_visits
 from cart.outbox import Sweeper, SweeperThread
 from cart.passkeys import Passkeys
 from cart.payments import PaymentGateway
+from cart.pictures import RecentPictures, RememberedPictures
 from cart.pipeline import PipelineSettings, catalogue_of
 from cart.pricing import PriceBook, load_catalogue
 from cart.privacy import Periods, Privacy, Retention
@@ -193,6 +205,7 @@ class StoreServer:
             Whether everything ended in time.
         """
         self._stopping.set()
+        self._live.close()
         self._server.should_exit = True
         if self._loop is not None and self._link_task is not None:
             with contextlib.suppress(RuntimeError):
@@ -299,6 +312,21 @@ class StoreServer:
         )
         inbox = Inbox()
         recorded = source is not None and not isinstance(source, StreamSource)
+        camera_ids = () if source is None else source.camera_ids
+        self.pictures: RecentPictures | None = None
+        watchers: list[FloorWatcher] = []
+        if self.demo is not None:
+            self.pictures = self.demo.pictures()
+        elif camera_ids:
+            remembered = RememberedPictures(camera_ids)
+            self._closing.append(remembered)
+            self.pictures = remembered
+            watchers.append(remembered)
+        has_cameras = self.demo is None
+        health = (lambda: floor.camera_health(camera_ids)) if has_cameras else None
+        self._live = LiveView(layout, now, self.pictures, health)
+        # Before the pictures: what was believed of one is there when it can be asked for.
+        watchers.insert(0, self._live)
         floor = Floor(
             layout,
             database,
@@ -311,6 +339,7 @@ class StoreServer:
             has_account=lambda code: recorded and settings.stripe_secret_key is None,
             seeing=SeeingSettings(detect_every=options.detect_every, sleeps=options.detect_every > 1),
             tell=self._teller(tell),
+            watchers=watchers,
         )
         feed: Feed
         if self.demo is not None:
@@ -319,7 +348,6 @@ class StoreServer:
             feed = LiveFeed(source, inbox, database)
         else:
             feed = InItsTime(source, source.start_ns, speed=options.speed)
-        camera_ids = () if source is None else source.camera_ids
         self._floor = FloorThread(floor, feed)
         # Each lane has a thread of its own: a webhook that hangs holds up no charge.
         self._sweepers = SweeperThread(sweeper, now, SWEEP_S)
@@ -341,7 +369,9 @@ class StoreServer:
             gateway=gateway,
             payment_webhook=self._payment_webhook(now),
             scales=scales_into(inbox) if isinstance(feed, LiveFeed) else None,
-            cameras=lambda: floor.camera_health(camera_ids),
+            cameras=self._live.cameras,
+            live=self._live,
+            plates=floor.plate_health,
             checks=(floor.readiness, self._sweeper_readiness),
             demo=self.demo,
             store_name=settings.store_name,

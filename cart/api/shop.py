@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cart.disputes import Disputes
     from cart.doors import Doorman
     from cart.evidence import Evidence
+    from cart.floor_state import LiveFloor
     from cart.gateways.incoming import IncomingEvent
     from cart.outbox import Sweeper
     from cart.passkeys import Passkeys
@@ -73,11 +74,42 @@ class CameraHealth:
         healthy: Whether pictures come as they should.
         last_frame_at: When the last one came, timezone-aware; None if there was none.
         detail: One sentence.
+        resolution_wh: Size of its pictures, pixels; None if not known.
+        latency_s: How old its last picture was when the store had dealt with it; None if not known.
+        notice: What else is wrong with it, such as that it was moved; empty for nothing.
     """
 
     camera_id: str
     healthy: bool
     last_frame_at: datetime | None
+    detail: str = ""
+    resolution_wh: tuple[int, int] | None = None
+    latency_s: float | None = None
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlateHealth:
+    """How a plate of a scale is doing.
+
+    Attributes:
+        plate_id: The plate, ``gondola/shelf/plate``.
+        gondola_id: The gondola it is in.
+        shelf_id: The shelf it is under.
+        last_at: When its last sample came, timezone-aware; None if there was none.
+        rate_hz: Samples a second, as it says; None if it has not spoken.
+        grams: Its last reading, grams; only changes mean anything. None if it did not answer.
+        healthy: Whether samples come as they should.
+        detail: One sentence.
+    """
+
+    plate_id: str
+    gondola_id: int
+    shelf_id: int
+    last_at: datetime | None
+    rate_hz: float | None
+    grams: float | None
+    healthy: bool
     detail: str = ""
 
 
@@ -123,6 +155,8 @@ class Shop:
             case; raises ``ForgedWebhookError`` for one that is not to be believed.
         scales: Takes what scales send by HTTP.
         cameras: Tells how the cameras are doing.
+        live: The floor as it is right now.
+        plates: Tells how the plates of the scales are doing.
         checks: Further parts that must work for the store to be ready, such as the sweeper's thread.
         demo: The simulated store; only in the demo, where scanning is open to everybody and accounts can pay at once.
         store_name: Printed on receipts.
@@ -149,6 +183,8 @@ class Shop:
     payment_webhook: "Callable[[bytes, Mapping[str, str]], IncomingEvent] | None" = None
     scales: Callable[[ScaleMessage], None] | None = None
     cameras: Callable[[], tuple[CameraHealth, ...]] | None = None
+    live: "LiveFloor | None" = None
+    plates: Callable[[], tuple[PlateHealth, ...]] | None = None
     checks: tuple[Callable[[], Readiness], ...] = ()
     demo: DemoStore | None = None
     store_name: str = "Tillfree"

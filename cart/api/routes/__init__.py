@@ -2,14 +2,18 @@
 
 from cart.api.routes import (
     accounts,
+    cameras,
     demo,
+    devices,
     doors,
     evidence,
+    floor,
     health,
     pictures,
     prices,
     receipts,
     reviews,
+    statistics,
     store,
     tokens,
     visits,
@@ -27,6 +31,10 @@ ROUTERS = (
     prices.router,
     pictures.router,
     store.router,
+    floor.router,
+    cameras.router,
+    devices.router,
+    statistics.router,
     demo.router,
 )
 """Everything that ``cart.api.app.create_app`` puts together."""
