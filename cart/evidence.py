@@ -25,7 +25,8 @@ from sqlalchemy import delete, func, select, update
 from cart.errors import EvidenceNotFound
 from cart.events import check_aware
 from cart.repository import Database, Repository
-from cart.tables import EvidenceRow
+from cart.sessions import Session
+from cart.tables import AccountRow, EvidenceRow
 
 LARGEST_FACTS = 64 * 1024
 LARGEST_MEDIA = 8 * 1024 * 1024
@@ -255,7 +256,8 @@ class Evidence:
 
         Raises:
             ValueError: It is too large, of an unknown type, its facts have another shape, or the visit has
-                ``MOST_PIECES`` already.
+                ``MOST_PIECES`` already, half as many for pictures and clips; or those come after their shopper was
+                forgotten.
             SessionNotFound: There is no such visit.
         """
         kind = EvidenceKind(kind)
@@ -278,12 +280,16 @@ class Evidence:
         evidence_id = uuid5(interaction_id, f"{session_id}:{kind}:{digest}")
         at = self._now()
         with self._database.transaction() as repository:
-            repository.session(session_id)
+            session = repository.session(session_id)
+            if media is not None and _is_forgotten(repository, session):
+                raise ValueError(f"visit {session_id}: its shopper was forgotten")
             if repository.sql.get(EvidenceRow, evidence_id) is not None:
                 return evidence_id
             count = repository.sql.scalar(select(func.count()).where(EvidenceRow.session_id == session_id))
-            if (count or 0) >= MOST_PIECES:
-                raise ValueError(f"visit {session_id} has {MOST_PIECES} pieces of evidence already")
+            # Pictures leave room for facts, without which nobody can judge anything.
+            most = MOST_PIECES if media is None else MOST_PIECES // 2
+            if (count or 0) >= most:
+                raise ValueError(f"visit {session_id} has {most} pieces of evidence already")
             repository.sql.add(
                 EvidenceRow(
                     evidence_id=evidence_id,
@@ -367,3 +373,13 @@ def keep_until(repository: Repository, session_id: UUID, until: datetime) -> Non
         .where(EvidenceRow.session_id == session_id, EvidenceRow.expires_at < until)
         .values(expires_at=until)
     )
+
+
+def _is_forgotten(repository: Repository, session: Session) -> bool:
+    """Whether whoever came on a visit was erased. Erasing and this take turns."""
+    try:
+        account_id = UUID(session.shopper_id.rpartition(":")[2])
+    except ValueError:
+        return False
+    row = repository.sql.get(AccountRow, account_id, with_for_update=True, populate_existing=True)
+    return row is not None and row.erased_at is not None
