@@ -19,6 +19,8 @@
     ├── ReceiptFontMissing      503
     ├── RecordingNotFound       404
     ├── RecordingRefused        422
+    ├── ReplayNotFound          404
+    ├── ReplaysBusy             409
     ├── DemoRefused             422
     ├── NotTheDemoVisit         409
     ├── AddressRefused          422
@@ -335,6 +337,20 @@ class RecordingRefused(StoreError):
 
     status = 422
     title = "Recording refused"
+
+
+class ReplayNotFound(StoreError):
+    """There is no such replay."""
+
+    status = 404
+    title = "Replay not found"
+
+
+class ReplaysBusy(StoreError):
+    """As many replays wait, or are kept, as may be."""
+
+    status = 409
+    title = "Too many replays"
 
 
 class DemoRefused(StoreError):

@@ -242,6 +242,16 @@ class StorePipeline:
         return self._interactions.open_contacts
 
     @property
+    def unsettled(self) -> list[Unsettled]:
+        """What may still turn out to be an interaction."""
+        watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
+        faces_ns = [watcher.unsettled_since_ns for watcher in watchers]
+        found = self._interactions.waiting() + [Unsettled(ns) for ns in faces_ns if ns is not None]
+        if self._scales is not None:
+            found += self._scales.unsettled()
+        return found
+
+    @property
     def changes_by_nobody(self) -> tuple[ShelfChange, ...]:
         """The last changes of watched faces that nobody was near enough to make, or no hand was seen to make."""
         unseen = [change for watcher in (self._faces or {}).values() for change in watcher.by_nobody]
@@ -266,6 +276,11 @@ class StorePipeline:
         """Who an identity is; None for somebody who is not in a visit."""
         visit = self._visits.get(identity_id)
         return None if visit is None else visit.shopper
+
+    def session(self, identity_id: int) -> Session | None:
+        """The visit of an identity; None for somebody who is not in one."""
+        visit = self._visits.get(identity_id)
+        return None if visit is None else visit.session
 
     def carts(self) -> tuple[LiveCart, ...]:
         """The carts of everybody in the store, in the order they came."""
@@ -315,12 +330,7 @@ class StorePipeline:
             return False
         if gone_s >= self._settings.patience_s:
             return True
-        watchers: list[ShelfWatcher | FaceWatcher] = [*self._shelves.values(), *(self._faces or {}).values()]
-        faces_ns = [watcher.unsettled_since_ns for watcher in watchers]
-        unsettled = self._interactions.waiting() + [Unsettled(ns) for ns in faces_ns if ns is not None]
-        if self._scales is not None:
-            unsettled += self._scales.unsettled()
-        return not any(self._may_be_of(visit, each, ending.last_seen_ns) for each in unsettled)
+        return not any(self._may_be_of(visit, each, ending.last_seen_ns) for each in self.unsettled)
 
     def _may_be_of(self, visit: _Visit, unsettled: Unsettled, left_ns: int) -> bool:
         """Whether what is not settled yet may be of somebody of a visit, who left at some time."""

@@ -65,6 +65,7 @@ from cart.pipeline import PipelineSettings, catalogue_of
 from cart.pricing import PriceBook, load_catalogue
 from cart.privacy import Periods, Privacy, Retention
 from cart.recordings import Recordings
+from cart.replays import Replays
 from cart.repository import Database
 from cart.reviews import Reviews
 from cart.tables import AccountRow
@@ -373,6 +374,7 @@ class StoreServer:
             live=self._live,
             plates=floor.plate_health,
             checks=(floor.readiness, self._sweeper_readiness),
+            replays=self._replays(now),
             demo=self.demo,
             store_name=settings.store_name,
             zone=settings.zone,
@@ -416,6 +418,15 @@ class StoreServer:
         local = LocalGateway(":memory:" if folder is None or in_memory else folder / "payments.db")
         self._closing.append(local)
         return local
+
+    def _replays(self, now: Callable[[], datetime]) -> Replays | None:
+        folder, root = self._options.folder, self._settings.recordings_folder
+        if folder is None or (root is None and not self._options.demo):
+            return None
+        recordings = None if root is None else Recordings(root)
+        replays = Replays(folder / "replays", recordings, now, offers_demo=self._options.demo)
+        self._closing.append(replays)
+        return replays
 
     def _mailer(self) -> Mailer:
         settings = self._settings

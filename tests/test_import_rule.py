@@ -18,14 +18,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 SEES_EVERY_STAGE = frozenset(
     f"cart.{name}"
     for name in (
-        *("pipeline", "replay", "report", "film", "bench", "cli", "eyes", "galleries"),
+        *("pipeline", "replay", "replay_runner", "report", "film", "bench", "cli", "eyes", "galleries"),
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
         *("cli_models", "cli_products", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
         *("seeing_bench", "bench_report"),
         *("track_evaluation", "cli_track_evaluation"),
         *("face_evaluation", "cli_faces"),
-        *("serve", "live_store", "demo_store", "cli_serve"),
+        *("serve", "live_store", "demo_store", "cli_serve", "live_view"),
         *("clips", "demo_pictures", "pictures"),
     )
 )

@@ -95,6 +95,7 @@ _DECISIONS = Rule("reviews", keyed=Keyed.YES)
 _PRICES = Rule("prices")
 _NEW_PRICES = Rule("prices", keyed=Keyed.YES)
 _WEBHOOKS = Rule("webhooks")
+_RECORDINGS = Rule("recordings")
 _GATE = Rule("gate:{gate}", pace=Pace.MACHINE, public_in_demo=True)
 
 RULES: dict[tuple[str, str], Rule] = {
@@ -189,6 +190,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/gates"): Rule("store"),
     ("GET", "/v1/scales"): Rule("store"),
     ("GET", "/v1/statistics"): Rule("store"),
+    # Recordings.
+    ("GET", "/v1/recordings"): _RECORDINGS,
+    ("POST", "/v1/replays"): _RECORDINGS,
+    ("GET", "/v1/replays"): _RECORDINGS,
+    ("GET", "/v1/replays/{replay_id}"): _RECORDINGS,
+    ("GET", "/v1/replays/{replay_id}/moments"): _RECORDINGS,
+    ("GET", "/v1/replays/{replay_id}/pictures"): _RECORDINGS,
+    ("DELETE", "/v1/replays/{replay_id}"): _RECORDINGS,
     # The demo.
     ("GET", "/v1/demo/products"): Rule(None, demo_only=True),
     ("POST", "/v1/demo/sessions/{session_id}/shop"): Rule("shop", "visits", keyed=Keyed.YES, demo_only=True),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cart.payments import PaymentGateway
     from cart.pricing import Pricing
     from cart.privacy import Privacy
+    from cart.replays import Replays
     from cart.reviews import Reviews
     from cart.webhooks import Webhooks
 
@@ -158,6 +159,7 @@ class Shop:
         live: The floor as it is right now.
         plates: Tells how the plates of the scales are doing.
         checks: Further parts that must work for the store to be ready, such as the sweeper's thread.
+        replays: Recordings seen again, for engineers.
         demo: The simulated store; only in the demo, where scanning is open to everybody and accounts can pay at once.
         store_name: Printed on receipts.
         zone: The store's time zone, for receipts.
@@ -187,6 +189,7 @@ class Shop:
     plates: Callable[[], tuple[PlateHealth, ...]] | None = None
     checks: tuple[Callable[[], Readiness], ...] = ()
     demo: DemoStore | None = None
+    replays: "Replays | None" = None
     store_name: str = "Tillfree"
     zone: tzinfo = UTC
     now: Callable[[], datetime] = _utc_now

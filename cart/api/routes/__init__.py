@@ -12,6 +12,7 @@ from cart.api.routes import (
     pictures,
     prices,
     receipts,
+    replays,
     reviews,
     statistics,
     store,
@@ -35,6 +36,7 @@ ROUTERS = (
     cameras.router,
     devices.router,
     statistics.router,
+    replays.router,
     demo.router,
 )
 """Everything that ``cart.api.app.create_app`` puts together."""
