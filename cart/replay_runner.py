@@ -130,7 +130,9 @@ def floor_of(layout: StoreLayout) -> dict[str, Any]:
                 "bin_id": each.bin_id,
                 "sku": each.sku,
                 "gondola_id": each.gondola_id,
-                "outline_m": _rounded(cv2.convexHull(each.box.corners_m[:, :2].astype(np.float32)).reshape(-1, 2)),
+                "outline_m": _rounded(
+                    cv2.convexHull(each.box.corners_m[:, :2].astype(np.float32)).reshape(-1, 2).astype(float)
+                ),
             }
             for each in layout.bins
             if each.box is not None
@@ -154,6 +156,7 @@ class Notebook:
         self._interactions: list[dict[str, Any]] = []
         self._next_ns: int | None = None
         self._pictured_ns: dict[str, int] = {}
+        self._resolutions_wh: dict[str, tuple[int, int]] = {}
         self._picture_bytes = 0
         (folder / MOMENTS_FOLDER).mkdir(exist_ok=True)
 
@@ -176,7 +179,13 @@ class Notebook:
         floor = floor_of(self._replay.pipeline.layout)
         cameras = sorted(self._pictured_ns)
         document = asdict(self._replay.document())
-        result = {"floor": floor, "cameras": cameras, "interactions": self._interactions, "document": document}
+        result = {
+            "floor": floor,
+            "cameras": cameras,
+            "resolutions_wh": self._resolutions_wh,
+            "interactions": self._interactions,
+            "document": document,
+        }
         write_json(self._folder / RESULT_FILE, result)
 
     def _moment(self, t_s: float) -> dict[str, Any]:
@@ -298,6 +307,7 @@ class Notebook:
                 return
             self._pictured_ns[frame.camera_id] = frame.timestamp_ns
             height, width = frame.image.shape[:2]
+            self._resolutions_wh[frame.camera_id] = width, height
             size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
             image = (
                 cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA) if width > PICTURE_WIDTH else frame.image
