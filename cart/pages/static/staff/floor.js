@@ -14,6 +14,7 @@ import { mayVisits } from "./roles.js";
 const MOST_HAPPENINGS = 100;
 const GONE_AFTER_MS = 4000;
 const SPOKEN_EVERY_MS = 5000;
+const LAYOUT_EVERY_MS = 30_000;
 
 class StaffFloor extends View {
   static properties = { role: {}, state: { state: true }, selected: { state: true }, pointed: { state: true } };
@@ -49,6 +50,8 @@ class StaffFloor extends View {
   connectedCallback() {
     super.connectedCallback();
     void this.floor.load();
+    // The layout may be changed while one looks.
+    this.timer = setInterval(() => void this.floor.load(), LAYOUT_EVERY_MS);
     this.stream = new Stream("/v1/floor/events", (_, data) => this.#hear(data), (state, problem) => {
       this.state = state;
       this.problem = problem;
@@ -59,6 +62,7 @@ class StaffFloor extends View {
 
   disconnectedCallback() {
     super.disconnectedCallback();
+    clearInterval(this.timer);
     this.stream?.close();
     this.plan?.close();
     this.plan = undefined;

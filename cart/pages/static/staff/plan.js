@@ -136,7 +136,7 @@ export class Plan {
     const [width, height] = /** @type {const} */ (["x", "y"]).map((axis) => Math.max(...corners.map((c) => c[axis])) - Math.min(...corners.map((c) => c[axis])));
     const [long, short] = [Math.max(width, height), Math.min(width, height)];
     if (short < 9 || long < 28 || !names.length) return;
-    const size = Math.max(8, Math.min(11, short / Math.min(2, names.length) - 2));
+    const size = Math.max(8, Math.min(10, short / Math.min(2, names.length) - 2));
     const text = new Konva.Text({ text: names.join(" · "), width: long - 4, height: short - 2, fontSize: size, fontFamily: font, fill: colour, ellipsis: true, wrap: short > 2.2 * size ? "word" : "none", align: "center", verticalAlign: "middle", listening: false });
     const x = Math.min(...corners.map((c) => c.x));
     const y = Math.min(...corners.map((c) => c.y));
@@ -151,7 +151,6 @@ export class Plan {
     for (const [id, each] of this.people) {
       if (here.has(id)) continue;
       each.group.destroy();
-      each.hands.destroy();
       this.people.delete(id);
     }
     for (const person of people) {
@@ -161,9 +160,10 @@ export class Plan {
         const body = new Konva.Circle({ radius: 13, strokeWidth: 3, hitStrokeWidth: 22 });
         const text = new Konva.Text({ fontSize: 12, fontStyle: "bold", align: "center", listening: false });
         const units = new Konva.Text({ fontSize: 11, fontStyle: "bold", align: "center", width: 26, offsetX: 13, y: -5.5, listening: false });
-        group.add(body, text, units);
+        // Hands go with the body while it glides.
         const hands = new Konva.Group({ listening: false });
-        this.crowd.add(hands, group);
+        group.add(hands, body, text, units);
+        this.crowd.add(group);
         each = { group, hands, body, text, units, at: person.position_m, to: person.position_m, person };
         const mine = each;
         group.on("click tap", () => this.choose(mine.person));
@@ -196,13 +196,14 @@ export class Plan {
     each.text.setAttrs({ text: person.label, fill: this.#colour("ink"), fontFamily: getComputedStyle(this.home).fontFamily });
     each.text.position({ x: -each.text.width() / 2, y: 16 });
     each.hands.destroyChildren();
-    const body = this.px(each.at);
+    const body = this.px(each.to);
     for (const hand of person.hands_m ?? []) {
-      const { x, y } = this.px(hand);
-      each.hands.add(new Konva.Line({ points: [body.x, body.y, x, y], stroke: this.#colour("info"), strokeWidth: 2, opacity: 0.6 }));
+      const seen = this.px(hand);
+      const [x, y] = [seen.x - body.x, seen.y - body.y];
+      each.hands.add(new Konva.Line({ points: [0, 0, x, y], stroke: this.#colour("info"), strokeWidth: 2, opacity: 0.6 }));
       each.hands.add(new Konva.Circle({ x, y, radius: 4, fill: this.#colour("info") }));
     }
-    each.group.position(body);
+    each.group.position(this.px(each.at));
   }
 
   /** @param {number} passed_s */
