@@ -1,10 +1,76 @@
-import { html } from "lit";
+/** The office: signing in, the navigation, and which view is shown. */
+import { html, nothing } from "lit";
 import { startTexts, t } from "../common/i18n.js";
-import { View } from "../common/view.js";
+import { signOut, theStore, whoIsHere } from "../common/session.js";
+import { Loaded, View, place } from "../common/view.js";
+import "./catalogue.js";
+import "./figures.js";
+import "./lists.js";
+
+/** Which roles are offered a view; what they may do is decided by the store. @type {Record<string, string[]>} */
+const ROLES = {
+  figures: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
+  catalogue: ["owner", "manager"],
+  devices: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
+  people: ["owner", "manager"],
+  audit: ["owner", "manager"],
+};
 
 class BackOffice extends View {
+  who = new Loaded(this, whoIsHere);
+  store = new Loaded(this, theStore);
+
+  #again = () => this.requestUpdate();
+
+  #signed = () => {
+    this.who.value = undefined;
+    void this.who.load();
+  };
+
+  connectedCallback() {
+    super.connectedCallback();
+    window.addEventListener("hashchange", this.#again);
+    window.addEventListener("signed", this.#signed);
+    void this.store.load();
+    void this.who.load();
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    window.removeEventListener("hashchange", this.#again);
+    window.removeEventListener("signed", this.#signed);
+  }
+
   render() {
-    return html`<main id="main"><h1>${t("signin.title")}</h1></main>`;
+    const who = this.who.value;
+    if (!who)
+      return html`<main id="main" class="alone"><div class="card" data-test="signin">
+        ${who === null ? html`<h1>${t("signin.title")}</h1><sign-in-form></sign-in-form>` : this.who.show(() => nothing)}
+      </div><language-choice></language-choice></main>`;
+    const views = Object.keys(ROLES).filter((each) => ROLES[each].includes(who.role));
+    if (!views.length)
+      return html`<main id="main" class="alone"><div class="card" data-test="not-for-you">
+        <h1>${t("office.not_for_you")}</h1>
+        <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
+      </div><language-choice></language-choice></main>`;
+    const [first = ""] = place().path;
+    const view = views.includes(first) ? first : views[0];
+    const currency = this.store.value?.currency ?? "EUR";
+    return html`<header class="top">
+        <strong>${this.store.value?.name ?? "Tillfree"}</strong>
+        <nav aria-label=${t("office.views")}>
+          ${views.map((each) => html`<a class="button plain" href="#/${each}" aria-current=${each === view ? "page" : "false"} data-test="nav-${each}">${t(`office.${each}`)}</a>`)}
+        </nav>
+        <language-choice></language-choice>
+        <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
+      </header>
+      <main id="main" class="stack" tabindex="-1"><h1>${t(`office.${view}`)}</h1>
+        ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
+        ${view === "catalogue" ? html`<office-catalogue .currency=${currency}></office-catalogue>` : nothing}
+        ${view === "devices" ? html`<office-devices></office-devices>` : nothing}
+        ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
+        ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
+      </main>`;
   }
 }
 

@@ -1,0 +1,112 @@
+/** Devices and their health, people and their roles, and the audit log. */
+import { html, nothing } from "lit";
+import { all, get, send } from "../common/api.js";
+import { t, when } from "../common/i18n.js";
+import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+
+const KINDS = [["cameras", "camera_id", "last_frame_at"], ["gates", "gate_id", "last_seen_at"], ["scales", "plate_id", "last_at"]];
+const ROLES = ["owner", "manager", "staff", "reviewer", "engineer", "viewer", "shopper"];
+
+class OfficeDevices extends View {
+  lists = KINDS.map(([kind]) => new Loaded(this, () => get(`/v1/${kind}`)));
+
+  connectedCallback() {
+    super.connectedCallback();
+    for (const list of this.lists) void list.load();
+  }
+
+  render() {
+    return html`<div class="stack" data-test="devices">${KINDS.map(
+      ([kind, id, last], index) => html`<section class="card" data-test=${kind}><h2>${t(`devices.${kind}`)}</h2>
+        ${this.lists[index].show(({ items }) => items.length ? html`<div class="scroll-x" tabindex="0"><table><tbody>${items.map((/** @type {any} */ each) => html`<tr>
+          <th scope="row">${each[id]}</th><td><span class="badge ${each.healthy ? "good" : "bad"}">${t(each.healthy ? "devices.well" : "devices.unwell")}</span></td>
+          <td>${each[last] ? when(each[last]) : "–"}</td><td dir="auto">${each.notice || each.detail}</td></tr>`)}</tbody></table></div>` : empty(t("nothing")))}</section>`,
+    )}</div>`;
+  }
+}
+customElements.define("office-devices", OfficeDevices);
+
+class OfficePeople extends View {
+  static properties = { own: {}, wanted: { state: true } };
+  people = new Loaded(this, () => all("/v1/accounts?limit=100", 2000));
+
+  constructor() {
+    super();
+    /** @type {any} */
+    this.own = null;
+    this.wanted = "";
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    void this.people.load();
+  }
+
+  /** @param {() => Promise<any>} act */
+  async #do(act) {
+    if ((await attempt(async () => (await act(), true))) === true) toast(t("saved"));
+    await this.people.load();
+  }
+
+  /** @param {any} each */
+  async #block(each) {
+    const blocked = each.status === "blocked";
+    const word = t(blocked ? "people.unblock" : "people.block");
+    if (!blocked && !(await confirmed(word, each.email ?? each.name, word))) return;
+    await this.#do(() => send(blocked ? "DELETE" : "POST", `/v1/accounts/${each.account_id}/block`));
+  }
+
+  /** @param {SubmitEvent} event */
+  async #open(event) {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    await this.#do(async () => {
+      await send("POST", "/v1/workers", Object.fromEntries(new FormData(form)));
+      form.reset();
+    });
+  }
+
+  render() {
+    const roles = this.own?.role === "owner" ? ROLES : ROLES.slice(2);
+    const choices = (/** @type {string} */ role) => roles.map((each) => html`<option value=${each} ?selected=${each === role}>${t(`role.${each}`)}</option>`);
+    return html`<div class="stack" data-test="people">
+      <form class="card" data-test="worker-form" @submit=${this.#open}><h2>${t("people.open")}</h2>
+        <div class="field"><label for="w-email">${t("signin.email")}</label><input id="w-email" name="email" type="email" autocomplete="off" required /></div>
+        <div class="field"><label for="w-pass">${t("signin.password")}</label><input id="w-pass" name="password" type="password" minlength="8" autocomplete="new-password" required /></div>
+        <div class="field"><label for="w-role">${t("people.role")}</label><select id="w-role" name="role">${choices("staff")}</select></div>
+        <button class="button primary">${t("add")}</button></form>
+      <div class="field"><label for="who">${t("search")}</label><input id="who" type="search" data-test="people-search" @input=${(/** @type {any} */ event) => (this.wanted = event.target.value)} /></div>
+      ${this.people.show((items) => html`<div class="scroll-x" tabindex="0"><table><tbody>${items.filter((each) => `${each.name} ${each.email}`.toLowerCase().includes(this.wanted.toLowerCase())).map((each) => {
+        const mine = each.account_id === this.own?.account_id;
+        const fixed = mine || !roles.includes(each.role) || each.status === "erased";
+        return html`<tr data-test="account"><th scope="row" dir="auto">${each.name}<br /><span class="muted">${each.email ?? ""}</span></th>
+          <td><select class="button" aria-label=${`${t("people.role")}: ${each.name}`} ?disabled=${fixed} @change=${(/** @type {any} */ event) => this.#do(() => send("PUT", `/v1/accounts/${each.account_id}/role`, { role: event.target.value }))}>
+            ${fixed ? html`<option>${t(`role.${each.role}`)}</option>` : choices(each.role)}</select></td>
+          <td class="end">${fixed ? nothing : html`<button class="button" data-test="block" @click=${() => this.#block(each)}>${t(each.status === "blocked" ? "people.unblock" : "people.block")}</button>`}</td></tr>`;
+      })}</tbody></table></div>`)}</div>`;
+  }
+}
+customElements.define("office-people", OfficePeople);
+
+class OfficeAudit extends View {
+  action = "";
+  log = new Loaded(this, () => all(`/v1/audit?limit=100${this.action ? `&action=${encodeURIComponent(this.action)}` : ""}`, 200));
+
+  connectedCallback() {
+    super.connectedCallback();
+    void this.log.load();
+  }
+
+  /** @param {any} event */
+  #filter(event) {
+    this.action = event.target.value.trim();
+    void this.log.load();
+  }
+
+  render() {
+    return html`<div class="stack" data-test="audit"><div class="field"><label for="action">${t("audit.action")}</label><input id="action" data-test="audit-action" dir="ltr" @change=${this.#filter} /></div>
+      ${this.log.show((items) => items.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["time", "audit.action", "audit.subject", "audit.actor"].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead>
+        <tbody>${items.map((each) => html`<tr data-test="audit-entry"><td>${when(each.at)}</td><td class="mono">${each.action}</td><td class="mono">${each.subject}</td><td class="mono">${each.actor_id ?? "–"}</td></tr>`)}</tbody></table></div>` : empty(t("nothing")))}</div>`;
+  }
+}
+customElements.define("office-audit", OfficeAudit);
