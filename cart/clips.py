@@ -47,7 +47,7 @@ MOST_WAITING = 32
 REMEMBERS_S = 40.0
 """How long an interaction that seemed sure is remembered, in case its visit turns out to need a look."""
 STEP_S = 0.1
-HAND_M = 0.2
+HAND_M = 0.3
 """What is left sharp reaches so far around the hand."""
 HEAD_M, HEAD_HEIGHTS_M = 0.22, (0.9, 1.2, 1.5, 1.8)
 """A head lies somewhere above where somebody stands, from a child's or a stooping one's to a tall one's."""
