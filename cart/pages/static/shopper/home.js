@@ -2,7 +2,7 @@
 import { html, nothing } from "lit";
 import { Problem, get } from "../common/api.js";
 import { t } from "../common/i18n.js";
-import { View } from "../common/view.js";
+import { View, go } from "../common/view.js";
 import "./code.js";
 import "./payment.js";
 import "./visit.js";
@@ -42,6 +42,8 @@ export class ShopperHome extends View {
       const next = items[0] ?? null;
       // A code that let somebody in is spent: what follows within its step needs another number.
       if (next && next.session_id !== this.session?.session_id) this.counter = (this.counter + 1) % 256;
+      // The visit is over; whichever hears of it first, this or the cart's own stream, shows the receipt.
+      if (!next && this.session) go(`#/receipts/${this.session.session_id}`);
       this.session = next;
       this.offline = false;
     } catch (error) {
