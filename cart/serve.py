@@ -30,6 +30,7 @@ from cart.api.app import create_app
 from cart.api.shop import Readiness, Shop
 from cart.catalog import Catalogue
 from cart.checkout import Checkout
+from cart.clips import ClipKeeper
 from cart.config import Settings
 from cart.demo_pictures import draw_in_background
 from cart.demo_store import MAIL_DOMAIN, DemoStore, StoreClock, demo_store_layout
@@ -328,6 +329,12 @@ class StoreServer:
         self._live = LiveView(layout, now, self.pictures, health)
         # Before the pictures: what was believed of one is there when it can be asked for.
         watchers.insert(0, self._live)
+        if self.pictures is not None:
+            # Pictures that have to be drawn first are drawn of what needs a look alone.
+            clips = ClipKeeper(evidence, self.pictures, everything=self.demo is None)
+            watchers.append(clips)
+            self._closing.append(clips)
+            clips.start()
         floor = Floor(
             layout,
             database,
