@@ -146,7 +146,7 @@ class StaffFloor extends View {
       <p class="visually-hidden" aria-live="polite" data-test="spoken">${this.spoken}</p>
       <div class="floor-grid">
         <section class="card plan-card" aria-label=${t("floor.plan")}>
-          ${this.floor.show(() => html`<div class="plan" data-test="plan" aria-hidden="true"></div>`)}
+          ${this.floor.show(() => html`<div class="plan" dir="ltr" data-test="plan" aria-hidden="true"></div>`)}
           <p class="small muted pointed" dir="auto" data-test="pointed">${this.pointed || t("floor.hint")}</p>
         </section>
         <section class="card" aria-labelledby="chosen" data-test="chosen">
