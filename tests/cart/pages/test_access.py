@@ -1,0 +1,68 @@
+"""Nobody is kept out of a page: axe finds nothing serious, in either direction of writing, light and dark."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from cart.accounts import Role
+from cart.pages.serving import LIBRARIES
+from tests.cart.pages.browsing import DESKTOP, PHONE, be, settled, watched
+from tests.cart.pages.conftest import Store
+
+AXE = LIBRARIES / "axe-core" / "axe.min.js"
+VIEWS: dict[tuple[str, Role | None], list[str]] = {
+    ("/", None): [""],
+    ("/", Role.SHOPPER): ["#/", "#/receipts", "#/me"],
+    ("/gate", None): [""],
+    ("/staff", None): [""],
+    ("/staff", Role.OWNER): ["#/floor", "#/cameras", "#/visits", "#/reviews", "#/disputes"],
+    ("/office", None): [""],
+    ("/office", Role.OWNER): [""],
+    ("/engineer", None): [""],
+    ("/engineer", Role.ENGINEER): [""],
+}
+"""Pages, who looks at them, and the views they see there; where a page has a navigation, all that it names too."""
+
+
+def troubles(page: Page) -> list[str]:
+    """What axe finds serious or critical in a page as it stands."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then(({ violations }) => violations)")
+    return [
+        f"{page.url}: {each['impact']} {each['id']}: {node['html'][:160]}: {node['failureSummary'][:200]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"][:3]
+    ]
+
+
+@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("ar", "dark")])
+@pytest.mark.parametrize(("address", "role"), VIEWS, ids=lambda each: str(each or "nobody").strip("/") or "app")
+def test_axe_finds_nothing_serious(
+    browser: Browser, store: Store, address: str, role: Role | None, language: str, scheme: str
+) -> None:
+    device = PHONE if address == "/" else DESKTOP
+    with watched(browser, store.url, locale=language, color_scheme=scheme, **device) as (page, _):
+        if role is not None:
+            be(page.context, store.token(role))
+        page.goto(address)
+        settled(page)
+        named = page.locator("nav a[href^='#/']").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+        found = []
+        for view in dict.fromkeys([*VIEWS[address, role], *named]):
+            if view:
+                page.evaluate("view => (location.hash = view)", view)
+                settled(page)
+            page.wait_for_timeout(150)  # what a view loads after its skeleton
+            found += troubles(page)
+        assert found == []
+
+
+@pytest.mark.parametrize("address", ["/staff", "/office", "/engineer"])
+def test_a_shopper_is_shown_the_way_out(browser: Browser, store: Store, address: str) -> None:
+    with watched(browser, store.url) as (page, _):
+        be(page.context, store.token())
+        page.goto(address)
+        settled(page)
+        expect(page.get_by_test_id("not-for-you")).to_be_visible()
