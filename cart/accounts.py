@@ -78,16 +78,16 @@ class AccountStatus(StrEnum):
 
 
 _PERSON = frozenset({"account", "entry", "shop"})
-_STAFF = _PERSON | {"store", "visits", "gate:*"}
+_STAFF = _PERSON | {"store", "visits", "cameras", "gate:*"}
 
 SCOPES: Mapping[Role, frozenset[str]] = MappingProxyType(
     {
         Role.OWNER: _STAFF
-        | {"reviews", "refunds", "people", "prices", "webhooks", "audit", "privacy", "recordings", "scale:*"},
-        Role.MANAGER: _STAFF | {"reviews", "refunds", "people", "prices", "webhooks", "audit", "privacy"},
+        | {"reviews", "refunds", "people", "prices", "webhooks", "audit", "privacy", "recordings", "layout", "scale:*"},
+        Role.MANAGER: _STAFF | {"reviews", "refunds", "people", "prices", "webhooks", "audit", "privacy", "layout"},
         Role.STAFF: _STAFF,
-        Role.REVIEWER: _PERSON | {"store", "visits", "reviews"},
-        Role.ENGINEER: _PERSON | {"store", "recordings", "scale:*"},
+        Role.REVIEWER: _PERSON | {"store", "visits", "cameras", "reviews"},
+        Role.ENGINEER: _PERSON | {"store", "cameras", "recordings", "layout", "scale:*"},
         Role.VIEWER: _PERSON | {"store"},
         Role.SHOPPER: _PERSON,
         Role.DEVICE: frozenset({"gate:*", "scale:*"}),
@@ -97,9 +97,9 @@ SCOPES: Mapping[Role, frozenset[str]] = MappingProxyType(
 
 ``account`` is one's own account, tokens and passkeys; ``entry`` makes entry codes; ``shop`` is one's own visits,
 receipts and questions. ``store`` is how the store does, ``visits`` anybody's visits and receipts, ``reviews`` and
-``refunds`` deciding on them; ``people`` other accounts, ``privacy`` their export and erasure; ``prices``,
-``webhooks``, ``audit``, ``recordings`` are what they say. ``gate:front`` is one gate and ``gate:*`` any; the same for
-scales.
+``refunds`` deciding on them; ``cameras`` what cameras see; ``people`` other accounts, ``privacy`` their export and
+erasure; ``prices``, ``webhooks``, ``audit``, ``recordings``, ``layout`` are what they say. ``gate:front`` is one gate and ``gate:*``
+any; the same for scales.
 """
 
 _CREATES: Mapping[Role, frozenset[Role]] = MappingProxyType(

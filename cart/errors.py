@@ -21,6 +21,8 @@
     ├── RecordingRefused        422
     ├── ReplayNotFound          404
     ├── ReplaysBusy             409
+    ├── LayoutNotFound          404
+    ├── LayoutRefused           422
     ├── DemoRefused             422
     ├── NotTheDemoVisit         409
     ├── AddressRefused          422
@@ -351,6 +353,20 @@ class ReplaysBusy(StoreError):
 
     status = 409
     title = "Too many replays"
+
+
+class LayoutNotFound(StoreError):
+    """The layout has no such version."""
+
+    status = 404
+    title = "Layout version not found"
+
+
+class LayoutRefused(StoreError):
+    """A layout or a calibration contradicts itself, or the floor cannot work with it."""
+
+    status = 422
+    title = "Layout refused"
 
 
 class DemoRefused(StoreError):

@@ -67,6 +67,7 @@ LOOKS_FOR_LOST_S = 10.0
 LOST_AFTER = timedelta(minutes=5)
 _NEVER_SEEN = "A gate opened for this shopper, but no sensor has seen them inside"
 _RESTARTED = "The store was started anew while this shopper was inside"
+_REBUILT = "The store's layout was changed while this shopper was inside"
 _FAILED = "The store failed for a moment while this shopper was inside, and may have missed something"
 
 
@@ -137,6 +138,16 @@ class FloorWatcher(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A layout that waits to be changed to."""
+
+    layout: StoreLayout
+    pipeline: StorePipeline
+    at_once: bool
+    done: Callable[[], None]
+
+
 class Floor:
     """The store from its sensors' side. Feed it ticks from one thread.
 
@@ -176,16 +187,22 @@ class Floor:
         self._database, self._checkout, self._evidence, self._now = database, checkout, evidence, now
         self._tell = tell
         self._names = {product.sku: product.name for product in layout.products}
-        self._pipeline = StorePipeline(
-            layout,
-            checkout,
-            detector,
-            settings,
-            has_gates=has_gates,
-            has_account=has_account,
-            seeing=seeing,
-            admitted=self._admitted,
-        )
+
+        def pipeline_for(layout: StoreLayout) -> StorePipeline:
+            return StorePipeline(
+                layout,
+                checkout,
+                detector,
+                settings,
+                has_gates=has_gates,
+                has_account=has_account,
+                seeing=seeing,
+                admitted=self._admitted,
+            )
+
+        self._pipeline_for = pipeline_for
+        self._pipeline = pipeline_for(layout)
+        self._next: _Change | None = None
         self._inside: set[UUID] = set()
         self._looked_s = -np.inf
         self._failed = False
@@ -206,6 +223,7 @@ class Floor:
                 for plate_id, grams in zip(block.plate_id, block.grams[-1].tolist(), strict=True):
                     self._plates[plate_id] = (at, block.rate_hz, grams)
         try:
+            self._change_over()
             if self._failed:
                 self._pipeline.doubt_everybody(_FAILED)
                 self._failed = False
@@ -246,6 +264,34 @@ class Floor:
             detail = "" if well else "no picture yet" if last_at is None else "no picture for some time"
             found.append(CameraHealth(camera_id, well, last_at, detail))
         return tuple(found)
+
+    def change_layout(self, layout: StoreLayout, *, at_once: bool, done: Callable[[], None]) -> None:
+        """Change over to another layout between two ticks; from any thread. What waited to be changed to is dropped.
+
+        Args:
+            layout: The new one, fitted to the cameras' pictures.
+            at_once: Whether also with people inside: their visits end, and a person looks at them. Else it waits until
+                nobody is.
+            done: Called in the floor's thread when it counts.
+
+        Raises:
+            ValueError: The pipeline cannot work with it; the one before stays.
+        """
+        self._next = _Change(layout, self._pipeline_for(layout), at_once, done)
+
+    def _change_over(self) -> None:
+        change = self._next
+        if change is None or not (change.at_once or not self._inside):
+            return
+        self._next = None
+        if self._inside:
+            self._pipeline.doubt_everybody(_REBUILT)
+        events = self._pipeline.finish(stopped=True)
+        self._layout, self._pipeline = change.layout, change.pipeline
+        self._names = {product.sku: product.name for product in change.layout.products}
+        for event in events:
+            self._deal_with(event)
+        change.done()
 
     def plate_health(self) -> tuple[PlateHealth, ...]:
         """How the plates of the layout are doing."""

@@ -43,6 +43,7 @@ from cart.gateways.incoming import IncomingEvent
 from cart.gateways.local import LocalGateway
 from cart.gateways.remote import RemoteGateway
 from cart.gateways.stripe import StripeGateway, payer_of_account, read_stripe_webhook
+from cart.layouts import Layouts
 from cart.live_store import (
     Feed,
     Floor,
@@ -261,6 +262,11 @@ class StoreServer:
             catalogue = Catalogue(catalogue.currency, taxed)
         with database.transaction() as repository:
             load_catalogue(repository, catalogue, now())
+        fit: Callable[[StoreLayout], StoreLayout] = (
+            (lambda drawn: drawn) if source is None else (lambda drawn: drawn.for_pictures(source.resolutions_wh))
+        )
+        layouts = Layouts(database, layout, now, settings.currency, fit)
+        drawn = layouts.starting(layout)
         gateway = self._gateway()
         pricing = PriceBook(catalogue.currency, settings.tax_rule)
         self.accounts = accounts = Accounts(database, now)
@@ -326,7 +332,7 @@ class StoreServer:
             watchers.append(remembered)
         has_cameras = self.demo is None
         health = (lambda: floor.camera_health(camera_ids)) if has_cameras else None
-        self._live = LiveView(layout, now, self.pictures, health)
+        self._live = LiveView(drawn, now, self.pictures, health)
         # Before the pictures: what was believed of one is there when it can be asked for.
         watchers.insert(0, self._live)
         if self.pictures is not None:
@@ -336,7 +342,7 @@ class StoreServer:
             self._closing.append(clips)
             clips.start()
         floor = Floor(
-            layout,
+            drawn,
             database,
             checkout,
             evidence,
@@ -349,6 +355,7 @@ class StoreServer:
             tell=self._teller(tell),
             watchers=watchers,
         )
+        layouts.serve(floor)
         feed: Feed
         if self.demo is not None:
             feed = self.demo
@@ -380,6 +387,7 @@ class StoreServer:
             cameras=self._live.cameras,
             live=self._live,
             plates=floor.plate_health,
+            layouts=layouts,
             checks=(floor.readiness, self._sweeper_readiness),
             replays=self._replays(now),
             demo=self.demo,
@@ -403,7 +411,7 @@ class StoreServer:
         self._link: StoreLink | None = None
         broker = Broker.of(settings)
         if broker is not None:
-            plates = tuple(plate.plate_id for plate in layout.plates) or None
+            plates = tuple(plate.plate_id for plate in drawn.plates) or None
             self._link = StoreLink(broker, settings.store_id, self.doorman, inbox, now, plates)
 
     def _kept(self, thing: "Database") -> "Database":

@@ -25,7 +25,7 @@ SEES_EVERY_STAGE = frozenset(
         *("seeing_bench", "bench_report"),
         *("track_evaluation", "cli_track_evaluation"),
         *("face_evaluation", "cli_faces"),
-        *("serve", "live_store", "demo_store", "cli_serve", "live_view"),
+        *("serve", "live_store", "demo_store", "cli_serve", "live_view", "layouts"),
         *("clips", "demo_pictures", "pictures"),
     )
 )

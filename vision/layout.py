@@ -574,6 +574,22 @@ def read_layout(path: Path) -> StoreLayout:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
+def layout_from_entry(content: object) -> StoreLayout:
+    """Make a layout of what a layout file holds, already parsed, such as JSON.
+
+    Raises:
+        ValueError: It is not a layout or contradicts itself; the message names the places.
+    """
+    try:
+        return _layout_from(_LayoutFile.model_validate(content))
+    except ValidationError as error:
+        places = [
+            f"at {'.'.join(str(part) for part in each['loc']) or 'the top'}: {each['msg']}"
+            for each in error.errors()[:10]
+        ]
+        raise ValueError("; ".join(places)) from error
+
+
 def _content(text: str) -> object:
     """Parse YAML with the parser written in C where there is one, some fifteen times faster."""
     if not hasattr(yaml, "CSafeLoader"):

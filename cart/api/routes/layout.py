@@ -1,0 +1,152 @@
+"""The store's layout: versions, changing over without a restart, calibration of cameras."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+from pydantic import AllowInfNan, Field
+
+from cart.api.conditions import check_unchanged
+from cart.api.paging import USUAL_ENTRIES, After, Limit, Listing, Page, position
+from cart.api.problems import ProblemError
+from cart.api.routing import Caller, ShopRoute, TheShop
+from cart.api.schemas import Body, DeviceName, Note, Shown, problems
+from cart.api.shop import Shop
+from cart.errors import LayoutNotFound, LayoutRefused
+
+if TYPE_CHECKING:
+    from cart.layouts import Layouts, LayoutVersion
+
+router = APIRouter(route_class=ShopRoute, tags=["layout"])
+
+_MOST_BYTES = 4_000_000
+VersionNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
+Number = Annotated[float, AllowInfNan(False), Field(ge=-1e6, le=1e6)]
+Side = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class NewLayout(Body):
+    """A layout as it is to be."""
+
+    document: dict[str, Any] = Field(description="Format `tillfree-layout/1`, as JSON.")
+    note: Note = ""
+    apply: Literal["when_empty", "now", "later"] = "when_empty"
+
+
+class Change(Body):
+    """When the floor changes over; with `now` everybody inside is looked at by a person."""
+
+    when: Literal["when_empty", "now"] = "when_empty"
+
+
+class VersionShown(Shown):
+    """A version, without its document."""
+
+    version: int = Field(description="0 is what the store's files say.")
+    note: str
+    author_id: str | None
+    created_at: datetime | None
+
+
+class LayoutShown(VersionShown):
+    """A version and the one that counts on the floor now."""
+
+    document: dict[str, Any]
+    active_version: int
+
+
+class Pair(Body):
+    """A point of the picture, and where it is in the store."""
+
+    pixel: tuple[Number, Number]
+    world_m: tuple[Number, Number, Number]
+
+
+class Pairs(Body):
+    """What a camera is calibrated by."""
+
+    points: Annotated[list[Pair], Field(min_length=4, max_length=200)]
+    resolution_wh: tuple[Side, Side]
+
+
+class FitShown(Shown):
+    """A camera as the points say; nothing is changed by it."""
+
+    camera: dict[str, Any] = Field(description="Its entry in a layout's document.")
+    rms_px: float
+    residuals_px: list[float]
+    worst: int = Field(description="Which point misses by most, from 0.")
+
+
+@router.get("/v1/layout", responses=problems(404))
+def read_layout(shop: TheShop, response: Response) -> LayoutShown:
+    """Read the newest version; its tag goes into `If-Match` of a change."""
+    layouts = _layouts(shop)
+    newest = layouts.newest()
+    response.headers["ETag"] = _tag(newest.version)
+    return _shown(layouts, newest)
+
+
+@router.put("/v1/layout", responses=problems(LayoutRefused, 404, 412), max_body_size=_MOST_BYTES)
+def change_layout(body: NewLayout, request: Request, response: Response, shop: TheShop, caller: Caller) -> LayoutShown:
+    """Keep a new version, and have the floor change over to it if that is wished."""
+    layouts = _layouts(shop)
+    check_unchanged(request, _tag(layouts.newest().version))
+    saved = layouts.save(body.document, body.note, caller.account_id)
+    if body.apply != "later":
+        layouts.apply(saved.version, caller.account_id, at_once=body.apply == "now")
+    response.headers["ETag"] = _tag(saved.version)
+    return _shown(layouts, saved)
+
+
+@router.get("/v1/layout/versions", responses=problems(404))
+def list_versions(
+    request: Request, shop: TheShop, cursor: After = None, limit: Limit = USUAL_ENTRIES
+) -> Page[VersionShown]:
+    """List the versions, newest first."""
+    found = _layouts(shop).versions(position("layout", cursor), limit + 1)
+    return Listing("layout", request, limit).page(found, lambda each: (each.version,), _entry)
+
+
+@router.get("/v1/layout/versions/{version}", responses=problems(LayoutNotFound))
+def read_version(version: VersionNumber, shop: TheShop) -> LayoutShown:
+    """Read a version."""
+    return _shown(_layouts(shop), _layouts(shop).version(version))
+
+
+@router.post("/v1/layout/versions/{version}/apply", responses=problems(LayoutNotFound, LayoutRefused))
+def apply_version(version: VersionNumber, body: Change, shop: TheShop, caller: Caller) -> LayoutShown:
+    """Have the floor change over to a version, also to one before."""
+    layouts = _layouts(shop)
+    layouts.apply(version, caller.account_id, at_once=body.when == "now")
+    return _shown(layouts, layouts.version(version))
+
+
+@router.post("/v1/cameras/{camera_id}/calibration", responses=problems(LayoutRefused, 404))
+def calibrate(camera_id: DeviceName, body: Pairs, shop: TheShop) -> FitShown:
+    """Find out where a camera is from points that were clicked; nothing is changed."""
+    pixels, places_m = [pair.pixel for pair in body.points], [pair.world_m for pair in body.points]
+    fit = _layouts(shop).calibrate(camera_id, pixels, places_m, body.resolution_wh)
+    return FitShown(camera=fit.camera, rms_px=fit.rms_px, residuals_px=list(fit.residuals_px), worst=fit.worst)
+
+
+def _layouts(shop: Shop) -> "Layouts":
+    if shop.layouts is None:
+        raise ProblemError(404, "this store's layout cannot be edited")
+    return shop.layouts
+
+
+def _tag(version: int) -> str:
+    return f'"{version}"'
+
+
+def _entry(version: "LayoutVersion") -> VersionShown:
+    author = None if version.author_id is None else str(version.author_id)
+    return VersionShown(version=version.version, note=version.note, author_id=author, created_at=version.created_at)
+
+
+def _shown(layouts: "Layouts", version: "LayoutVersion") -> LayoutShown:
+    return LayoutShown(
+        **_entry(version).model_dump(), document=dict(version.document), active_version=layouts.active_version
+    )

@@ -1,0 +1,225 @@
+"""The store's layout, version by version: who drew what, which one counts, and calibration by pairs of points.
+
+Version 0 is what the files say that the store was started with. Which version was applied last, and over which files it
+was drawn, stands in the audit log; after a restart it counts again if the files are still the same.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import numpy as np
+import yaml
+from sqlalchemy import func, select
+
+from cart import audit
+from cart.catalog import Catalogue
+from cart.errors import LayoutNotFound, LayoutRefused
+from cart.pipeline import catalogue_of
+from cart.pricing import load_catalogue
+from cart.repository import Database, Repository
+from cart.tables import AuditRow, LayoutVersionRow, ProductRow
+from vision.calibration import calibrate_camera
+from vision.layout import StoreLayout, layout_from_entry, layout_to_yaml
+
+_log = logging.getLogger(__name__)
+APPLIED = "layout.applied"
+_SUBJECT = "layout"
+
+
+class ChangesOver(Protocol):
+    """A floor that takes a new layout; see ``cart.live_store.Floor.change_layout``."""
+
+    def change_layout(self, layout: StoreLayout, *, at_once: bool, done: Callable[[], None]) -> None:
+        """Take it between two ticks; ValueError if it cannot work with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutVersion:
+    """A layout as somebody drew it; ``author_id`` and ``created_at`` are None for the files."""
+
+    version: int
+    document: Mapping[str, Any]
+    note: str
+    author_id: UUID | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A calibrated camera.
+
+    Attributes:
+        camera: Its entry in a layout's document.
+        rms_px: Root mean square of the errors of the pairs that agree, pixels.
+        residuals_px: Error of each pair, pixels.
+        worst: Which pair has the largest, from 0.
+    """
+
+    camera: dict[str, Any]
+    rms_px: float
+    residuals_px: tuple[float, ...]
+    worst: int
+
+
+class Layouts:
+    """The layout's versions.
+
+    Args:
+        database: The shop's.
+        base: What the files say.
+        now: The time, timezone-aware.
+        currency: Of products that a layout brings.
+        fit: Fits a layout to the cameras that are there.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        base: StoreLayout,
+        now: Callable[[], datetime],
+        currency: str,
+        fit: Callable[[StoreLayout], StoreLayout] = lambda layout: layout,
+    ) -> None:
+        self._database, self._now, self._currency, self._fit = database, now, currency, fit
+        text = layout_to_yaml(base)
+        self._base: dict[str, Any] = yaml.safe_load(text)
+        self._base_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self._floor: ChangesOver | None = None
+        self.active_version = 0
+
+    def starting(self, base: StoreLayout) -> StoreLayout:
+        """The layout to start with: the version applied last if it was drawn over these files, else the files."""
+        with self._database.reading() as repository:
+            query = select(AuditRow).where(AuditRow.action == APPLIED).order_by(AuditRow.position.desc()).limit(1)
+            row = repository.sql.scalars(query).first()
+            detail = {} if row is None else dict(row.detail)
+        if not detail.get("version"):
+            return base
+        if detail.get("base_sha256") != self._base_sha256:
+            _log.warning("the layout's files have changed: they count, and not version %s", detail["version"])
+            return base
+        try:
+            layout = self._fit(_read(self.version(int(detail["version"])).document))
+        except (LayoutNotFound, LayoutRefused, ValueError):
+            _log.exception("version %s of the layout cannot be used; the files count", detail["version"])
+            return base
+        self.active_version = int(detail["version"])
+        return layout
+
+    def serve(self, floor: ChangesOver) -> None:
+        """Say whose layout it is."""
+        self._floor = floor
+
+    def newest(self) -> LayoutVersion:
+        """The version drawn last."""
+        with self._database.reading() as repository:
+            return self.version(_newest(repository))
+
+    def version(self, number: int) -> LayoutVersion:
+        """One version.
+
+        Raises:
+            LayoutNotFound: There is none.
+        """
+        if number == 0:
+            return LayoutVersion(0, self._base, "The store's files", None, None)
+        with self._database.reading() as repository:
+            row = repository.sql.get(LayoutVersionRow, number) if number < 2**31 else None
+            if row is None:
+                raise LayoutNotFound(f"the layout has no version {number}")
+            return _version(row)
+
+    def versions(self, older_than: int | None, limit: int) -> tuple[LayoutVersion, ...]:
+        """Versions, newest first."""
+        query = select(LayoutVersionRow).order_by(LayoutVersionRow.version.desc()).limit(limit)
+        if older_than is not None:
+            query = query.where(LayoutVersionRow.version < older_than)
+        with self._database.reading() as repository:
+            found = [_version(row) for row in repository.sql.scalars(query)]
+        if len(found) < limit and older_than != 0:
+            found.append(self.version(0))
+        return tuple(found)
+
+    def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None) -> LayoutVersion:
+        """Keep a new version; the store goes on with the one that is active.
+
+        Raises:
+            LayoutRefused: It is wrong; the message names the place.
+        """
+        _read(document)
+        with self._database.transaction() as repository:
+            number = _newest(repository) + 1
+            row = LayoutVersionRow(
+                version=number, document=dict(document), note=note, author_id=author_id, created_at=self._now()
+            )
+            repository.sql.add(row)
+            audit.record(repository, author_id, "layout.saved", _SUBJECT, {"version": number}, self._now())
+            return _version(row)
+
+    def apply(self, number: int, actor_id: UUID | None, *, at_once: bool) -> None:
+        """Have the floor change over to a version, when nobody is inside or at once.
+
+        Raises:
+            LayoutNotFound: There is no such version.
+            LayoutRefused: The floor cannot work with it; the one before stays.
+        """
+        try:
+            layout = self._fit(_read(self.version(number).document))
+            if self._floor is None:
+                raise ValueError("the store has no floor")
+            known = catalogue_of(layout.products, self._currency)
+
+            def done() -> None:
+                self.active_version = number
+                at = self._now()
+                with self._database.transaction() as repository:
+                    there = set(repository.sql.scalars(select(ProductRow.sku)))
+                    # Prices that staff have set since stay; only what is new on the shelf becomes known.
+                    fresh = Catalogue(known.currency, [product for product in known if product.sku not in there])
+                    load_catalogue(repository, fresh, at)
+                    detail = {"version": number, "base_sha256": self._base_sha256}
+                    audit.record(repository, actor_id, APPLIED, _SUBJECT, detail, at)
+
+            self._floor.change_layout(layout, at_once=at_once, done=done)
+        except ValueError as error:
+            raise LayoutRefused(str(error)) from error
+
+    def calibrate(
+        self,
+        camera_id: str,
+        pixels: Sequence[Sequence[float]],
+        places_m: Sequence[Sequence[float]],
+        wh: tuple[int, int],
+    ) -> Fit:
+        """Find a camera from pairs of points; changes nothing.
+
+        Raises:
+            LayoutRefused: The pairs do not say where it is.
+        """
+        try:
+            found = calibrate_camera(np.array(pixels, float), np.array(places_m, float), wh, camera_id=camera_id)
+            entry = yaml.safe_load(layout_to_yaml(StoreLayout("calibration", (found.camera,))))["cameras"][camera_id]
+        except ValueError as error:
+            raise LayoutRefused(str(error)) from error
+        return Fit(entry, found.rms_px, tuple(found.errors_px.tolist()), int(np.argmax(found.errors_px)))
+
+
+def _read(document: Mapping[str, Any]) -> StoreLayout:
+    try:
+        return layout_from_entry(document)
+    except ValueError as error:
+        raise LayoutRefused(str(error)) from error
+
+
+def _newest(repository: Repository) -> int:
+    return repository.sql.scalar(select(func.max(LayoutVersionRow.version))) or 0
+
+
+def _version(row: LayoutVersionRow) -> LayoutVersion:
+    return LayoutVersion(row.version, row.document, row.note, row.author_id, row.created_at)
