@@ -98,8 +98,8 @@ SCOPES: Mapping[Role, frozenset[str]] = MappingProxyType(
 ``account`` is one's own account, tokens and passkeys; ``entry`` makes entry codes; ``shop`` is one's own visits,
 receipts and questions. ``store`` is how the store does, ``visits`` anybody's visits and receipts, ``reviews`` and
 ``refunds`` deciding on them; ``cameras`` what cameras see; ``people`` other accounts, ``privacy`` their export and
-erasure; ``prices``, ``webhooks``, ``audit``, ``recordings``, ``layout`` are what they say. ``gate:front`` is one gate and ``gate:*``
-any; the same for scales.
+erasure; ``prices``, ``webhooks``, ``audit``, ``recordings``, ``layout`` are what they say. ``gate:front`` is one gate
+and ``gate:*`` any; the same for scales.
 """
 
 _CREATES: Mapping[Role, frozenset[Role]] = MappingProxyType(

@@ -26,10 +26,12 @@ from cart.doors import Admitted, Decision, Doorman
 from cart.entry_codes import EntryKey
 from cart.errors import DemoRefused, NotTheDemoVisit, StoreError
 from cart.live_store import Came, FloorEvent, Left, Pace, moment, shifted
+from cart.pictures import RenderedPictures
 from cart.sessions import SessionStatus
 from store_sim.demo_shop import DEMO_LAYOUT
 from store_sim.joints import JointSettings
 from store_sim.live import MOST_UNITS, LiveStore, Wish, random_wishes
+from store_sim.live_pictures import LivePictures
 from store_sim.scenarios import Action
 from vision.frames import Tick
 from vision.layout import StoreLayout, read_layout
@@ -147,7 +149,7 @@ class DemoStore:
         start_ns = round(clock().timestamp() * 1e6) * 1000
         joints = JointSettings(renamed_after_s=REMEMBERS_S)
         self._live = LiveStore(layout or demo_store_layout(), seed, start_ns=start_ns, joints=joints)
-        self._start_ns = start_ns
+        self._start_ns, self._shift_ns, self._seed = start_ns, 0, seed
         self._rng, self._guests_rng = map(np.random.default_rng, np.random.SeedSequence(seed, spawn_key=(7,)).spawn(2))
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -168,6 +170,11 @@ class DemoStore:
     def layout(self) -> StoreLayout:
         """The store."""
         return self._live.layout
+
+    def pictures(self) -> RenderedPictures:
+        """What cameras see of it, drawn when somebody asks."""
+        drawn = LivePictures(self._live.layout, self._live.moments, self._seed)
+        return RenderedPictures(drawn, lambda: round(self._clock().timestamp() * 1e6) * 1000, lambda: self._shift_ns)
 
     def open(self, accounts: Accounts, doorman: Doorman) -> None:
         """Say where the regulars have accounts, and who lets them in; before the first tick is taken."""
@@ -245,7 +252,7 @@ class DemoStore:
             if wait_s > 0 and self._closed.wait(wait_s):
                 return
             # After the machine slept, the clock has gone on without the store.
-            shift_ns = round(pace.skipped_s * NANOSECONDS) if self._speed == 1.0 else 0
+            self._shift_ns = shift_ns = round(pace.skipped_s * NANOSECONDS) if self._speed == 1.0 else 0
             self._send_regulars()
             ticks = self._live.ticks()
             self._clock.at_least(moment(self._live.now_ns))

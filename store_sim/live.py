@@ -16,6 +16,7 @@ import numpy as np
 
 from store_sim.day import USUAL_COUNT
 from store_sim.joints import JointSettings, JointTracker
+from store_sim.live_pictures import Moments
 from store_sim.random_visits import AFTER_S, LOOKING_S, PACE_MPS
 from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, Place, Scenario, ScenarioEvent, ScenarioShopper
@@ -134,6 +135,7 @@ class LiveStore:
         self._line: deque[_Coming] = deque()
         self._carried: dict[str, dict[str, int]] = {}
         self._departures: list[Departure] = []
+        self.moments = Moments()
 
     @property
     def now_ns(self) -> int:
@@ -203,6 +205,7 @@ class LiveStore:
             moments.append((self._steps, now_ns, tuple(self._plates.messages(now_ns)), happenings.gates))
             if self._steps % STEPS_A_BODY == 0:
                 looks.append(figures)
+                self.moments.add(now_ns, figures, self._world.goods)
             if any(gate.event == "passed-out" for gate in happenings.gates):
                 self._say_goodbye()
         bodies = iter(zip(looks, posed(looks), strict=True))

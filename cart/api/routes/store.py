@@ -1,4 +1,4 @@
-"""Running the store: webhooks either way, the audit log, how the cameras are doing."""
+"""Running the store: webhooks either way, the audit log."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -98,21 +98,6 @@ class AuditEntryShown(Shown):
     detail: dict[str, Any]
 
 
-class CameraShown(Shown):
-    """How a camera is doing."""
-
-    camera_id: str
-    healthy: bool
-    last_frame_at: datetime | None
-    detail: str
-
-
-class Cameras(Shown):
-    """All cameras."""
-
-    items: list[CameraShown]
-
-
 @router.get("/v1/webhooks", responses=problems(404))
 def list_endpoints(shop: TheShop) -> Endpoints:
     """List the addresses that are told what happens."""
@@ -170,7 +155,7 @@ def read_store(shop: TheShop) -> StoreShown:
     return StoreShown(
         store_id=shop.settings.store_id,
         name=shop.store_name,
-        currency=shop.settings.currency,
+        currency=shop.checkout.currency,
         time_zone=shop.settings.time_zone,
         is_demo=shop.demo is not None,
         has_passkeys=shop.passkeys is not None,
@@ -200,24 +185,6 @@ def read_audit(
             limit=limit + 1,
         )
     return Listing("audit", request, limit).page(found.entries, lambda entry: (entry.position,), _entry)
-
-
-@router.get("/v1/cameras", responses=problems(404))
-def list_cameras(shop: TheShop) -> Cameras:
-    """Tell how the cameras are doing."""
-    if shop.cameras is None:
-        raise ProblemError(404, "this store has no cameras")
-    return Cameras(
-        items=[
-            CameraShown(
-                camera_id=each.camera_id,
-                healthy=each.healthy,
-                last_frame_at=each.last_frame_at,
-                detail=each.detail,
-            )
-            for each in shop.cameras()
-        ]
-    )
 
 
 def _webhooks(shop: Shop) -> Webhooks:

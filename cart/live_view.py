@@ -1,0 +1,466 @@
+"""The floor as it is right now, for whoever looks at it: who is where, what has happened, pictures with their overlays.
+
+``LiveView`` looks on while a floor works (``cart.live_store.FloorWatcher``) and keeps the last two seconds of what the
+pipeline believed, so that a picture is shown with what was believed of that very instant, and not of a later one.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Literal
+from uuid import UUID
+
+import numpy as np
+
+from cart.api.shop import CameraHealth
+from cart.doors import STAFF_PREFIX
+from cart.floor_state import (
+    BinMarked,
+    FloorState,
+    Happened,
+    MarkedPicture,
+    PersonMarked,
+    PersonSeen,
+    Plan,
+    PlanBin,
+    PlanCamera,
+    PlanWall,
+    PointM,
+    PointPx,
+)
+from cart.live_store import AWAY_S, moment
+from cart.pictures import WIDEST_PX, RecentPictures, Taken, jpeg_of, made_narrow
+from cart.pipeline import InteractionSeen, StoreEvent, StorePipeline, VisitClosed
+from tracking.types import Sightings
+from vision.annotate import bin_mark
+from vision.arrays import FloatArray
+from vision.cameras import Camera
+from vision.frames import Tick
+from vision.layout import Bin, StoreLayout
+from vision.shelf import Handling
+
+NANOSECONDS = 1_000_000_000
+INSTANTS = 90
+REMEMBERED_EVENTS = 200
+REMEMBERED_ENDS = 1000
+SHOWN_S = 2.5
+"""A bin is marked for so long after something was taken from it or put back."""
+AHEAD_NS = NANOSECONDS
+"""What is further ahead of the clock than this runs in a time of its own."""
+BODY_HEIGHT_M, BODY_RADIUS_M = 1.75, 0.28
+"""Of the outline of somebody whom an outside tracker has placed, and no camera of ours has measured."""
+_CORNERS = np.array([[x, y, z] for z in (0.0, BODY_HEIGHT_M) for x in (-1, 1) for y in (-1, 1)], float) * (
+    BODY_RADIUS_M,
+    BODY_RADIUS_M,
+    1.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Instant:
+    """What was believed of one instant, and when it was known."""
+
+    timestamp_ns: int
+    latency_s: float
+    people: tuple[PersonSeen, ...]
+    sightings: tuple[Sightings, ...]
+    touched: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Coded:
+    """The newest picture of a camera, made for sending."""
+
+    timestamp_ns: int
+    jpeg: bytes
+    resolution_wh: tuple[int, int]
+    scale: float
+
+
+class LiveView:
+    """Keeps the newest state of a floor (``cart.floor_state.LiveFloor``); one thread tells, any may ask.
+
+    Args:
+        layout: The store, until the first tick says what the pipeline has.
+        now: The time, timezone-aware.
+        pictures: What cameras see; None for a store without.
+        health: How the cameras are doing as far as the floor knows; None where pictures are made when asked for.
+    """
+
+    def __init__(
+        self,
+        layout: StoreLayout,
+        now: Callable[[], datetime],
+        pictures: RecentPictures | None = None,
+        health: Callable[[], tuple[CameraHealth, ...]] | None = None,
+    ) -> None:
+        self._now, self._pictures, self._health = now, pictures, health
+        self._layout, self._plan = layout, plan_of(layout)
+        self._instants: deque[_Instant] = deque(maxlen=INSTANTS)
+        self._happened: deque[Happened] = deque(maxlen=REMEMBERED_EVENTS)
+        self._count = 0
+        self._ended: OrderedDict[UUID, None] = OrderedDict()
+        self._camera_latency_s: dict[str, float] = {}
+        self._resolutions_wh: dict[str, tuple[int, int]] = {}
+        self._notices: dict[str, str] = {}
+        self._lock = threading.Lock()
+        camera_ids = () if pictures is None else pictures.camera_ids
+        self._coding = {camera_id: threading.Lock() for camera_id in camera_ids}
+        self._coded: dict[str, _Coded] = {}
+        self._outlines: OrderedDict[tuple[str, str, str, tuple[int, int]], tuple[PointPx, ...]] = OrderedDict()
+        self._closed = threading.Event()
+
+    # Looking on
+
+    def watched(self, tick: Tick, pipeline: StorePipeline, events: Sequence[StoreEvent]) -> None:
+        """Take what was believed of one instant."""
+        now_ns = _nanoseconds(self._now())
+        if pipeline.layout is not self._layout:
+            plan = plan_of(pipeline.layout)
+            with self._lock:
+                self._layout, self._plan = pipeline.layout, plan
+        for frame in tick.frames:
+            self._camera_latency_s[frame.camera_id] = max(0.0, (now_ns - frame.timestamp_ns) / NANOSECONDS)
+            self._resolutions_wh[frame.camera_id] = (frame.image.shape[1], frame.image.shape[0])
+        if tick.frames:
+            self._notices = {
+                notice.camera_id: notice.message
+                for notice in pipeline.camera_notices
+                if notice.code != "camera-dead"  # whether pictures come is told by itself, and passes
+            }
+        if tick.bodies is not None or tick.frames:
+            self._keep(tick, pipeline, now_ns)
+        for event in events:
+            if isinstance(event, InteractionSeen):
+                self._note(event, pipeline)
+            elif isinstance(event, VisitClosed):
+                self._ended[event.outcome.session.session_id] = None
+                while len(self._ended) > REMEMBERED_ENDS:
+                    self._ended.popitem(last=False)
+
+    def close(self) -> None:
+        """Have whoever listens go."""
+        self._closed.set()
+
+    # What may be asked
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the store is closing."""
+        return self._closed.is_set()
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        """Cameras that pictures may be asked of."""
+        return tuple(self._coding)
+
+    def plan(self) -> Plan:
+        """The store from above."""
+        return self._plan
+
+    def state(self) -> FloorState | None:
+        """The floor as of now."""
+        instant = self._instant()
+        return None if instant is None else FloorState(_moment(instant), instant.latency_s, instant.people)
+
+    def happened_since(self, number: int) -> Sequence[Happened]:
+        """What has happened after that number."""
+        with self._lock:
+            return [each for each in self._happened if each.number > number]
+
+    def has_ended(self, session_id: UUID) -> bool:
+        """Whether a visit has ended a short while ago."""
+        return session_id in self._ended
+
+    def cameras(self) -> tuple[CameraHealth, ...]:
+        """How the cameras are doing."""
+        if self._health is not None:
+            return tuple(
+                replace(
+                    each,
+                    resolution_wh=self._resolutions_wh.get(each.camera_id),
+                    latency_s=self._camera_latency_s.get(each.camera_id),
+                    notice=self._notices.get(each.camera_id, ""),
+                )
+                for each in self._health()
+            )
+        instant = self._instant()
+        last_at = None if instant is None else _moment(instant)
+        well = last_at is not None and self._now() - last_at <= timedelta(seconds=AWAY_S)
+        detail = "" if well else "no picture yet" if last_at is None else "no picture for some time"
+        layout, latency_s = self._layout, None if instant is None else instant.latency_s
+        return tuple(
+            CameraHealth(
+                camera_id,
+                well,
+                last_at,
+                detail,
+                None if (camera := layout.camera(camera_id)) is None else camera.resolution_wh,
+                latency_s,
+            )
+            for camera_id in self._coding
+        )
+
+    def picture(self, camera_id: str) -> MarkedPicture | None:
+        """The newest picture of a camera, with what was believed of that instant."""
+        lock = self._coding.get(camera_id)
+        if lock is None or self._pictures is None:
+            return None
+        with lock:  # several who look at one camera have it drawn and coded once
+            taken = self._pictures.latest(camera_id)
+            if taken is None:
+                return None
+            coded = self._coded.get(camera_id)
+            if coded is None or coded.timestamp_ns != taken.timestamp_ns:
+                coded = self._coded[camera_id] = _coded(taken)
+        layout = self._layout
+        height, width = taken.image.shape[:2]
+        instant = self._instant_of(camera_id, taken.timestamp_ns)
+        people = () if instant is None else _marked(instant, layout, camera_id, (width, height), coded.scale)
+        bins = self._marked_bins(instant, layout, taken, coded.scale)
+        return MarkedPicture(
+            camera_id, moment(taken.timestamp_ns), coded.jpeg, coded.resolution_wh, people, tuple(bins)
+        )
+
+    # Within
+
+    def _keep(self, tick: Tick, pipeline: StorePipeline, now_ns: int) -> None:
+        people = pipeline.people
+        seen = []
+        for row, identity_id in enumerate(people.identity_id.tolist()):
+            session = pipeline.session(identity_id)
+            place = people.position_m[row]
+            hands = people.hands_m[row]
+            seen.append(
+                PersonSeen(
+                    identity_id,
+                    None if session is None else session.session_id,
+                    _name(identity_id, None if session is None else (session.session_id, session.shopper_id)),
+                    (float(place[0]), float(place[1])) if np.isfinite(place).all() else None,
+                    tuple((float(x), float(y), float(z)) for x, y, z in hands[np.isfinite(hands).all(axis=1)]),
+                )
+            )
+        instant = _Instant(
+            tick.timestamp_ns,
+            max(0.0, (now_ns - tick.timestamp_ns) / NANOSECONDS),
+            tuple(seen),
+            people.sightings,
+            tuple(sorted({bin_id for _, bin_id in pipeline.open_contacts})),
+        )
+        with self._lock:
+            self._instants.append(instant)
+
+    def _note(self, seen: InteractionSeen, pipeline: StorePipeline) -> None:
+        interaction = seen.interaction
+        names = {product.sku: product.name for product in pipeline.layout.products}
+        whose = seen.sessions[0] if seen.sessions and seen.recorded_for is not None else None
+        best = interaction.candidates[0] if interaction.candidates else None
+        with self._lock:
+            self._count += 1
+            self._happened.append(
+                Happened(
+                    self._count,
+                    interaction.interaction_id,
+                    moment(interaction.time_ns),
+                    "pick" if interaction.kind is Handling.PICK else "put_back",
+                    interaction.bin_id,
+                    interaction.sku,
+                    "" if interaction.sku is None else names.get(interaction.sku, interaction.sku),
+                    interaction.quantity,
+                    0.0 if best is None else best.probability,
+                    None if whose is None else whose.session_id,
+                )
+            )
+
+    def _instant(self) -> _Instant | None:
+        """The newest instant that is not ahead of the clock."""
+        now_ns = _nanoseconds(self._now())
+        with self._lock:
+            if not self._instants:
+                return None
+            newest = self._instants[-1]
+            if newest.timestamp_ns > now_ns + AHEAD_NS:
+                return newest
+            return next((each for each in reversed(self._instants) if each.timestamp_ns <= now_ns), self._instants[0])
+
+    def _instant_of(self, camera_id: str, timestamp_ns: int) -> _Instant | None:
+        """What was believed of the very instant of a picture; the last before it where there was none."""
+        with self._lock:
+            instants = list(self._instants)
+        for each in reversed(instants):
+            if any(s.camera_id == camera_id and s.timestamp_ns == timestamp_ns for s in each.sightings):
+                return each
+        return next((each for each in reversed(instants) if each.timestamp_ns <= timestamp_ns), None)
+
+    def _marked_bins(
+        self, instant: _Instant | None, layout: StoreLayout, taken: Taken, scale: float
+    ) -> list[BinMarked]:
+        kinds: dict[str, Literal["touched", "pick", "put_back"]] = {}
+        if instant is not None:
+            kinds.update(dict.fromkeys(instant.touched, "touched"))
+        at = moment(taken.timestamp_ns)
+        with self._lock:
+            recent = [each for each in self._happened if timedelta(0) <= at - each.at <= timedelta(seconds=SHOWN_S)]
+        kinds.update({each.bin_id: each.kind for each in recent})
+        height, width = taken.image.shape[:2]
+        marked = []
+        for bin_id, kind in kinds.items():
+            outline = self._outline(layout, bin_id, taken.camera_id, (width, height))
+            if outline:
+                marked.append(BinMarked(bin_id, tuple((_px(x * scale), _px(y * scale)) for x, y in outline), kind))
+        return marked
+
+    def _outline(
+        self, layout: StoreLayout, bin_id: str, camera_id: str, resolution_wh: tuple[int, int]
+    ) -> tuple[PointPx, ...]:
+        key = (self._plan.version, bin_id, camera_id, resolution_wh)
+        with self._lock:
+            known = self._outlines.get(key)
+        if known is not None:
+            return known
+        try:
+            mark = bin_mark(layout, bin_id, camera_id, resolution_wh)
+        except ValueError:  # of the layout before this one
+            mark = None
+        points = () if mark is None else tuple((float(x), float(y)) for x, y in np.concatenate(mark.outlines_px))
+        with self._lock:
+            self._outlines[key] = points
+            while len(self._outlines) > 2000:
+                self._outlines.popitem(last=False)
+        return points
+
+
+def plan_of(layout: StoreLayout) -> Plan:
+    """A store from above."""
+    names = {product.sku: product.name for product in layout.products}
+    walls = tuple(
+        PlanWall(pane.kind, (_point(pane.corners_m[left]), _point(pane.corners_m[right])))
+        for pane in layout.surfaces
+        for left, right in (_ends(pane.corners_m),)
+    )
+    plan = Plan(
+        layout.name,
+        None if layout.walkable_m is None else tuple(_point(corner) for corner in layout.walkable_m),
+        None if layout.entrance_m is None else tuple(_point(end) for end in layout.entrance_m),
+        None if layout.exit_m is None else tuple(_point(end) for end in layout.exit_m),
+        walls,
+        tuple(_plan_bin(a_bin, names) for a_bin in layout.bins),
+        tuple(_plan_camera(camera) for camera in layout.cameras),
+        "",
+    )
+    return replace(plan, version=blake2b(repr(plan).encode(), digest_size=8).hexdigest())
+
+
+def _plan_bin(a_bin: Bin, names: dict[str, str]) -> PlanBin:
+    outline: tuple[PointM, ...] = ()
+    height = None
+    if a_bin.box is not None:
+        corners = a_bin.box.corners_m
+        outline = tuple(_point(corners[index]) for index in (0, 1, 3, 2))
+        height = (round(float(corners[:, 2].min()), 3), round(float(corners[:, 2].max()), 3))
+    name = None if a_bin.sku is None else names.get(a_bin.sku)
+    return PlanBin(a_bin.bin_id, a_bin.sku, name, a_bin.gondola_id, a_bin.shelf_id, outline, height, a_bin.plate_ids)
+
+
+def _plan_camera(camera: Camera) -> PlanCamera:
+    x, y, z = (round(float(value), 3) for value in camera.position_m)
+    return PlanCamera(camera.camera_id, (x, y, z), _point(camera.world_from_cam[:2, 2]))
+
+
+def _ends(corners_m: FloatArray) -> tuple[int, int]:
+    """The two corners of a pane that lie furthest apart from above."""
+    apart_m = np.linalg.norm(corners_m[:, None, :2] - corners_m[None, :, :2], axis=-1)
+    left, right = np.unravel_index(int(apart_m.argmax()), apart_m.shape)
+    return int(left), int(right)
+
+
+def _point(point: FloatArray) -> PointM:
+    return round(float(point[0]), 3), round(float(point[1]), 3)
+
+
+def _name(identity_id: int, visit: tuple[UUID, str] | None) -> str:
+    """What those who work on the floor call somebody: enough to find the visit, and no name."""
+    if visit is None:
+        return str(identity_id)
+    session_id, shopper_id = visit
+    return "staff" if shopper_id.startswith(STAFF_PREFIX) else session_id.hex[:4]
+
+
+def _coded(taken: Taken) -> _Coded:
+    image = made_narrow(taken.image, WIDEST_PX)
+    height, width = image.shape[:2]
+    return _Coded(taken.timestamp_ns, jpeg_of(image), (width, height), width / taken.image.shape[1])
+
+
+def _marked(
+    instant: _Instant, layout: StoreLayout, camera_id: str, resolution_wh: tuple[int, int], scale: float
+) -> tuple[PersonMarked, ...]:
+    """Everybody in a picture: where a camera has seen them, or where the outside tracker says that they are."""
+    known = {person.identity_id: person for person in instant.people}
+    sightings = next((each for each in instant.sightings if each.camera_id == camera_id), None)
+    if sightings is not None:
+        return tuple(
+            _seen_by_camera(known.get(identity_id), sightings, row, scale)
+            for row, identity_id in enumerate(sightings.identity_id.tolist())
+        )
+    camera = layout.camera(camera_id)
+    if camera is None:
+        return ()
+    fitted = camera.resized(resolution_wh)
+    marked = [_projected(person, fitted, scale) for person in instant.people]
+    return tuple(each for each in marked if each is not None)
+
+
+def _seen_by_camera(person: PersonSeen | None, sightings: Sightings, row: int, scale: float) -> PersonMarked:
+    left, top, right, bottom = (_px(float(value) * scale) for value in sightings.xyxy[row])
+    hands = sightings.hands_px[row]
+    identity_id = int(sightings.identity_id[row])
+    return PersonMarked(
+        identity_id,
+        None if person is None else person.session_id,
+        str(identity_id) if person is None else person.name,
+        (left, top, right, bottom),
+        (_px((left + right) / 2), bottom),
+        tuple((_px(float(x) * scale), _px(float(y) * scale)) for x, y in hands[np.isfinite(hands).all(axis=1)]),
+    )
+
+
+def _projected(person: PersonSeen, camera: Camera, scale: float) -> PersonMarked | None:
+    """Somebody whose place is known, in a camera's picture; None for somebody who is not in it."""
+    if person.position_m is None:
+        return None
+    place_m = np.array([*person.position_m, 0.0])
+    hands_m = np.array(person.hands_m, float).reshape(-1, 3)
+    px = camera.image_points(np.concatenate([place_m[None], place_m + _CORNERS, hands_m]))
+    width, height = camera.resolution_wh
+    body = px[: 1 + len(_CORNERS)]
+    if not np.isfinite(body).all():
+        return None  # partly behind the camera: no outline that means anything
+    low, high = np.clip(body[1:].min(axis=0), 0, (width, height)), np.clip(body[1:].max(axis=0), 0, (width, height))
+    if (high - low < 2).any():
+        return None
+    inside = np.isfinite(px).all(axis=1) & (px >= 0).all(axis=1) & (px < (width, height)).all(axis=1)
+    hands = px[1 + len(_CORNERS) :][inside[1 + len(_CORNERS) :]]
+    return PersonMarked(
+        person.identity_id,
+        person.session_id,
+        person.name,
+        (_px(low[0] * scale), _px(low[1] * scale), _px(high[0] * scale), _px(high[1] * scale)),
+        (_px(px[0, 0] * scale), _px(px[0, 1] * scale)) if inside[0] else None,
+        tuple((_px(x * scale), _px(y * scale)) for x, y in hands.tolist()),
+    )
+
+
+def _px(value: float) -> float:
+    return round(float(value), 1)
+
+
+def _moment(instant: _Instant) -> datetime:
+    return moment(instant.timestamp_ns)
+
+
+def _nanoseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1e6) * 1000
