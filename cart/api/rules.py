@@ -96,6 +96,7 @@ _PRICES = Rule("prices")
 _NEW_PRICES = Rule("prices", keyed=Keyed.YES)
 _WEBHOOKS = Rule("webhooks")
 _RECORDINGS = Rule("recordings")
+_LAYOUT = Rule("layout")
 _GATE = Rule("gate:{gate}", pace=Pace.MACHINE, public_in_demo=True)
 
 RULES: dict[tuple[str, str], Rule] = {
@@ -190,6 +191,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/gates"): Rule("store"),
     ("GET", "/v1/scales"): Rule("store"),
     ("GET", "/v1/statistics"): Rule("store"),
+    ("GET", "/v1/layout"): _LAYOUT,
+    ("PUT", "/v1/layout"): _LAYOUT,
+    ("GET", "/v1/layout/versions"): _LAYOUT,
+    ("GET", "/v1/layout/versions/{version}"): _LAYOUT,
+    ("POST", "/v1/layout/versions/{version}/apply"): _LAYOUT,
+    ("POST", "/v1/cameras/{camera_id}/calibration"): Rule("layout", pace=Pace.STRICT),
     # Recordings.
     ("GET", "/v1/recordings"): _RECORDINGS,
     ("POST", "/v1/replays"): _RECORDINGS,

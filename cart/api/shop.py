@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cart.gateways.incoming import IncomingEvent
     from cart.outbox import Sweeper
     from cart.passkeys import Passkeys
+    from cart.layouts import Layouts
     from cart.payments import PaymentGateway
     from cart.pricing import Pricing
     from cart.privacy import Privacy
@@ -158,6 +159,7 @@ class Shop:
         cameras: Tells how the cameras are doing.
         live: The floor as it is right now.
         plates: Tells how the plates of the scales are doing.
+        layouts: The layout, version by version.
         checks: Further parts that must work for the store to be ready, such as the sweeper's thread.
         replays: Recordings seen again, for engineers.
         demo: The simulated store; only in the demo, where scanning is open to everybody and accounts can pay at once.
@@ -187,6 +189,7 @@ class Shop:
     cameras: Callable[[], tuple[CameraHealth, ...]] | None = None
     live: "LiveFloor | None" = None
     plates: Callable[[], tuple[PlateHealth, ...]] | None = None
+    layouts: "Layouts | None" = None
     checks: tuple[Callable[[], Readiness], ...] = ()
     demo: DemoStore | None = None
     replays: "Replays | None" = None
