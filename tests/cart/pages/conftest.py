@@ -1,5 +1,6 @@
 """A browser for each worker, a store for each module."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -31,11 +32,11 @@ class Store:
 
     Attributes:
         server: The store.
-        happened: What happened on its floor.
+        happened: What happened on its floor, with when the store knew it, seconds since 1970.
     """
 
     server: StoreServer
-    happened: list[FloorEvent]
+    happened: list[tuple[float, FloorEvent]]
 
     def __post_init__(self) -> None:
         self._numbers = count(1)
@@ -77,9 +78,9 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
     """The demo store in real time, without shoppers of its own."""
-    happened: list[FloorEvent] = []
+    happened: list[tuple[float, FloorEvent]] = []
     options = ServeOptions("sqlite://", None, port=0, demo=True, seed=3, regulars=False)
-    server = StoreServer(options, SETTINGS, happened.append)
+    server = StoreServer(options, SETTINGS, lambda event: happened.append((time.time(), event)))
     server.start()
     yield Store(server, happened)
     assert server.stop(30.0)

@@ -17,6 +17,16 @@ from tests.cart.pages.browsing import (
 from tests.cart.pages.conftest import Store
 
 FIRST_PAGE_BYTES = 200_000
+KEPT = """async () => {
+  const { files } = await (await fetch("/shell.json")).json();
+  const kept = async () => {
+    if (!navigator.serviceWorker.controller) return false;
+    for (const each of files) if (!(await caches.match(each))) return false;
+    return true;
+  };
+  while (!(await kept())) await new Promise((resolve) => setTimeout(resolve, 50));
+}"""
+"""Waits until all that the app needs is on the device."""
 
 
 @pytest.mark.parametrize("address", ["/", "/staff", "/office", "/engineer", "/gate"])
@@ -53,17 +63,14 @@ def test_the_code_is_there_without_a_network_and_renews_itself(browser: Browser,
         code = page.locator("[data-test=entry-code][data-code^=TF1]")
         page.goto("/")
         expect(code).to_be_visible()
-        page.wait_for_function(
-            "async () => { const { files } = await (await fetch('/shell.json')).json();"
-            " for (const each of files) if (!(await caches.match(each))) return false; return true; }"
-        )
+        page.evaluate(KEPT)
         watch.allow("ERR_INTERNET_DISCONNECTED", "Failed to fetch")
         page.context.set_offline(True)
         page.reload()
         expect(code).to_be_visible()
         expect(page.get_by_test_id("offline")).to_be_visible()
         first = code.get_attribute("data-code")
-        expect(page.locator(f"[data-test=entry-code]:not([data-code='{first}'])")).to_be_visible()
+        expect(page.locator(f"[data-test=entry-code]:not([data-code='{first}'])")).to_be_visible(timeout=20_000)
         second = code.get_attribute("data-code")
         assert second is not None
         page.context.set_offline(False)
