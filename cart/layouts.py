@@ -7,7 +7,6 @@ was drawn, stands in the audit log; after a restart it counts again if the files
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,6 +18,7 @@ from sqlalchemy import func, select
 from cart import audit
 from cart.catalog import Catalogue
 from cart.errors import LayoutNotFound, LayoutRefused
+from cart.layout_versions import Fit, LayoutVersion
 from cart.pipeline import catalogue_of
 from cart.pricing import load_catalogue
 from cart.repository import Database, Repository
@@ -37,34 +37,6 @@ class ChangesOver(Protocol):
     def change_layout(self, layout: StoreLayout, *, at_once: bool, done: Callable[[], None]) -> None:
         """Take it between two ticks; ValueError if it cannot work with it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LayoutVersion:
-    """A layout as somebody drew it; ``author_id`` and ``created_at`` are None for the files."""
-
-    version: int
-    document: Mapping[str, Any]
-    note: str
-    author_id: UUID | None
-    created_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A calibrated camera.
-
-    Attributes:
-        camera: Its entry in a layout's document.
-        rms_px: Root mean square of the errors of the pairs that agree, pixels.
-        residuals_px: Error of each pair, pixels.
-        worst: Which pair has the largest, from 0.
-    """
-
-    camera: dict[str, Any]
-    rms_px: float
-    residuals_px: tuple[float, ...]
-    worst: int
 
 
 class Layouts:
@@ -119,7 +91,8 @@ class Layouts:
     def newest(self) -> LayoutVersion:
         """The version drawn last."""
         with self._database.reading() as repository:
-            return self.version(_newest(repository))
+            number = _newest(repository)
+        return self.version(number)
 
     def version(self, number: int) -> LayoutVersion:
         """One version.

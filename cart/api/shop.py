@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cart.evidence import Evidence
     from cart.floor_state import LiveFloor
     from cart.gateways.incoming import IncomingEvent
+    from cart.layout_versions import LayoutVersions
     from cart.outbox import Sweeper
     from cart.passkeys import Passkeys
-    from cart.layouts import Layouts
     from cart.payments import PaymentGateway
     from cart.pricing import Pricing
     from cart.privacy import Privacy
@@ -189,7 +189,7 @@ class Shop:
     cameras: Callable[[], tuple[CameraHealth, ...]] | None = None
     live: "LiveFloor | None" = None
     plates: Callable[[], tuple[PlateHealth, ...]] | None = None
-    layouts: "Layouts | None" = None
+    layouts: "LayoutVersions | None" = None
     checks: tuple[Callable[[], Readiness], ...] = ()
     demo: DemoStore | None = None
     replays: "Replays | None" = None

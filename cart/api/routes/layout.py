@@ -1,7 +1,7 @@
 """The store's layout: versions, changing over without a restart, calibration of cameras."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
@@ -14,9 +14,7 @@ from cart.api.routing import Caller, ShopRoute, TheShop
 from cart.api.schemas import Body, DeviceName, Note, Shown, problems
 from cart.api.shop import Shop
 from cart.errors import LayoutNotFound, LayoutRefused
-
-if TYPE_CHECKING:
-    from cart.layouts import Layouts, LayoutVersion
+from cart.layout_versions import LayoutVersion, LayoutVersions
 
 router = APIRouter(route_class=ShopRoute, tags=["layout"])
 
@@ -131,7 +129,7 @@ def calibrate(camera_id: DeviceName, body: Pairs, shop: TheShop) -> FitShown:
     return FitShown(camera=fit.camera, rms_px=fit.rms_px, residuals_px=list(fit.residuals_px), worst=fit.worst)
 
 
-def _layouts(shop: Shop) -> "Layouts":
+def _layouts(shop: Shop) -> LayoutVersions:
     if shop.layouts is None:
         raise ProblemError(404, "this store's layout cannot be edited")
     return shop.layouts
@@ -141,12 +139,12 @@ def _tag(version: int) -> str:
     return f'"{version}"'
 
 
-def _entry(version: "LayoutVersion") -> VersionShown:
+def _entry(version: LayoutVersion) -> VersionShown:
     author = None if version.author_id is None else str(version.author_id)
     return VersionShown(version=version.version, note=version.note, author_id=author, created_at=version.created_at)
 
 
-def _shown(layouts: "Layouts", version: "LayoutVersion") -> LayoutShown:
+def _shown(layouts: LayoutVersions, version: LayoutVersion) -> LayoutShown:
     return LayoutShown(
         **_entry(version).model_dump(), document=dict(version.document), active_version=layouts.active_version
     )
