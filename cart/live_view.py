@@ -36,7 +36,7 @@ from cart.pictures import WIDEST_PX, RecentPictures, Taken, jpeg_of, made_narrow
 from cart.pipeline import InteractionSeen, StoreEvent, StorePipeline, VisitClosed
 from tracking.types import Sightings
 from vision.annotate import bin_mark
-from vision.arrays import FloatArray
+from vision.arrays import BoolArray, FloatArray
 from vision.cameras import Camera
 from vision.frames import Tick
 from vision.layout import Bin, StoreLayout
@@ -442,7 +442,7 @@ def _projected(person: PersonSeen, camera: Camera, scale: float) -> PersonMarked
     low, high = np.clip(body[1:].min(axis=0), 0, (width, height)), np.clip(body[1:].max(axis=0), 0, (width, height))
     if (high - low < 2).any():
         return None
-    inside = np.isfinite(px).all(axis=1) & (px >= 0).all(axis=1) & (px < (width, height)).all(axis=1)
+    inside: BoolArray = np.asarray((np.isfinite(px) & (px >= 0) & (px < (width, height))).all(axis=1))
     hands = px[1 + len(_CORNERS) :][inside[1 + len(_CORNERS) :]]
     return PersonMarked(
         person.identity_id,

@@ -27,7 +27,7 @@ from sqlalchemy import make_url, select
 from cart.accounts import Accounts, Role
 from cart.addresses import check_public_url
 from cart.api.app import create_app
-from cart.api.shop import Readiness, Shop
+from cart.api.shop import CameraHealth, Readiness, Shop
 from cart.catalog import Catalogue
 from cart.checkout import Checkout
 from cart.clips import ClipKeeper
@@ -330,9 +330,11 @@ class StoreServer:
             self._closing.append(remembered)
             self.pictures = remembered
             watchers.append(remembered)
-        has_cameras = self.demo is None
-        health = (lambda: floor.camera_health(camera_ids)) if has_cameras else None
-        self._live = LiveView(drawn, now, self.pictures, health)
+
+        def health() -> tuple[CameraHealth, ...]:
+            return floor.camera_health(camera_ids)
+
+        self._live = LiveView(drawn, now, self.pictures, health if self.demo is None else None)
         # Before the pictures: what was believed of one is there when it can be asked for.
         watchers.insert(0, self._live)
         if self.pictures is not None:
@@ -341,7 +343,7 @@ class StoreServer:
             watchers.append(clips)
             self._closing.append(clips)
             clips.start()
-        floor = Floor(
+        floor: Floor = Floor(
             drawn,
             database,
             checkout,

@@ -40,6 +40,9 @@ OTHERWISE = {
     ("POST", "/v1/payments/webhook"): {404},  # this store's gateway sends nothing
     ("PUT", "/v1/account/password"): {204, 401},  # somebody else's password
     ("DELETE", "/v1/accounts/{account_id}"): {204, 409},  # there is a visit under way
+    ("GET", "/v1/floor"): {404},  # this store's floor is not looked at
+    ("GET", "/v1/cameras/live"): {404},
+    ("GET", "/v1/cameras/{camera_id}/picture"): {404},
     ("DELETE", "/v1/account"): {204, 403, 409},  # the last owner stays
     ("POST", "/v1/disputes/{dispute_id}/settlement"): {200, 409},
 }
@@ -98,6 +101,7 @@ class Victim:
             "dispute_id": str(self.dispute.dispute_id),
             "evidence_id": str(self.seen if "receipts" in route else self.evidence),
             "sku": "042",
+            "camera_id": "north",
             "offer_id": str(UUID(int=1)),
             "code": "NOBODYS",
             "endpoint_id": str(self.endpoint),
