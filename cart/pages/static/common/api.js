@@ -132,7 +132,8 @@ export async function all(path, most = 500) {
 
 /** A fresh idempotency key. */
 export function newKey() {
-  return crypto.randomUUID();
+  // Not randomUUID, which a page without encryption, as on a shop's own network, does not have.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {number} ms */
