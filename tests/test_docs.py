@@ -16,7 +16,23 @@ import typer.main
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("vision", "tracking", "cart", "store_sim", "models")
 TEXT_SUFFIXES = {
-    *(".py", ".md", ".toml", ".lock", ".yaml", ".json", ".html", ".j2", ".css", ".js", ".svg", ".webmanifest", ".mako", ".ini", ".txt"),
+    *(
+        ".py",
+        ".md",
+        ".toml",
+        ".lock",
+        ".yaml",
+        ".json",
+        ".html",
+        ".j2",
+        ".css",
+        ".js",
+        ".svg",
+        ".webmanifest",
+        ".mako",
+        ".ini",
+        ".txt",
+    ),
     "",
 }
 
