@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, Response, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -132,7 +132,9 @@ def be(context: BrowserContext, token: str) -> None:
 def settled(page: Page) -> None:
     """Wait until a page shows what it loads."""
     page.wait_for_load_state("load")
-    page.wait_for_function("document.querySelector('h1') && !document.querySelector('.skeleton')")
+    # Not by a function to wait for: that is evaluated in a way that the page's policy forbids.
+    expect(page.locator("h1").first).to_be_visible()
+    expect(page.locator(".skeleton")).to_have_count(0)
 
 
 def bytes_of_first_visit(page: Page, address: str) -> int:
