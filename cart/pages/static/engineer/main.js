@@ -93,8 +93,8 @@ class ReplayList extends View {
       <span class="badge ${each.status === "done" ? "good" : each.status === "failed" ? "bad" : "info"}">${t(`status.${each.status}`)}</span>
       <span class="muted">${when(each.created_at)}${each.without.length ? html` · ${t("replays.without")}: ${each.without.map((sensor) => t(`sensor.${sensor}`)).join(", ")}` : nothing}</span>
       <span class="row">
-        ${each.status === "done" ? html`<a class="button" data-test="open" href="#/replay/${each.replay_id}">${t("replays.open")}</a>` : nothing}
-        <button class="button danger" @click=${() => this.#delete(each)}>${t("replays.delete")}</button></span></div>
+        ${each.status === "done" ? html`<a class="button" data-test="open" aria-label=${`${t("replays.open")}: ${name}`} href="#/replay/${each.replay_id}">${t("replays.open")}</a>` : nothing}
+        <button class="button danger" aria-label=${`${t("replays.delete")}: ${name}`} @click=${() => this.#delete(each)}>${t("replays.delete")}</button></span></div>
       ${each.status === "running" ? html`<progress max="1" .value=${each.progress} aria-label=${percent(each.progress)}></progress>` : nothing}
       ${each.detail ? html`<p class="notice bad" dir="ltr">${each.detail}</p>` : nothing}
     </li>`;

@@ -18,6 +18,17 @@ function meaning(each) {
   return [each.kind, each.bin_id, each.sku, each.quantity, each.recorded_for].join("|");
 }
 
+/** How sure one is of what was believed, which is never quite. @param {number} probability */
+function sureness(probability) {
+  return percent(Math.min(probability, 0.99));
+}
+
+/** What a receipt came to, for comparing: another run names the same shopper and visit differently. @param {any} each */
+function bill(each) {
+  const lines = each.lines.map((/** @type {any} */ line) => JSON.stringify(Object.entries(line).sort()));
+  return JSON.stringify([each.status, each.total_minor, lines.sort()]);
+}
+
 /** Interactions of one run that the other does not have. @param {any[]} own @param {any[] | undefined} other */
 function differing(own, other) {
   if (!other) return new Set();
@@ -153,15 +164,15 @@ class ReplayPane extends View {
       @click=${() => { this.picked = each; this.dispatchEvent(new CustomEvent("seek", { detail: each.t_s, bubbles: true })); }}>
       <span class="numbers">${seconds(each.t_s)}</span><span class="grow">${t(`kind.${each.kind}`)} ${number(each.quantity)} × <bdi>${each.name || each.bin_id}</bdi> · <bdi>${each.recorded_for ?? t("player.nobody")}</bdi></span>
       ${differs ? html`<span class="badge warn">${t("player.differs")}</span>` : nothing}
-      <span class="badge ${each.sure ? "good" : "warn"}">${percent(each.candidates[0]?.probability ?? 0)}</span></button></li>`;
+      <span class="badge ${each.sure ? "good" : "warn"}">${sureness(each.candidates[0]?.probability ?? 0)}</span></button></li>`;
   }
 
   /** @param {any} each */
   #why(each) {
     const curve = each.weight?.times_s.map((/** @type {number} */ at, /** @type {number} */ i) => [at, each.weight.grams[i]]).filter((/** @type {any[]} */ point) => point[1] !== null) ?? [];
     return html`<div class="card" aria-live="polite"><h3>${t("player.why")}</h3>
-      <ul class="stack">${each.candidates.map((/** @type {any} */ one) => html`<li class="row"><meter min="0" max="1" .value=${one.probability} aria-label=${percent(one.probability)}></meter>
-        <span class="numbers">${percent(one.probability)}</span><bdi>${one.label}</bdi>: ${number(one.quantity)} × <bdi>${one.name || "?"}</bdi></li>`)}</ul>
+      <ul class="stack">${each.candidates.map((/** @type {any} */ one) => html`<li class="row"><meter min="0" max="1" .value=${one.probability} aria-label=${sureness(one.probability)}></meter>
+        <span class="numbers">${sureness(one.probability)}</span><bdi>${one.label}</bdi>: ${number(one.quantity)} × <bdi>${one.name || "?"}</bdi></li>`)}</ul>
       ${each.contacts.map((/** @type {any} */ hand) => html`<p>${t("player.hand", { who: hand.label, from: seconds(hand.start_s), to: seconds(hand.end_s) })}
         <bdi class="mono">${hand.bins.map((/** @type {any[]} */ [bin, share]) => `${bin} ${percent(share)}`).join(", ")}</bdi></p>`)}
       ${each.weight ? html`<p>${t("player.weight", { grams: each.weight.delta_g, sigma: each.weight.sigma_g })}</p>` : html`<p>${t("player.no_weight")}</p>`}
@@ -181,7 +192,7 @@ class ReplayPane extends View {
   /** @param {any[]} receipts */
   #receipts(receipts) {
     const theirs = this.other?.document?.document.receipts;
-    const same = (/** @type {any} */ each) => !theirs || theirs.some((/** @type {any} */ their) => JSON.stringify(their) === JSON.stringify(each));
+    const same = (/** @type {any} */ each) => !theirs || theirs.some((/** @type {any} */ their) => bill(their) === bill(each));
     return html`<div class="card"><h3>${t("player.receipts")}</h3>${receipts.length ? html`<ul class="stack">${receipts.map((each) => html`<li class=${same(each) ? "" : "differs"}>
       <div class="row spread"><strong dir="auto">${each.shopper}</strong>${same(each) ? nothing : html`<span class="badge warn">${t("player.differs")}</span>`}<span class="badge">${t(`outcome.${each.status}`)}</span><span class="numbers">${money(each.total_minor, each.currency)}</span></div>
       <p class="muted">${each.lines.map((/** @type {any} */ line) => `${number(line.quantity)} × ${line.name}`).join(", ")}</p></li>`)}</ul>` : empty(t("player.nothing"))}</div>`;

@@ -1,8 +1,11 @@
 /** Devices and their health, people and their roles, and the audit log. */
 import { html, nothing } from "lit";
+import { live } from "lit/directives/live.js";
+import { repeat } from "lit/directives/repeat.js";
 import { all, get, send } from "../common/api.js";
 import { t, when } from "../common/i18n.js";
 import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+import { Intention } from "./intention.js";
 
 const KINDS = [["cameras", "camera_id", "last_frame_at"], ["gates", "gate_id", "last_seen_at"], ["scales", "plate_id", "last_at"]];
 const ROLES = ["owner", "manager", "staff", "reviewer", "engineer", "viewer", "shopper"];
@@ -27,7 +30,7 @@ class OfficeDevices extends View {
 customElements.define("office-devices", OfficeDevices);
 
 class OfficePeople extends View {
-  static properties = { own: {}, wanted: { state: true } };
+  static properties = { own: {}, wanted: { state: true }, busy: { state: true } };
   people = new Loaded(this, () => all("/v1/accounts?limit=100", 2000));
 
   constructor() {
@@ -35,6 +38,8 @@ class OfficePeople extends View {
     /** @type {any} */
     this.own = null;
     this.wanted = "";
+    this.busy = false;
+    this.intention = new Intention();
   }
 
   connectedCallback() {
@@ -44,8 +49,24 @@ class OfficePeople extends View {
 
   /** @param {() => Promise<any>} act */
   async #do(act) {
-    if ((await attempt(async () => (await act(), true))) === true) toast(t("saved"));
-    await this.people.load();
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      if ((await attempt(async () => (await act(), true))) === true) toast(t("saved"));
+      await this.people.load();
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** @param {any} each @param {HTMLSelectElement} select */
+  async #change(each, select) {
+    const role = select.value;
+    // It shows what counts, until something else does.
+    select.value = each.role;
+    const text = t("people.change.more", { who: each.name || each.email || "", role: t(`role.${role}`) });
+    if (!(await confirmed(t("people.change"), text, t("people.change")))) return;
+    await this.#do(() => send("PUT", `/v1/accounts/${each.account_id}/role`, { role }));
   }
 
   /** @param {any} each */
@@ -61,28 +82,30 @@ class OfficePeople extends View {
     event.preventDefault();
     const form = /** @type {HTMLFormElement} */ (event.target);
     await this.#do(async () => {
-      await send("POST", "/v1/workers", Object.fromEntries(new FormData(form)));
+      const worker = Object.fromEntries(new FormData(form));
+      await this.intention.once("worker", worker, (key) => send("POST", "/v1/workers", worker, { key }));
+      this.intention = new Intention();
       form.reset();
     });
   }
 
   render() {
     const roles = this.own?.role === "owner" ? ROLES : ROLES.slice(2);
-    const choices = (/** @type {string} */ role) => roles.map((each) => html`<option value=${each} ?selected=${each === role}>${t(`role.${each}`)}</option>`);
+    const choices = (/** @type {string} */ role) => roles.map((each) => html`<option value=${each} .selected=${live(each === role)}>${t(`role.${each}`)}</option>`);
     return html`<div class="stack" data-test="people">
-      <form class="card" data-test="worker-form" @submit=${this.#open}><h2>${t("people.open")}</h2>
+      <form class="card" data-test="worker-form" aria-busy=${this.busy} @submit=${this.#open}><h2>${t("people.open")}</h2>
         <div class="field"><label for="w-email">${t("signin.email")}</label><input id="w-email" name="email" type="email" autocomplete="off" required /></div>
         <div class="field"><label for="w-pass">${t("signin.password")}</label><input id="w-pass" name="password" type="password" minlength="8" autocomplete="new-password" required /></div>
         <div class="field"><label for="w-role">${t("people.role")}</label><select id="w-role" name="role">${choices("staff")}</select></div>
-        <button class="button primary">${t("add")}</button></form>
+        <button class="button primary" ?disabled=${this.busy}>${t(this.busy ? "saving" : "add")}</button></form>
       <div class="field"><label for="who">${t("search")}</label><input id="who" type="search" data-test="people-search" @input=${(/** @type {any} */ event) => (this.wanted = event.target.value)} /></div>
-      ${this.people.show((items) => html`<div class="scroll-x" tabindex="0"><table><tbody>${items.filter((each) => `${each.name} ${each.email}`.toLowerCase().includes(this.wanted.toLowerCase())).map((each) => {
+      ${this.people.show((items) => html`<div class="scroll-x" tabindex="0"><table><tbody>${repeat(items.filter((each) => `${each.name} ${each.email}`.toLowerCase().includes(this.wanted.toLowerCase())), (each) => each.account_id, (each) => {
         const mine = each.account_id === this.own?.account_id;
         const fixed = mine || !roles.includes(each.role) || each.status === "erased";
         return html`<tr data-test="account"><th scope="row" dir="auto">${each.name}<br /><span class="muted">${each.email ?? ""}</span></th>
-          <td><select class="button" aria-label=${`${t("people.role")}: ${each.name}`} ?disabled=${fixed} @change=${(/** @type {any} */ event) => this.#do(() => send("PUT", `/v1/accounts/${each.account_id}/role`, { role: event.target.value }))}>
+          <td><select class="button" aria-label=${`${t("people.role")}: ${each.name}`} data-test="role" ?disabled=${fixed || this.busy} @change=${(/** @type {any} */ event) => this.#change(each, event.target)}>
             ${fixed ? html`<option>${t(`role.${each.role}`)}</option>` : choices(each.role)}</select></td>
-          <td class="end">${fixed ? nothing : html`<button class="button" data-test="block" @click=${() => this.#block(each)}>${t(each.status === "blocked" ? "people.unblock" : "people.block")}</button>`}</td></tr>`;
+          <td class="end">${fixed ? nothing : html`<button class="button" data-test="block" ?disabled=${this.busy} aria-label=${`${t(each.status === "blocked" ? "people.unblock" : "people.block")}: ${each.name}`} @click=${() => this.#block(each)}>${t(each.status === "blocked" ? "people.unblock" : "people.block")}</button>`}</td></tr>`;
       })}</tbody></table></div>`)}</div>`;
   }
 }

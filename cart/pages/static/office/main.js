@@ -2,9 +2,10 @@
 import { html, nothing } from "lit";
 import { startTexts, t } from "../common/i18n.js";
 import { signOut, theStore, whoIsHere } from "../common/session.js";
-import { Loaded, View, place } from "../common/view.js";
+import { Loaded, View, announce, place } from "../common/view.js";
 import "./catalogue.js";
 import "./figures.js";
+import "./layout.js";
 import "./lists.js";
 
 /** Which roles are offered a view; what they may do is decided by the store. @type {Record<string, string[]>} */
@@ -12,6 +13,7 @@ const ROLES = {
   figures: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
   catalogue: ["owner", "manager"],
   devices: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
+  layout: ["owner", "manager", "engineer"],
   people: ["owner", "manager"],
   audit: ["owner", "manager"],
 };
@@ -20,7 +22,15 @@ class BackOffice extends View {
   who = new Loaded(this, whoIsHere);
   store = new Loaded(this, theStore);
 
-  #again = () => this.requestUpdate();
+  #moved = () => {
+    this.requestUpdate();
+    setTimeout(() => announce(this));
+  };
+
+  #skip = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    /** @type {HTMLElement | null} */ (this.querySelector("#main"))?.focus();
+  };
 
   #signed = () => {
     this.who.value = undefined;
@@ -29,7 +39,7 @@ class BackOffice extends View {
 
   connectedCallback() {
     super.connectedCallback();
-    window.addEventListener("hashchange", this.#again);
+    window.addEventListener("hashchange", this.#moved);
     window.addEventListener("signed", this.#signed);
     void this.store.load();
     void this.who.load();
@@ -37,7 +47,7 @@ class BackOffice extends View {
 
   disconnectedCallback() {
     super.disconnectedCallback();
-    window.removeEventListener("hashchange", this.#again);
+    window.removeEventListener("hashchange", this.#moved);
     window.removeEventListener("signed", this.#signed);
   }
 
@@ -55,8 +65,8 @@ class BackOffice extends View {
       </div><language-choice></language-choice></main>`;
     const [first = ""] = place().path;
     const view = views.includes(first) ? first : views[0];
-    const currency = this.store.value?.currency ?? "EUR";
-    return html`<header class="top">
+    return html`<a class="skip" href="#main" @click=${this.#skip}>${t("skip")}</a>
+      <header class="top">
         <strong>${this.store.value?.name ?? "Tillfree"}</strong>
         <nav aria-label=${t("office.views")}>
           ${views.map((each) => html`<a class="button plain" href="#/${each}" aria-current=${each === view ? "page" : "false"} data-test="nav-${each}">${t(`office.${each}`)}</a>`)}
@@ -66,8 +76,9 @@ class BackOffice extends View {
       </header>
       <main id="main" class="stack" tabindex="-1"><h1>${t(`office.${view}`)}</h1>
         ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
-        ${view === "catalogue" ? html`<office-catalogue .currency=${currency}></office-catalogue>` : nothing}
+        ${view === "catalogue" ? html`<office-catalogue></office-catalogue>` : nothing}
         ${view === "devices" ? html`<office-devices></office-devices>` : nothing}
+        ${view === "layout" ? html`<office-layout></office-layout>` : nothing}
         ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
         ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
       </main>`;
