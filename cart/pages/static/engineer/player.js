@@ -239,7 +239,8 @@ class ReplayPlayer extends View {
   }
 
   render() {
-    return html`<div class="stack"><h1>${t(this.ids.includes("/") ? "player.compare" : "player.title")}</h1>
+    const two = this.ids.includes("/");
+    return html`<div class="stack"><h1>${t(two ? "player.compare" : "player.title")}</h1>
       ${this.replays.show((found) => html`<div class="row transport">
           <button class="button" data-test="play" @click=${() => (this.playing = !this.playing)}>${t(this.playing ? "player.pause" : "player.play")}</button>
           <input type="range" dir="ltr" min="0" max=${this.length_s} step=${STEP_S} .value=${String(this.t_s)} aria-label=${t("player.scrub")} aria-valuetext=${seconds(this.t_s)}

@@ -7,9 +7,9 @@ import { Intention } from "./intention.js";
 
 const ASKS_EVERY_MS = 3000;
 
-/** @param {any} document */
+/** The document's text; places and sizes, which are lists of numbers, stand on one line. @param {any} document */
 function written(document) {
-  return JSON.stringify(document, null, 2);
+  return JSON.stringify(document, null, 2).replaceAll(/\[\n[\s\d.,eE+-]+\]/g, (list) => list.replaceAll(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"));
 }
 
 class OfficeLayout extends View {
