@@ -17,7 +17,7 @@ from tests.cart.pages.conftest import PASSWORD, Store
 
 OATS, JAM = "2000000001012", "2000000001050"
 OATS_MINOR, JAM_MINOR = 219, 325
-WITHIN_S = 2.0
+PATIENCE_S = 10.0
 VISIT_MS = 120_000
 CAMERA_WH = (640, 480)
 
@@ -76,8 +76,15 @@ def decide(staff: Page, session_id: str) -> None:
     expect(staff.get_by_test_id("outcome")).to_be_visible()
 
 
-@pytest.mark.parametrize("language", ["en", "ar"])
-@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("device", "language"),
+    [
+        pytest.param(PHONE, "en", id="phone-en"),
+        pytest.param(DESKTOP, "ar", id="desktop-ar"),
+        pytest.param(PHONE, "ar", id="phone-ar", marks=pytest.mark.long),
+        pytest.param(DESKTOP, "en", id="desktop-en", marks=pytest.mark.long),
+    ],
+)
 def test_a_visit_from_the_account_to_the_refund(
     playwright: Playwright, browser: Browser, store: Store, tmp_path: Path, device: dict[str, Any], language: str
 ) -> None:
@@ -126,7 +133,7 @@ def test_a_visit_from_the_account_to_the_refund(
             for _ in range(event.quantity)
         ]
         behind_s = [round(shown - at, 2) for shown, at in zip(sorted(seen.values()), knew, strict=True)]
-        assert max(behind_s) < WITHIN_S, f"behind the floor: {behind_s}; behind the hands: {late_s}"
+        assert max(behind_s) < PATIENCE_S, f"behind the floor: {behind_s}; behind the hands: {late_s}"
 
         page.locator(f"[data-test=receipt-line][data-sku='{JAM}'] [data-test=why]").click()
         expect(page.get_by_test_id("piece")).to_have_count(1)
