@@ -2,12 +2,15 @@
 
 import atexit
 import io
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -32,6 +35,7 @@ from cart.doors import Doorman
 from cart.entry_codes import STEP_S
 from cart.events import CartEvent
 from cart.evidence import Evidence, EvidenceCandidate, InteractionFacts, WeightCurve
+from cart.layouts import Layouts
 from cart.outbox import Sweeper
 from cart.passkeys import Passkeys
 from cart.passwords import Argon2Cost, Passwords
@@ -39,10 +43,14 @@ from cart.payments import FakeGateway
 from cart.pricing import PriceBook, load_catalogue
 from cart.privacy import Privacy
 from cart.questions import Answer, Question
+from cart.recordings import Recordings
+from cart.replays import PICTURES_FOLDER, STATE_FILE, Replays, ReplayState, write_json
 from cart.repository import Database
 from cart.reviews import Reviews
 from cart.sessions import Session
 from cart.webhooks import Webhooks
+from store_sim.demo_shop import demo_layout
+from vision.layout import StoreLayout
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 PASSWORD = "correct horse"
@@ -50,6 +58,7 @@ CURRENCY = "EUR"
 OAT_BAR = Product("042", "Oat bar", 199, CURRENCY, tax_rate_bp=700)
 COLA = Product("043", "Cola", 249, CURRENCY, tax_rate_bp=1900)
 CAMERA = CameraHealth("north", True, NOON)
+RECORDING = "monday"
 
 
 @cache
@@ -73,6 +82,17 @@ class DemoShelves:
     def products(self) -> tuple[Product, ...]:
         """Two products."""
         return OAT_BAR, COLA
+
+
+class FloorAtOnce:
+    """A floor that changes over whenever it is asked to."""
+
+    layout: StoreLayout | None = None
+
+    def change_layout(self, layout: StoreLayout, *, at_once: bool, done: Callable[[], None]) -> None:
+        """Change over."""
+        self.layout = layout
+        done()
 
 
 def picture_file(kind: str = "PNG", size: tuple[int, int] = (60, 40), colour: str = "red") -> bytes:
@@ -132,6 +152,32 @@ class ApiStore:
         )
         self.app: FastAPI = create_app(self.shop)
         self._drawn = 0
+
+    def give_layouts(self) -> None:
+        """Let the layout be edited: one of a single camera, over which nothing is sold."""
+        base = StoreLayout("corner shop", demo_layout().cameras[:1])
+        layouts = Layouts(self.database, base, lambda: self.at, CURRENCY)
+        layouts.serve(FloorAtOnce())
+        self._give(layouts=layouts)
+
+    def give_replays(self) -> UUID:
+        """Let recordings be replayed; returns a replay that is over, with a picture of the camera "north"."""
+        folder = Path(tempfile.mkdtemp(prefix="tillfree-test-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        (folder / "recordings" / RECORDING).mkdir(parents=True)
+        replay_id, at = uuid4(), NOON.isoformat()
+        kept = folder / "replays" / str(replay_id)
+        pictures = kept / PICTURES_FOLDER / CAMERA.camera_id
+        pictures.mkdir(parents=True)
+        (pictures / "0.jpg").write_bytes(picture_file("JPEG"))
+        write_json(kept / STATE_FILE, asdict(ReplayState(str(replay_id), RECORDING, "", (), "done", 1.0, 9.0, "", at)))
+        replays = Replays(folder / "replays", Recordings(folder / "recordings"), lambda: self.at)
+        atexit.register(replays.close)
+        self._give(replays=replays)
+        return replay_id
+
+    def _give(self, **services: Any) -> None:
+        self.shop = self.app.state.shop = replace(self.shop, **services)
 
     def _random_bytes(self, count: int) -> bytes:
         self._drawn += 1

@@ -1,24 +1,12 @@
 """The layout by the API: versions, refusals, changing over."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from cart.accounts import Role
 from cart.api.app import create_app
 from cart.layouts import Layouts
 from store_sim.demo_shop import demo_layout
-from tests.cart.api.shops import ApiStore
-from vision.layout import StoreLayout
-
-
-class FloorAtOnce:
-    """A floor that changes over whenever it is asked to."""
-
-    layout: StoreLayout | None = None
-
-    def change_layout(self, layout: StoreLayout, *, at_once: bool, done: Callable[[], None]) -> None:
-        self.layout = layout
-        done()
+from tests.cart.api.shops import ApiStore, FloorAtOnce
 
 
 def test_a_layout_is_kept_applied_and_used_again_after_a_restart() -> None:

@@ -16,7 +16,7 @@ from cart.api.routes import ROUTERS
 from cart.api.rules import RULES, Keyed, Rule, rule_of
 from cart.evidence import EvidenceKind, InteractionFacts
 from cart.product_pictures import made_small, put_picture
-from tests.cart.api.shops import NOON, PASSWORD, ApiStore, picture_file
+from tests.cart.api.shops import NOON, PASSWORD, RECORDING, ApiStore, picture_file
 
 ROUTES = [
     (method, route)
@@ -46,6 +46,9 @@ OTHERWISE = {
     ("DELETE", "/v1/account"): {204, 403, 409},  # the last owner stays
     ("POST", "/v1/disputes/{dispute_id}/settlement"): {200, 409},
 }
+PARAMETERS = {
+    ("GET", "/v1/replays/{replay_id}/pictures"): {"camera_id": "north", "t_s": "1"},
+}
 LAST = ("POST /v1/accounts/{account_id}/block", "DELETE /v1/tokens/", "DELETE /v1/account", "PUT /v1/account/password")
 
 
@@ -53,6 +56,8 @@ class Victim:
     """A shopper with one of everything, whom nobody else may see."""
 
     def __init__(self, store: ApiStore) -> None:
+        store.give_layouts()
+        self.replay = store.give_replays()
         self.account: Account = store.account("victim")
         store.accounts.set_payment_method(self.account.account_id, "pm_1")
         self.token = store.accounts.issue_token(self.account.account_id, "phone")
@@ -102,10 +107,21 @@ class Victim:
             "evidence_id": str(self.seen if "receipts" in route else self.evidence),
             "sku": "042",
             "camera_id": "north",
+            "version": "0",
+            "replay_id": str(self.replay),
             "offer_id": str(UUID(int=1)),
             "code": "NOBODYS",
             "endpoint_id": str(self.endpoint),
         }
+
+
+def clicked() -> list[dict[str, list[float]]]:
+    """What a camera at (0, -3, 1.5) m that looks along y sees of eight points, focal length 500 px."""
+    points = [(x, y, z) for x in (-1.0, 1.2) for y in (0.0, 2.0) for z in (0.2, 1.9)]
+    return [
+        {"pixel": [320 + 500 * x / (y + 3), 180 + 500 * (1.5 - z) / (y + 3)], "world_m": [x, y, z]}
+        for x, y, z in points
+    ]
 
 
 def body_of(method: str, route: str, name: str) -> Any:
@@ -136,6 +152,10 @@ def body_of(method: str, route: str, name: str) -> Any:
         "POST /v1/coupons": {"code": "HELLO", "name": "5 off", "amount_minor": 500},
         "POST /v1/webhooks": {"url": "https://192.168.0.2/hook"},
         "POST /v1/payments/webhook": {},
+        "PUT /v1/layout": {"document": {"format": "tillfree-layout/1", "name": "empty", "cameras": {}}},
+        "POST /v1/layout/versions/{version}/apply": {"when": "now"},
+        "POST /v1/cameras/{camera_id}/calibration": {"points": clicked(), "resolution_wh": [640, 360]},
+        "POST /v1/replays": {"recording": RECORDING},
     }
     return bodies.get(f"{method} {route}")
 
@@ -147,7 +167,8 @@ def call(client: httpx.Client, victim: Victim, method: str, route: str, name: st
     headers = {} if rule.keyed is Keyed.NO else {"Idempotency-Key": f"{name}-{method}-{route}".replace(" ", "")[:200]}
     if (method, route) == ("PUT", "/v1/products/{sku}/picture"):
         return client.put(path, content=picture_file(), headers={"Content-Type": "image/png"})
-    return client.request(method, path, json=body_of(method, route, name), headers=headers)
+    query = PARAMETERS.get((method, route))
+    return client.request(method, path, params=query, json=body_of(method, route, name), headers=headers)
 
 
 def in_order() -> list[tuple[str, str]]:
