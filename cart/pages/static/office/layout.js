@@ -12,6 +12,11 @@ function written(document) {
   return JSON.stringify(document, null, 2).replaceAll(/\[\n[\s\d.,eE+-]+\]/g, (list) => list.replaceAll(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"));
 }
 
+/** @param {"now" | "when_empty"} wish */
+function applying(wish) {
+  return `${t("layout.apply")}: ${t(`layout.${wish}`)}`;
+}
+
 class OfficeLayout extends View {
   static properties = { opened: { state: true }, problem: { state: true }, busy: { state: true }, awaited: { state: true }, active: { state: true } };
   newest = new Loaded(this, async () => {
@@ -126,7 +131,7 @@ class OfficeLayout extends View {
   }
 
   #sure() {
-    return confirmed(t("layout.now"), t("layout.now.more"), t("layout.now"));
+    return confirmed(applying("now"), t("layout.now.more"), applying("now"));
   }
 
   /** @param {any} each @param {"now" | "when_empty"} wish */
@@ -153,13 +158,16 @@ class OfficeLayout extends View {
   /** @param {any} each */
   #row(each) {
     const name = t("layout.version", { n: each.version });
-    const act = (/** @type {string} */ key, /** @type {() => void} */ what) =>
-      html`<button class="button" data-test=${key} ?disabled=${this.busy} aria-label=${`${t(key)}: ${name}`} @click=${what}>${t(key)}</button>`;
-    return html`<tr data-test="version"><th scope="row">${name}</th><td dir="auto">${each.note}</td><td>${each.created_at ? when(each.created_at) : "–"}</td>
-      <td>${each.version === this.active ? html`<span class="badge good">${t("layout.active")}</span>` : nothing}
-        ${each.version === this.awaited ? html`<span class="badge info">${t("layout.awaited")}</span>` : nothing}</td>
-      <td><div class="row">${act("layout.open", () => this.#open(each))}
-        ${each.version === this.active ? nothing : html`${act("layout.when_empty", () => this.#apply(each, "when_empty"))}${act("layout.now", () => this.#apply(each, "now"))}`}</div></td></tr>`;
+    const act = (/** @type {string} */ key, /** @type {string} */ word, /** @type {() => void} */ what) =>
+      html`<button class="button" data-test=${key} ?disabled=${this.busy} aria-label=${`${word}: ${name}`} @click=${what}>${word}</button>`;
+    const wished = (/** @type {"now" | "when_empty"} */ wish) => act(`layout.${wish}`, applying(wish), () => this.#apply(each, wish));
+    return html`<li class="card" data-test="version"><div class="row"><strong>${name}</strong>
+        ${each.version === this.active ? html`<span class="badge good">${t("layout.active")}</span>` : nothing}
+        ${each.version === this.awaited ? html`<span class="badge info">${t("layout.awaited")}</span>` : nothing}
+        <span class="muted">${each.created_at ? when(each.created_at) : nothing}</span></div>
+      ${each.note ? html`<p dir="auto">${each.note}</p>` : nothing}
+      <div class="row">${act("layout.open", t("layout.open"), () => this.#open(each))}
+        ${each.version === this.active ? nothing : html`${wished("when_empty")}${wished("now")}`}</div></li>`;
   }
 
   render() {
@@ -174,7 +182,7 @@ class OfficeLayout extends View {
           ${["later", "when_empty", "now"].map((each) => html`<option value=${each}>${t(`layout.${each}`)}</option>`)}</select></div>
         <div class="row"><button class="button primary" data-test="layout-save" ?disabled=${this.busy}>${t(this.busy ? "saving" : "save")}</button></div></form>` : nothing)}
       <h2>${t("layout.versions")}</h2>
-      ${this.versions.show((items) => items.length ? html`<div class="scroll-x" tabindex="0" aria-live="polite"><table><tbody>${items.map((each) => this.#row(each))}</tbody></table></div>` : empty(t("nothing")))}</div>`;
+      ${this.versions.show((items) => items.length ? html`<ul class="stack">${items.map((each) => this.#row(each))}</ul>` : empty(t("nothing")))}</div>`;
   }
 }
 customElements.define("office-layout", OfficeLayout);
