@@ -76,10 +76,10 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The demo store in real time, without shoppers of its own."""
     happened: list[tuple[float, FloorEvent]] = []
-    options = ServeOptions("sqlite://", None, port=0, demo=True, seed=3, regulars=False)
+    options = ServeOptions("sqlite://", tmp_path_factory.mktemp("store"), port=0, demo=True, seed=3, regulars=False)
     server = StoreServer(options, SETTINGS, lambda event: happened.append((time.time(), event)))
     server.start()
     yield Store(server, happened)
