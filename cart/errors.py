@@ -23,6 +23,7 @@
     ├── ReplaysBusy             409
     ├── LayoutNotFound          404
     ├── LayoutRefused           422
+    ├── LayoutChanged           409
     ├── DemoRefused             422
     ├── NotTheDemoVisit         409
     ├── AddressRefused          422
@@ -367,6 +368,13 @@ class LayoutRefused(StoreError):
 
     status = 422
     title = "Layout refused"
+
+
+class LayoutChanged(StoreError):
+    """Somebody else has saved a version since the one that was drawn over."""
+
+    status = 409
+    title = "Layout changed meanwhile"
 
 
 class DemoRefused(StoreError):

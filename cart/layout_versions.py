@@ -55,8 +55,8 @@ class LayoutVersions(Protocol):
         """Versions, newest first."""
         ...
 
-    def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None) -> LayoutVersion:
-        """Keep a new version."""
+    def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None, *, after: int) -> LayoutVersion:
+        """Keep a new version, drawn over the newest one."""
         ...
 
     def apply(self, number: int, actor_id: UUID | None, *, at_once: bool) -> None:

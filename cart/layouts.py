@@ -14,10 +14,11 @@ from uuid import UUID
 import numpy as np
 import yaml
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from cart import audit
 from cart.catalog import Catalogue
-from cart.errors import LayoutNotFound, LayoutRefused
+from cart.errors import LayoutChanged, LayoutNotFound, LayoutRefused
 from cart.layout_versions import Fit, LayoutVersion
 from cart.pipeline import catalogue_of
 from cart.pricing import load_catalogue
@@ -46,7 +47,7 @@ class Layouts:
         database: The shop's.
         base: What the files say.
         now: The time, timezone-aware.
-        currency: Of products that a layout brings.
+        currency: What the store trades in; ISO 4217 code.
         fit: Fits a layout to the cameras that are there.
     """
 
@@ -119,21 +120,33 @@ class Layouts:
             found.append(self.version(0))
         return tuple(found)
 
-    def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None) -> LayoutVersion:
+    def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None, *, after: int) -> LayoutVersion:
         """Keep a new version; the store goes on with the one that is active.
+
+        Args:
+            document: The layout, as in a file of one.
+            note: What was changed, in a person's words.
+            author_id: Who drew it.
+            after: The version that it was drawn over.
 
         Raises:
             LayoutRefused: It is wrong; the message names the place.
+            LayoutChanged: ``after`` is no longer the newest.
         """
         _read(document)
-        with self._database.transaction() as repository:
-            number = _newest(repository) + 1
-            row = LayoutVersionRow(
-                version=number, document=dict(document), note=note, author_id=author_id, created_at=self._now()
-            )
-            repository.sql.add(row)
-            audit.record(repository, author_id, "layout.saved", _SUBJECT, {"version": number}, self._now())
-            return _version(row)
+        try:
+            with self._database.transaction() as repository:
+                if _newest(repository) != after:
+                    raise LayoutChanged(f"somebody has saved a version since version {after}, read it again")
+                row = LayoutVersionRow(
+                    version=after + 1, document=dict(document), note=note, author_id=author_id, created_at=self._now()
+                )
+                repository.sql.add(row)
+                repository.sql.flush()
+                audit.record(repository, author_id, "layout.saved", _SUBJECT, {"version": row.version}, self._now())
+                return _version(row)
+        except IntegrityError:  # PostgreSQL lets two look before either writes
+            raise LayoutChanged(f"somebody has saved a version since version {after}, read it again") from None
 
     def apply(self, number: int, actor_id: UUID | None, *, at_once: bool) -> None:
         """Have the floor change over to a version, when nobody is inside or at once.
@@ -147,9 +160,10 @@ class Layouts:
             if self._floor is None:
                 raise ValueError("the store has no floor")
             known = catalogue_of(layout.products, self._currency)
+            if known.currency != self._currency:
+                raise ValueError(f"its products are priced in {known.currency}, the store trades in {self._currency}")
 
             def done() -> None:
-                self.active_version = number
                 at = self._now()
                 with self._database.transaction() as repository:
                     there = set(repository.sql.scalars(select(ProductRow.sku)))
@@ -158,6 +172,7 @@ class Layouts:
                     load_catalogue(repository, fresh, at)
                     detail = {"version": number, "base_sha256": self._base_sha256}
                     audit.record(repository, actor_id, APPLIED, _SUBJECT, detail, at)
+                self.active_version = number
 
             self._floor.change_layout(layout, at_once=at_once, done=done)
         except ValueError as error:

@@ -61,6 +61,8 @@ SILENT_S = 15.0
 STEP_S = 0.1
 LAGGING_S = 5.0  # a source that is so far behind its time, as after a laptop slept, does not hurry after it
 RETRY_S = 0.5
+ASKS_AGAIN_S = 1.0
+"""So often a layout that waits looks whether it can be changed to, and what failed when it counted is tried again."""
 LOOKS_AT_GATES_S = 0.25
 REMEMBERED_GRANTS = 1000
 LOOKS_FOR_LOST_S = 10.0
@@ -203,6 +205,9 @@ class Floor:
         self._pipeline_for = pipeline_for
         self._pipeline = pipeline_for(layout)
         self._next: _Change | None = None
+        self._changing = threading.Lock()
+        self._counts: Callable[[], None] | None = None
+        self._asked_s = -np.inf
         self._inside: set[UUID] = set()
         self._looked_s = -np.inf
         self._failed = False
@@ -223,7 +228,7 @@ class Floor:
                 for plate_id, grams in zip(block.plate_id, block.grams[-1].tolist(), strict=True):
                     self._plates[plate_id] = (at, block.rate_hz, grams)
         try:
-            self._change_over()
+            ended = self._change_over()
             if self._failed:
                 self._pipeline.doubt_everybody(_FAILED)
                 self._failed = False
@@ -238,7 +243,7 @@ class Floor:
             self._deal_with(event)
         for watcher in self._watchers:
             try:
-                watcher.watched(tick, self._pipeline, events)
+                watcher.watched(tick, self._pipeline, (*ended, *events))
             except Exception:
                 _log.exception("whoever looks on at the floor failed")
         if self._ticked_s - self._looked_s > LOOKS_FOR_LOST_S:
@@ -271,27 +276,71 @@ class Floor:
         Args:
             layout: The new one, fitted to the cameras' pictures.
             at_once: Whether also with people inside: their visits end, and a person looks at them. Else it waits until
-                nobody is.
-            done: Called in the floor's thread when it counts.
+                nobody is, nor on their way in.
+            done: Called in the floor's thread when it counts, again and again until it raises nothing.
 
         Raises:
             ValueError: The pipeline cannot work with it; the one before stays.
         """
-        self._next = _Change(layout, self._pipeline_for(layout), at_once, done)
+        change = _Change(layout, self._pipeline_for(layout), at_once, done)
+        with self._changing:
+            self._next, self._asked_s = change, -np.inf
 
-    def _change_over(self) -> None:
-        change = self._next
-        if change is None or not (change.at_once or not self._inside):
-            return
-        self._next = None
-        if self._inside:
-            self._pipeline.doubt_everybody(_REBUILT)
-        events = self._pipeline.finish(stopped=True)
-        self._layout, self._pipeline = change.layout, change.pipeline
-        self._names = {product.sku: product.name for product in change.layout.products}
-        for event in events:
-            self._deal_with(event)
-        change.done()
+    def _change_over(self) -> Sequence[StoreEvent]:
+        """Change to the layout that waits if it is time; give what happened to those who were inside."""
+        if self._next is None and self._counts is None:
+            return ()
+        now_s = time.monotonic()
+        if now_s - self._asked_s < ASKS_AGAIN_S:
+            return ()
+        self._asked_s = now_s
+        with self._changing:
+            change = self._next
+        events: Sequence[StoreEvent] = ()
+        if change is not None and (change.at_once or self._is_empty()):
+            events = self._ended_for(_REBUILT)
+            self._layout, self._pipeline = change.layout, change.pipeline
+            self._names = {product.sku: product.name for product in change.layout.products}
+            self._counts = change.done
+            with self._changing:
+                if self._next is change:  # else a newer one came meanwhile, and is next
+                    self._next = None
+            for event in events:
+                self._deal_with(event)
+        if self._counts is not None:
+            try:
+                self._counts()
+                self._counts = None
+            except Exception:
+                _log.exception("that another layout counts now cannot be written down yet")
+        return events
+
+    def _is_empty(self) -> bool:
+        """Whether nobody is inside, nor let in and on their way."""
+        if self._pipeline.sessions:
+            return False
+        with self._database.reading() as repository:
+            is_open = select(exists().where(SessionRow.status == SessionStatus.OPEN.value))
+            return not repository.sql.scalar(is_open)
+
+    def _ended_for(self, reason: str) -> Sequence[StoreEvent]:
+        """End every visit that lasts, and have a person look at it, whatever fails meanwhile."""
+        sessions = self._pipeline.sessions
+        try:
+            self._pipeline.doubt_everybody(reason)
+            return self._pipeline.finish()
+        except Exception:
+            _log.exception("what the sensors said last is lost; a person looks at whoever was inside")
+        at = self._now()
+        for session in sessions:
+            self._inside.discard(session.session_id)
+            try:
+                self._checkout.flag(session.session_id, reason, None, at)
+                self._checkout.close(session.session_id, at)
+            except Exception:
+                # It stays open, and is looked for like that of anybody whom no sensor has found.
+                _log.exception("visit %s could not be ended", session.session_id)
+        return ()
 
     def plate_health(self) -> tuple[PlateHealth, ...]:
         """How the plates of the layout are doing."""

@@ -294,6 +294,11 @@ class StorePipeline:
             if visit.last is None
         )
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Every visit that is not closed, in the order they came."""
+        return tuple(visit.session for visit in self._parties())
+
     def _parties(self) -> list[_Visit]:
         """Every visit that is not closed, once each, in the order they came."""
         return list({id(visit): visit for visit in self._visits.values()}.values())

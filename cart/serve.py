@@ -265,7 +265,7 @@ class StoreServer:
         fit: Callable[[StoreLayout], StoreLayout] = (
             (lambda drawn: drawn) if source is None else (lambda drawn: drawn.for_pictures(source.resolutions_wh))
         )
-        layouts = Layouts(database, layout, now, settings.currency, fit)
+        layouts = Layouts(database, layout, now, catalogue.currency, fit)
         drawn = layouts.starting(layout)
         gateway = self._gateway()
         pricing = PriceBook(catalogue.currency, settings.tax_rule)

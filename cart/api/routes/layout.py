@@ -13,7 +13,7 @@ from cart.api.problems import ProblemError
 from cart.api.routing import Caller, ShopRoute, TheShop
 from cart.api.schemas import Body, DeviceName, Note, Shown, problems
 from cart.api.shop import Shop
-from cart.errors import LayoutNotFound, LayoutRefused
+from cart.errors import LayoutChanged, LayoutNotFound, LayoutRefused
 from cart.layout_versions import LayoutVersion, LayoutVersions
 
 router = APIRouter(route_class=ShopRoute, tags=["layout"])
@@ -86,12 +86,13 @@ def read_layout(shop: TheShop, response: Response) -> LayoutShown:
     return _shown(layouts, newest)
 
 
-@router.put("/v1/layout", responses=problems(LayoutRefused, 404, 412), max_body_size=_MOST_BYTES)
+@router.put("/v1/layout", responses=problems(LayoutRefused, LayoutChanged, 404, 412), max_body_size=_MOST_BYTES)
 def change_layout(body: NewLayout, request: Request, response: Response, shop: TheShop, caller: Caller) -> LayoutShown:
     """Keep a new version, and have the floor change over to it if that is wished."""
     layouts = _layouts(shop)
-    check_unchanged(request, _tag(layouts.newest().version))
-    saved = layouts.save(body.document, body.note, caller.account_id)
+    newest = layouts.newest().version
+    check_unchanged(request, _tag(newest))
+    saved = layouts.save(body.document, body.note, caller.account_id, after=newest)
     if body.apply != "later":
         layouts.apply(saved.version, caller.account_id, at_once=body.apply == "now")
     response.headers["ETag"] = _tag(saved.version)
