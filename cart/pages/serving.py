@@ -23,8 +23,9 @@ from starlette.routing import Route
 
 HERE = Path(__file__).parent
 STATIC, LIBRARIES = HERE / "static", HERE / "node_modules"
-PLACEHOLDER = "<!-- import map -->"
-"""Where a page wants its import map; it has to stand before the first module."""
+TEMPLATE = "page.html"
+"""What all pages are but for their own modules: ``{folder}``, ``{element}`` and the two marks are filled in."""
+STYLES, IMPORT_MAP = "<!-- styles -->", "<!-- import map -->"
 
 IMPORTS = {
     "lit": "/vendor/lit/index.js",
@@ -78,25 +79,29 @@ class Page:
 
     Attributes:
         path: Where it is.
-        file: Its HTML, relative to the static files.
+        folder: Its modules, and its stylesheet of the same name, in the static files.
+        element: The element that draws it.
         uses_camera: Whether it may ask for the device's camera.
         runs_wasm: Whether it may compile WebAssembly.
+        styles: Stylesheets of libraries.
     """
 
     path: str
-    file: str
+    folder: str
+    element: str
     uses_camera: bool = False
     runs_wasm: bool = False
+    styles: tuple[str, ...] = ()
 
 
 PAGES = (
-    Page("/", "index.html"),
-    Page("/gate", "gate.html", uses_camera=True, runs_wasm=True),
-    Page("/staff", "staff.html"),
-    Page("/office", "office.html"),
-    Page("/engineer", "engineer.html"),
+    Page("/", "shopper", "shopper-app"),
+    Page("/gate", "gate", "gate-screen", uses_camera=True, runs_wasm=True),
+    Page("/staff", "staff", "staff-console"),
+    Page("/office", "office", "back-office", styles=("/vendor/uplot/dist/uPlot.min.css",)),
+    Page("/engineer", "engineer", "engineer-view"),
 )
-"""The shopper's app, what a gate shows, the console of those who work on the floor, and the office behind it."""
+"""The shopper's app, what a gate shows, the floor's console, the office behind it, and recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,14 @@ def import_map() -> str:
     return json.dumps({"imports": IMPORTS}, separators=(",", ":"))
 
 
+def html_of(page: Page) -> str:
+    """The text of a page."""
+    styles = "".join(f'<link rel="stylesheet" href="{style}" />' for style in page.styles)
+    text = _read(STATIC / TEMPLATE).body.decode()
+    text = text.replace("{folder}", page.folder).replace("{element}", page.element)
+    return text.replace(STYLES, styles).replace(IMPORT_MAP, f'<script type="importmap">{import_map()}</script>')
+
+
 @lru_cache
 def vendored_files() -> frozenset[str]:
     """Files of the libraries that are given out, relative to ``node_modules``.
@@ -173,7 +186,7 @@ def shell_files() -> dict[str, str]:
         *(path for part in ("common", "shopper") for path in sorted((STATIC / "locales").glob(f"*/{part}.json"))),
         *sorted((STATIC / "icons").glob("*")),
     ]
-    found = {"/": _digest(_read(STATIC / "index.html").body.decode() + import_map())}
+    found = {"/": _digest(html_of(PAGES[0]))}
     found |= {f"/static/{path.relative_to(STATIC).as_posix()}": _read(path).tag for path in ours}
     for name in sorted(vendored_files()):
         if name.startswith(("lit", "@lit", "uqr")):
@@ -183,8 +196,8 @@ def shell_files() -> dict[str, str]:
 
 def _page(page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        text = _read(STATIC / page.file).body.decode()
-        text = text.replace(PLACEHOLDER, f'<script type="importmap">{import_map()}</script>')
+        _libraries()
+        text = html_of(page)
         body = text.encode()
         headers = {
             "content-security-policy": policy_of(page),
@@ -205,10 +218,17 @@ async def _static(request: Request) -> Response:
 
 async def _vendored(request: Request) -> Response:
     name = request.path_params["path"]
-    if name not in vendored_files():
+    if name not in _libraries():
         raise HTTPException(404, "there is no such file")
     path = LIBRARIES / name
     return _answer(request, _read(path), path.suffix)
+
+
+def _libraries() -> frozenset[str]:
+    try:
+        return vendored_files()
+    except FileNotFoundError:
+        raise HTTPException(503, "the libraries of the pages are not installed, run: make setup") from None
 
 
 def _at_root(name: str) -> Answer:
@@ -222,6 +242,7 @@ def _at_root(name: str) -> Answer:
 
 
 async def _shell(request: Request) -> Response:
+    _libraries()
     files = shell_files()
     text = json.dumps({"version": _digest(json.dumps(files)), "files": sorted(files)})
     return _answer(request, _File(0, text.encode(), None, _digest(text)), ".json")

@@ -1,4 +1,4 @@
-"""A floor changes over to another layout while it works: when nobody is inside, or at once, and nobody pays for half."""
+"""A floor changes over to another layout while it works: when nobody is inside, or at once; nobody pays for half."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace

@@ -52,6 +52,29 @@ def test_whatever_a_page_names_is_there(client: httpx.Client, page: Page) -> Non
         assert client.get(address).status_code == 200, address
 
 
+@by_path
+def test_a_page_has_its_element_and_nothing_left_to_fill_in(client: httpx.Client, page: Page) -> None:
+    text = client.get(page.path).text
+    assert f"<{page.element}></{page.element}>" in text
+    assert not re.search(r"\{\w+\}|<!--", text)
+    defined = f'customElements.define("{page.element}"'
+    assert defined in client.get(f"/static/{page.folder}/main.js").text
+
+
+def test_without_its_libraries_a_page_says_what_to_do(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("cart.pages.serving.LIBRARIES", tmp_path)
+    vendored_files.cache_clear()
+    try:
+        for address in ("/", "/vendor/lit/index.js", "/shell.json"):
+            answer = client.get(address)
+            assert answer.status_code == 503, address
+            assert "make setup" in answer.json()["detail"]
+    finally:
+        vendored_files.cache_clear()
+
+
 def test_what_may_be_imported_by_name_is_there(client: httpx.Client) -> None:
     for name, address in json.loads(import_map())["imports"].items():
         if not name.endswith("/"):
