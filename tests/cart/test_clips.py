@@ -62,7 +62,7 @@ class Pictures:
 
     def between(self, camera_id: str, start_ns: int, end_ns: int, fps: float) -> Sequence[Taken]:
         """Pictures of a span."""
-        self.hold.wait(10)
+        self.hold.wait(120)
         self.asked.append((camera_id, start_ns, end_ns))
         rng = np.random.default_rng(start_ns % 1000)
         step_ns = round(SECOND_NS / fps)
@@ -236,10 +236,9 @@ def test_where_pictures_are_there_anyway_everything_is_kept_while_nothing_waits(
 def test_a_floor_never_waits_and_what_cannot_be_kept_up_with_is_left_out(store: Store) -> None:
     ada = store.visit()
     store.pictures.hold.clear()
-    began = time.monotonic()
     for number in range(3 * MOST_WAITING):
         store.look(20.0 + number * 0.01, seen(10.0, ada, sure=False))
-    assert time.monotonic() - began < 2.0
+    assert store.pictures.asked == [], "the floor went on while the first pictures were still waited for"
     assert store.keeper.left_out >= 2 * MOST_WAITING - 2
     store.pictures.hold.set()
 

@@ -65,7 +65,7 @@ def read_statistics(
         except ValueError as error:
             raise ProblemError(422, str(error), "period") from error
     return StatisticsShown(
-        currency=shop.settings.currency,
+        currency=shop.checkout.currency,
         items=[PeriodShown(start=period.start, **asdict(period.figures)) for period in found.periods],
         total=FiguresShown(**asdict(found.total)),
     )

@@ -126,13 +126,16 @@ class ApiStore:
         self.checkout = Checkout(self.database, pricing, self.gateway, hold_minor=2000, now=now)
         self.evidence = Evidence(self.database, now)
         handlers = {**self.checkout.handlers(), **Decisions(self.database, self.checkout, now).handlers()}
+        usual: dict[str, Any] = {
+            "currency": CURRENCY,
+            "sign_ins_per_minute": 100_000,
+            "requests_per_minute": 100_000,
+        }
         self.shop = Shop(
             database=self.database,
             accounts=self.accounts,
             checkout=self.checkout,
-            settings=Settings(
-                currency=CURRENCY, **{"sign_ins_per_minute": 100_000, "requests_per_minute": 100_000} | settings
-            ),
+            settings=Settings(**usual | settings),
             doorman=Doorman(self.database, self.checkout, "main-street", now, random_bytes=self._random_bytes),
             reviews=Reviews(self.database, self.checkout, now),
             disputes=Disputes(self.database, self.checkout, now),
