@@ -48,19 +48,16 @@ def read_carts(database: Database, session_ids: Iterable[UUID]) -> dict[UUID, Ca
     if not ids:
         return {}
     with database.reading() as repository:
-        units = dict(
-            repository.sql.execute(
-                select(CartEventRow.session_id, func.sum(CartEventRow.quantity))
-                .where(CartEventRow.session_id.in_(ids))
-                .group_by(CartEventRow.session_id)
-            )
-            .tuples()
-            .all()
+        rows = repository.sql.execute(
+            select(CartEventRow.session_id, func.sum(CartEventRow.quantity))
+            .where(CartEventRow.session_id.in_(ids))
+            .group_by(CartEventRow.session_id)
         )
+        units: dict[UUID, int] = {session_id: int(count) for session_id, count in rows}
         flagged = set(
             repository.sql.scalars(select(ReviewFlagRow.session_id).where(ReviewFlagRow.session_id.in_(ids)).distinct())
         )
-    return {each: CartBrief(max(0, int(units.get(each, 0))), each in flagged) for each in ids}
+    return {each: CartBrief(max(0, units.get(each, 0)), each in flagged) for each in ids}
 
 
 class FloorFeed:

@@ -1,0 +1,146 @@
+"""The floor as it is right now: who is where, what has happened, and one telling for however many listen."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import cast
+from uuid import UUID, uuid4
+
+import pytest
+
+from cart.api.floor_feed import FIRST_EVENTS, FloorFeed, FloorNews, read_carts
+from cart.events import CartEvent
+from cart.floor_state import FloorState, Happened, LiveFloor, PersonSeen
+from cart.live_view import LiveView
+from store_sim.demo_shop import demo_layout
+from store_sim.live import LiveStore, Wish
+from tests.cart.test_live_store import NOON, OATS, Store, walk_in
+
+
+@dataclass
+class Told:
+    """A floor (``LiveFloor``) whose state a test says."""
+
+    people: tuple[PersonSeen, ...] = ()
+    tick: int = 0
+    happened: list[Happened] = field(default_factory=list)
+    is_closed: bool = False
+    asked: int = 0
+
+    def state(self) -> FloorState:
+        """The floor as of now."""
+        self.asked += 1
+        return FloorState(NOON + timedelta(seconds=self.tick), 0.1, self.people)
+
+    def happened_since(self, number: int) -> list[Happened]:
+        """What has happened after that number."""
+        return [each for each in self.happened if each.number > number]
+
+
+def took(number: int) -> Happened:
+    """Somebody took something."""
+    return Happened(number, UUID(int=number), NOON, "pick", "1/1/1", OATS, "Oats", 1, 0.9, None)
+
+
+async def first_news(feed: FloorFeed, count: int) -> list[FloorNews]:
+    """What a newcomer is told first."""
+    heard = []
+    async for news in feed.listen(lambda: False):
+        heard.append(news)
+        if len(heard) == count:
+            break
+    return heard
+
+
+def test_the_view_knows_whose_visit_it_is_what_they_took_and_that_they_left() -> None:
+    store = Store()
+    session = store.admitted()
+    live = LiveStore(demo_layout(), 1)
+    view = LiveView(demo_layout(), lambda: NOON)
+    floor = store.floor(watchers=[view])
+    live.come_in(str(session.session_id), [Wish(OATS, 2)])
+    while not store.told:
+        for tick in live.ticks():
+            floor.step(tick)
+    state = view.state()
+    assert state is not None
+    seen = [person for person in state.people if person.session_id == session.session_id]
+    assert [person.name for person in seen] == [session.session_id.hex[:4]]
+    assert seen[0].position_m is not None
+    assert not view.has_ended(session.session_id)
+    walk_in(live, floor)
+    (happened,) = view.happened_since(0)
+    assert (happened.kind, happened.sku, happened.quantity) == ("pick", OATS, 2)
+    assert (happened.session_id, view.happened_since(happened.number)) == (session.session_id, [])
+    assert view.has_ended(session.session_id)
+
+
+def test_the_plan_changes_with_the_layout() -> None:
+    store, live = Store(), LiveStore(demo_layout(), 1)
+    view = LiveView(demo_layout(), lambda: NOON)
+    floor = store.floor(watchers=[view])
+    before = view.plan().version
+    floor.change_layout(replace(demo_layout(), name="another"), at_once=True, done=lambda: None)
+    for _ in range(5):
+        for tick in live.ticks():
+            floor.step(tick)
+    assert view.plan().name == "another"
+    assert view.plan().version != before
+
+
+def test_a_newcomer_is_told_of_the_last_things_alone() -> None:
+    told = Told(happened=[took(number) for number in range(1, 51)])
+    database = Store().database
+    (news,) = asyncio.run(first_news(FloorFeed(cast(LiveFloor, told), database), 1))
+    assert [each.number for each in news.happened] == list(range(51 - FIRST_EVENTS, 51))
+
+
+def test_nothing_is_told_twice() -> None:
+    told = Told(happened=[took(1)])
+    feed = FloorFeed(cast(LiveFloor, told), Store().database)
+
+    async def listen() -> list[list[int]]:
+        heard = []
+        async for news in feed.listen(lambda: False):
+            heard.append([each.number for each in news.happened])
+            if len(heard) == 3:
+                break
+            told.tick += 1
+            told.happened.append(took(len(heard) + 1))
+        return heard
+
+    assert asyncio.run(listen()) == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize("how", ["the listener goes", "the store closes"])
+def test_a_listener_goes_when_it_is_over_and_nobody_is_asked_any_more(how: str) -> None:
+    told, over = Told(), threading.Event()
+    feed = FloorFeed(cast(LiveFloor, told), Store().database, most_listeners=1)
+
+    async def listen() -> int:
+        async for _ in feed.listen(over.is_set):
+            assert feed.is_full
+            if how == "the listener goes":
+                over.set()
+            else:
+                told.is_closed = True
+        await asyncio.sleep(0.1)
+        asked = told.asked
+        await asyncio.sleep(0.3)
+        return told.asked - asked
+
+    assert asyncio.run(asyncio.wait_for(listen(), 30)) == 0
+    assert not feed.is_full
+
+
+def test_carts_at_a_glance() -> None:
+    store = Store()
+    ada, ben = store.admitted(), store.admitted()
+    for session, quantity in ((ada, 3), (ada, -1), (ben, 1)):
+        store.checkout.record(CartEvent(uuid4(), session.session_id, NOON, OATS, quantity))
+    store.checkout.flag(ben.session_id, "somebody stood in between", None, NOON)
+    briefs = read_carts(store.database, [ada.session_id, ben.session_id])
+    assert (briefs[ada.session_id].units, briefs[ada.session_id].flagged) == (2, False)
+    assert (briefs[ben.session_id].units, briefs[ben.session_id].flagged) == (1, True)
+    assert read_carts(store.database, []) == {}
