@@ -58,7 +58,8 @@ class Store:
         return httpx.Client(base_url=self.url, timeout=30.0, headers={"authorization": f"Bearer {token}"})
 
 
-@pytest.fixture(scope="session")
+# Not for the whole run: while it drives browsers, no other test of this process may run an event loop of its own.
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     """What drives browsers."""
     chromium()
@@ -67,7 +68,7 @@ def playwright() -> Iterator[Playwright]:
         yield playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """A browser."""
     browser = launched(playwright)

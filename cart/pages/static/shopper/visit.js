@@ -137,7 +137,8 @@ export class LiveVisit extends View {
   }
 
   drawBody() {
-    if (!this.isDemo) return nothing;
+    // Not before the cart, whose coming would move it from under the finger.
+    if (!this.isDemo || !this.cart) return nothing;
     if (this.sent) return html`<p class="notice good" data-test="body-sent">${t("body.under_way")}</p>`;
     return html`<details class="card" data-test="body">
       <summary><strong>${t("body.title")}</strong><br /><span class="small muted">${t("body.hint")}</span></summary>
@@ -191,7 +192,7 @@ export class LiveVisit extends View {
     return html`<div class="stack" data-test="live-visit" data-session=${this.session.session_id}>
       <h1>${t("cart.title")}</h1>
       <p class="lost" role="status">${this.lost ? t("connection.lost") : ""}</p>
-      <section class="card" aria-label=${t("cart.title")}>
+      <section class="card cart-room" aria-label=${t("cart.title")}>
         ${this.cart ? this.drawCart(this.cart) : html`<div class="skeleton" role="status" aria-label=${t("loading")}></div>`}
       </section>
       <p class="visually-hidden" aria-live="polite">
