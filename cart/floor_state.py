@@ -143,6 +143,23 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedChange:
+    """What will probably go into a cart, or come out of it, once the floor is sure. Nobody is charged by it.
+
+    Attributes:
+        sku: What.
+        quantity: How many units; below 0 for what comes back.
+        probability: How sure the store is by now, 0 to 1.
+        at: When it was taken or put back, timezone-aware.
+    """
+
+    sku: str
+    quantity: int
+    probability: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PersonMarked:
     """Somebody in a picture, pixels.
 
@@ -216,6 +233,10 @@ class LiveFloor(Protocol):
 
     def happened_since(self, number: int) -> Sequence[Happened]:
         """What has happened after that number, in order, as far as it is remembered."""
+        ...
+
+    def expected(self, session_id: UUID) -> tuple[ExpectedChange, ...]:
+        """What will probably change in a visit's cart soon, in the order of its time."""
         ...
 
     def has_ended(self, session_id: UUID) -> bool:

@@ -19,6 +19,7 @@ from cart.api.shop import CameraHealth
 from cart.doors import STAFF_PREFIX
 from cart.floor_state import (
     BinMarked,
+    ExpectedChange,
     FloorState,
     Happened,
     MarkedPicture,
@@ -48,6 +49,8 @@ REMEMBERED_EVENTS = 200
 REMEMBERED_ENDS = 1000
 SHOWN_S = 2.5
 """A bin is marked for so long after something was taken from it or put back."""
+EXPECTS_NS = NANOSECONDS // 5
+"""So often is asked what will probably go into carts."""
 AHEAD_NS = NANOSECONDS
 """What is further ahead of the clock than this runs in a time of its own."""
 BODY_HEIGHT_M, BODY_RADIUS_M = 1.75, 0.28
@@ -103,6 +106,8 @@ class LiveView:
         self._happened: deque[Happened] = deque(maxlen=REMEMBERED_EVENTS)
         self._count = 0
         self._ended: OrderedDict[UUID, None] = OrderedDict()
+        self._expected: dict[UUID, tuple[ExpectedChange, ...]] = {}
+        self._expected_ns = 0
         self._camera_latency_s: dict[str, float] = {}
         self._resolutions_wh: dict[str, tuple[int, int]] = {}
         self._notices: dict[str, str] = {}
@@ -133,6 +138,8 @@ class LiveView:
             }
         if tick.bodies is not None or tick.frames:
             self._keep(tick, pipeline, now_ns)
+        if events or not 0 <= tick.timestamp_ns - self._expected_ns < EXPECTS_NS:
+            self._expect(pipeline, tick.timestamp_ns)
         for event in events:
             if isinstance(event, InteractionSeen):
                 self._note(event, pipeline)
@@ -170,6 +177,10 @@ class LiveView:
         """What has happened after that number."""
         with self._lock:
             return [each for each in self._happened if each.number > number]
+
+    def expected(self, session_id: UUID) -> tuple[ExpectedChange, ...]:
+        """What will probably change in a visit's cart soon."""
+        return self._expected.get(session_id, ())
 
     def has_ended(self, session_id: UUID) -> bool:
         """Whether a visit has ended a short while ago."""
@@ -226,6 +237,14 @@ class LiveView:
         )
 
     # Within
+
+    def _expect(self, pipeline: StorePipeline, now_ns: int) -> None:
+        self._expected_ns = now_ns
+        found: dict[UUID, tuple[ExpectedChange, ...]] = {}
+        for each in pipeline.expected():
+            change = ExpectedChange(each.sku, each.quantity, each.probability, moment(each.time_ns))
+            found[each.session.session_id] = (*found.get(each.session.session_id, ()), change)
+        self._expected = found
 
     def _keep(self, tick: Tick, pipeline: StorePipeline, now_ns: int) -> None:
         people = pipeline.people

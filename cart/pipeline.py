@@ -134,6 +134,25 @@ class VisitClosed:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What will probably go into a cart, or come out of it, once the plates have settled. Nobody is charged by it.
+
+    Attributes:
+        session: Whose visit.
+        sku: What.
+        quantity: How many units; below 0 for what comes back.
+        probability: How sure the store is by now, 0 to 1.
+        time_ns: When it was taken or put back, store clock.
+    """
+
+    session: Session
+    sku: str
+    quantity: int
+    probability: float
+    time_ns: int
+
+
 StoreEvent: TypeAlias = VisitOpened | HandSeen | InteractionSeen | VisitClosed
 
 
@@ -293,6 +312,20 @@ class StorePipeline:
             for visit in self._parties()
             if visit.last is None
         )
+
+    def expected(self) -> tuple[Expected, ...]:
+        """What plates that have moved will probably come to, in the order of its time."""
+        found = []
+        for interaction in self._interactions.expected([] if self._scales is None else self._scales.settling()):
+            best = interaction.candidates[0] if interaction.candidates else None
+            if best is None or best.sku is None or best.probability < SEEN_AT_ALL:
+                continue
+            pays, _ = self._payer(interaction, self._visits.get(best.identity_id))
+            if pays is not None:
+                sign = 1 if interaction.kind is Handling.PICK else -1
+                change = sign * best.quantity
+                found.append(Expected(pays.session, best.sku, change, best.probability, interaction.time_ns))
+        return tuple(found)
 
     @property
     def sessions(self) -> tuple[Session, ...]:

@@ -129,6 +129,7 @@ class InteractionWatcher:
         self._by_nobody: list[ShelfChange] = []
         self._never_came_in: dict[int, int] = {}  # identity -> when they were last there
         self._now_ns = 0
+        self._expected: dict[tuple[tuple[str, ...], int, int], list[Interaction]] = {}
 
     @property
     def by_nobody(self) -> tuple[ShelfChange, ...]:
@@ -259,6 +260,22 @@ class InteractionWatcher:
             oldest_ns = max(i.time_ns for i in interactions) - int(self._settings.past_s * NANOSECONDS)
             self._past.forget(oldest_ns)
         return sorted(interactions, key=lambda i: i.time_ns)
+
+    def expected(self, settling: Sequence[WeightChange]) -> list[Interaction]:
+        """What will probably be judged soon, in the order of its time, by the hands known when each was first asked for.
+
+        Args:
+            settling: Changes that the scales are not sure of yet.
+        """
+        changes = sorted([*self._weight_changes, *settling], key=lambda change: change.time_ns)
+        known = [*changes, *self._told_changes]
+        before, self._expected = self._expected, {}
+        for change in changes:
+            key = (change.plate_ids, change.start_ns, round(change.delta_g))
+            if key not in before:  # a level that drifts by less is not explained anew
+                before[key] = self._from_weight(change, [other for other in known if other is not change])
+            self._expected[key] = before[key]
+        return [interaction for interactions in self._expected.values() for interaction in interactions]
 
     def finish(self) -> tuple[list[HandContact], list[Interaction]]:
         """Judge what is left when the recording has ended."""

@@ -148,6 +148,10 @@ class WeightWatcher:
             for plate, since_ns in gondola.unsettled()
         ]
 
+    def settling(self) -> list[WeightChange]:
+        """Changes as they would be told if every plate that rests at another level stayed there; some are undone."""
+        return [change for gondola in self._gondolas.values() for change in gondola.settling()]
+
     def update(self, samples: ScaleSamples) -> list[WeightChange]:
         """Take one block of samples in and return the changes that have settled by now, in the order of their time."""
         changes: list[WeightChange] = []
@@ -331,6 +335,22 @@ class _Gondola:
         moving = [(j, int(self._start_ns[j])) for j in np.flatnonzero(self._state == _ACTIVE).tolist()]
         steps = [step for pending in self._pending.values() for step in pending] + self._closed
         return [(self.plates[j], since_ns) for j, since_ns in moving + [(step.column, step.start_ns) for step in steps]]
+
+    def settling(self) -> list[WeightChange]:
+        """Changes that are not told yet, as they would be if every plate that rests stayed as it is."""
+        steps = [
+            whole
+            for column, pending in self._pending.items()
+            if self._state[column] == _STEADY
+            for whole in self._wholes(column, [replace(step) for step in pending])
+        ]
+        steps = sorted([*steps, *self._closed], key=lambda step: step.time_ns)
+        shelves = sorted({int(self._shelf[step.column]) for step in steps})
+        return [
+            change
+            for shelf in shelves
+            for change in self._joined([step for step in steps if self._shelf[step.column] == shelf])
+        ]
 
     def finish(self) -> list[WeightChange]:
         """Close every plate with what is known of its level."""
@@ -595,7 +615,10 @@ class _Gondola:
 
     def _close_steps(self, column: int) -> None:
         """Take a plate's pending steps as final."""
-        steps = self._pending.pop(column)
+        self._closed += self._wholes(column, self._pending.pop(column))
+
+    def _wholes(self, column: int, steps: list[_Step]) -> list[_Step]:
+        """A plate's pending steps as they are if nothing follows: those between which no level lasted are one."""
         if self._state[column] == _STEADY:
             steps[-1].after_g = float(self._level[column])
             steps[-1].after_var = self._level_var(column)
@@ -607,6 +630,7 @@ class _Gondola:
                 runs[-1].append(step)
             else:
                 runs.append([step])
+        wholes = []
         for run in runs:
             whole = run[0]
             if len(run) > 1:
@@ -620,7 +644,8 @@ class _Gondola:
                 )
                 whole.time_ns = self._moment(whole)
             whole.closed_ns = int(self._times_ns[self._end - 1])
-            self._closed.append(whole)
+            wholes.append(whole)
+        return wholes
 
     def _lasted(self, step: _Step, following: _Step) -> bool:
         """Whether the level between two steps lasted long enough to be more than a hand's pressure."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cart.api import problems
 from cart.api.idempotency import Replies
 from cart.api.limits import RateLimiter
-from cart.api.live import LiveCarts
+from cart.api.live import LiveCarts, nothing_expected
 from cart.api.measures import Measures
 from cart.api.problems import Problem, problem_response
 from cart.api.routes import ROUTERS
@@ -63,7 +63,7 @@ def create_app(shop: Shop) -> FastAPI:
     app.state.shop = shop
     app.state.limiter = RateLimiter(shop.clock)
     app.state.replies = Replies(shop.database, timedelta(hours=shop.settings.keep_replies_hours))
-    app.state.live = LiveCarts(shop.database)
+    app.state.live = LiveCarts(shop.database, expects=nothing_expected if shop.live is None else shop.live.expected)
     app.state.measures = Measures(shop)
     for router in ROUTERS:
         app.include_router(router)

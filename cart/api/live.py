@@ -9,8 +9,11 @@ process can ``touch`` to have it looked at right away. If nobody listens, nothin
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import blake2b
+from typing import TypeAlias
 from uuid import UUID
 
 import anyio
@@ -18,6 +21,7 @@ from anyio.to_thread import run_sync
 from sqlalchemy import func, select
 
 from cart.cart import Cart
+from cart.floor_state import ExpectedChange
 from cart.repository import Database
 from cart.sessions import SessionStatus
 from cart.tables import CartEventRow, SessionRow
@@ -27,6 +31,16 @@ _log = logging.getLogger(__name__)
 QUEUE_LENGTH = 4
 MOST_LISTENERS = 1000
 MOST_LISTENERS_A_VISIT = 8
+SAME = timedelta(seconds=0.3)  # what was expected so close to a cart event has come true
+
+
+Expects: TypeAlias = Callable[[UUID], tuple[ExpectedChange, ...]]
+"""What will probably change in a visit's cart soon."""
+
+
+def nothing_expected(session_id: UUID) -> tuple[ExpectedChange, ...]:
+    """Of a store whose floor is not looked at."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,8 @@ class LiveCart:
         party_size: How many people shop on it.
         cart: What it holds.
         events: How many cart events it is made of.
+        expected: What will probably change in it soon.
+        expectation: Names what was expected when it was read; empty for nothing.
     """
 
     session_id: UUID
@@ -46,11 +62,13 @@ class LiveCart:
     party_size: int
     cart: Cart
     events: int
+    expected: tuple[ExpectedChange, ...] = ()
+    expectation: str = field(default="", repr=False)
 
     @property
     def version(self) -> str:
         """Names this state among those of its visit: cart events are only ever added."""
-        return f"{self.events}-{self.status.value}-{self.party_size}"
+        return f"{self.events}-{self.status.value}-{self.party_size}{self.expectation}"
 
     @property
     def is_over(self) -> bool:
@@ -58,29 +76,52 @@ class LiveCart:
         return self.status is not SessionStatus.OPEN
 
 
-def read_live_cart(database: Database, session_id: UUID) -> LiveCart:
+def read_live_cart(database: Database, session_id: UUID, expects: Expects = nothing_expected) -> LiveCart:
     """Read a visit's state.
 
     Raises:
         SessionNotFound: There is no such visit.
     """
+    # Before the database: what comes true meanwhile is known by its time, and not lost between the two.
+    expected = expects(session_id)
     with database.reading() as repository:
         session = repository.session(session_id)
         events = repository.cart_events(session_id)
-    return LiveCart(session_id, session.status, session.party_size, Cart.of(events), len(events))
+    open_still = tuple(
+        change for change in expected if not any(abs(event.occurred_at - change.at) < SAME for event in events)
+    )
+    expectation = _named(expected)
+    return LiveCart(
+        session_id, session.status, session.party_size, Cart.of(events), len(events), open_still, expectation
+    )
 
 
-def read_versions(database: Database, session_ids: Iterable[UUID]) -> dict[UUID, str]:
+def read_versions(
+    database: Database, session_ids: Iterable[UUID], expects: Expects = nothing_expected
+) -> dict[UUID, str]:
     """Read the versions of many visits' states in one query; a visit that is not there is left out."""
+    ids = list(session_ids)
+    expectations = {session_id: _named(expects(session_id)) for session_id in ids}
     events = func.count(CartEventRow.event_id)
     with database.reading() as repository:
         rows = repository.sql.execute(
             select(SessionRow.session_id, SessionRow.status, SessionRow.party_size, events)
             .outerjoin(CartEventRow, CartEventRow.session_id == SessionRow.session_id)
-            .where(SessionRow.session_id.in_(list(session_ids)))
+            .where(SessionRow.session_id.in_(ids))
             .group_by(SessionRow.session_id, SessionRow.status, SessionRow.party_size)
         ).all()
-    return {session_id: f"{count}-{status}-{party_size}" for session_id, status, party_size, count in rows}
+    return {
+        session_id: f"{count}-{status}-{party_size}{expectations[session_id]}"
+        for session_id, status, party_size, count in rows
+    }
+
+
+def _named(expected: tuple[ExpectedChange, ...]) -> str:
+    """A short name of what is expected; how sure it is within a tenth makes no difference."""
+    if not expected:
+        return ""
+    told = [(each.sku, each.quantity, round(each.probability, 1), each.at.isoformat()) for each in expected]
+    return "-" + blake2b(repr(told).encode(), digest_size=6).hexdigest()
 
 
 class TooManyListenersError(Exception):
@@ -95,6 +136,7 @@ class LiveCarts:
         poll_s: How often visits that somebody listens to are looked at.
         most_listeners: How many there may be.
         most_a_visit: How many there may be to one visit.
+        expects: What will probably change in a visit's cart soon; asked from other threads.
     """
 
     def __init__(
@@ -103,10 +145,11 @@ class LiveCarts:
         poll_s: float = 0.25,
         most_listeners: int = MOST_LISTENERS,
         most_a_visit: int = MOST_LISTENERS_A_VISIT,
+        expects: Expects = nothing_expected,
     ) -> None:
         if poll_s <= 0:
             raise ValueError(f"poll_s: expected a positive time, got {poll_s}")
-        self._database = database
+        self._database, self._expects = database, expects
         self._poll_s = poll_s
         self._most_listeners, self._most_a_visit = most_listeners, most_a_visit
         self._queues: dict[UUID, list[asyncio.Queue[LiveCart]]] = {}
@@ -123,6 +166,14 @@ class LiveCarts:
     def is_full(self, session_id: UUID) -> bool:
         """Whether no more listeners are taken, to this visit or at all."""
         return self.listeners >= self._most_listeners or len(self._queues.get(session_id, ())) >= self._most_a_visit
+
+    def read(self, session_id: UUID) -> LiveCart:
+        """Read a visit's state as listeners are told it; from any thread.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        return read_live_cart(self._database, session_id, self._expects)
 
     def touch(self) -> None:
         """Say that something was written, so that nobody waits for the next look."""
@@ -155,7 +206,7 @@ class LiveCarts:
         # Listening starts before the first look, so that no change falls between the two.
         self._add(session_id, queue)
         try:
-            state = await run_sync(read_live_cart, self._database, session_id)
+            state = await run_sync(self.read, session_id)
             while True:
                 if state.version != seen:
                     seen = state.version
@@ -193,9 +244,9 @@ class LiveCarts:
                 await asyncio.wait_for(wake.wait(), self._poll_s)
             wake.clear()
             try:
-                versions = await run_sync(read_versions, self._database, tuple(self._queues))
+                versions = await run_sync(read_versions, self._database, tuple(self._queues), self._expects)
                 for session_id in self._changed(versions):
-                    state = await run_sync(read_live_cart, self._database, session_id)
+                    state = await run_sync(self.read, session_id)
                     self._versions[session_id] = state.version
                     self._tell(state)
             except Exception:

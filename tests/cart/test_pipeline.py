@@ -26,6 +26,7 @@ from cart.sessions import SessionStatus
 from store_sim.demo_shop import demo_simulation
 from store_sim.shelf_pictures import RATE_HZ, ShelfSequence, shelf_sequence
 from tests.cart.shopfloor import (
+    BODY_HZ,
     LAYOUT,
     PRICES,
     SECOND,
@@ -135,6 +136,47 @@ def test_the_live_cart_and_hands_can_be_seen_while_it_happens() -> None:
     assert hands == {(1, BIN)}
     assert pipeline.shopper(1) == "ada"
     assert pipeline.shopper(2) is None
+
+
+def test_what_has_just_been_taken_is_expected_until_it_is_in_the_cart() -> None:
+    pipeline = make_pipeline()
+    expected: list[list[tuple[str, int]]] = []
+    first_s = None
+    for i, tick in enumerate(play([Touch("ada", BIN, 6.0, units_g(BIN, -2))], 12.0)):
+        pipeline.step(tick)
+        found = pipeline.expected()
+        expected.append([(each.sku, each.quantity) for each in found])
+        if found and first_s is None:
+            first_s = i / BODY_HZ
+            (change,) = found
+            assert change.session == pipeline.session(1)
+            assert change.probability > 0.9
+            assert (change.time_ns - START_NS) / SECOND == pytest.approx(6.0, abs=0.4)
+        in_cart = bool(pipeline.carts()) and pipeline.carts()[0].lines == ((SKU, 2),)
+        # Never both, and never neither once it was known.
+        assert in_cart is not bool(found) or first_s is None
+    assert [(SKU, 2)] in expected
+    assert expected[-1] == []
+    # The hand leaves the bin a second after the goods do, and a plate is at rest 0.8 s after that.
+    assert first_s is not None
+    assert 6.0 < first_s < 8.5
+
+
+def test_a_hand_that_only_presses_leaves_no_expectation_behind() -> None:
+    pipeline = make_pipeline()
+    for tick in play([Touch("ada", BIN, 6.0)], 12.0):
+        pipeline.step(tick)
+        assert pipeline.expected() == ()
+
+
+def test_what_comes_back_is_expected_off_the_cart_of_who_has_it() -> None:
+    pipeline = make_pipeline()
+    touches = [Touch("ada", BIN, 6.0, units_g(BIN, -1)), Touch("ben", BIN, 16.0, units_g(BIN, 1))]
+    expected = set()
+    for tick in play(touches, 22.0):
+        pipeline.step(tick)
+        expected |= {(pipeline.shopper(1), each.session.shopper_id, each.quantity) for each in pipeline.expected()}
+    assert expected == {("ada", "ada", 1), ("ada", "ada", -1)}
 
 
 def test_a_hand_in_a_bin_is_told_with_its_owner() -> None:

@@ -66,6 +66,25 @@ def test_a_plate_is_unsettled_from_the_pick_until_it_is_told() -> None:
     assert since_s[-2] == pytest.approx(6.0, abs=0.4)
 
 
+@given(SEEDS)
+@settings(max_examples=15, deadline=None)
+def test_asking_what_settles_changes_nothing_and_says_what_will_be_told(seed: int) -> None:
+    load = a_load(20.0, seed).put("1/2/3", 6.0, -250).put("1/2/4", 6.2, -120).put("1/1/1", 9.0, 180)
+    watcher, settling, told = WeightWatcher(load.plates), [], []
+    for block in load.blocks():
+        told += watcher.update(block)
+        settling += watcher.settling()
+    told += watcher.finish()
+    assert [(c.plate_ids, c.delta_g, c.time_ns) for c in told] == [
+        (c.plate_ids, c.delta_g, c.time_ns) for c in watch(load.plates, load.blocks())
+    ]
+    for change in told:
+        # The last that was said of it before it was told.
+        last = next(each for each in reversed(settling) if set(each.plate_ids) & set(change.plate_ids))
+        assert last.delta_g == pytest.approx(change.delta_g, abs=5)
+        assert abs(last.time_ns - change.time_ns) < 400_000_000
+
+
 def test_a_put_back_raises_the_level() -> None:
     (change,) = changes_of(a_load().put("1/1/1", 7.0, 61.5))
     assert change.delta_g == pytest.approx(61.5, abs=4 * change.sigma_g)

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from cart import audit
 from cart.accounts import Principal
 from cart.api.conditions import NOT_MODIFIED, tagged
-from cart.api.live import LiveCart, LiveCarts, TooManyListenersError, read_live_cart
+from cart.api.live import LiveCart, LiveCarts, TooManyListenersError
 from cart.api.paging import USUAL_ENTRIES, After, Limit, Listing, Page, moment_and_id
 from cart.api.problems import ProblemError
 from cart.api.routing import Caller, SeesAll, ShopRoute, TheShop
@@ -29,7 +29,7 @@ from cart.offers import PricedCart
 from cart.repository import Repository
 from cart.reviews import account_of
 from cart.sessions import Session, SessionStatus
-from cart.tables import AdmissionRow, SessionRow
+from cart.tables import AdmissionRow, ProductRow, SessionRow
 
 router = APIRouter(route_class=ShopRoute, tags=["visits"])
 
@@ -82,6 +82,16 @@ class CartLineShown(Shown):
     probability: float = Field(description="How sure the store is, 0 to 1.")
 
 
+class ExpectedShown(Shown):
+    """What was just taken or put back, while the store makes sure. It costs nothing before it is a line."""
+
+    sku: str
+    name: str
+    quantity: int = Field(description="Below 0 for what comes back.")
+    probability: float = Field(description="How sure the store is by now, 0 to 1.")
+    at: datetime
+
+
 class DiscountShown(Shown):
     """What an offer or a coupon takes off."""
 
@@ -98,6 +108,7 @@ class CartShown(Shown):
     version: str = Field(description="Names this state of the cart.")
     currency: str
     lines: list[CartLineShown]
+    expected: list[ExpectedShown] = Field(description="What will probably change in a moment, not yet in `lines`.")
     discounts: list[DiscountShown]
     total_minor: int | None = Field(description="Null if a price is not known.")
 
@@ -183,7 +194,8 @@ def read_session(session_id: UUID, request: Request, shop: TheShop, caller: Call
 def read_cart(session_id: UUID, request: Request, shop: TheShop, caller: Caller, sees_all: SeesAll) -> Response:
     """Read a visit's cart as it stands."""
     session = own_session(shop, caller, session_id, sees_all=sees_all, look="cart")
-    return tagged(request, cart_shown(shop, session, read_live_cart(shop.database, session_id)))
+    live: LiveCarts = request.app.state.live
+    return tagged(request, cart_shown(shop, session, live.read(session_id)))
 
 
 @router.get(
@@ -265,11 +277,31 @@ def cart_shown(shop: Shop, session: Session, state: LiveCart) -> CartShown:
         version=state.version,
         currency=shop.checkout.currency,
         lines=lines,
+        expected=_expected(shop, state),
         discounts=[]
         if priced is None
         else [DiscountShown(name=each.name, amount_minor=each.amount_minor) for each in priced.discounts],
         total_minor=None if priced is None else priced.total_minor,
     )
+
+
+def _expected(shop: Shop, state: LiveCart) -> list[ExpectedShown]:
+    if not state.expected or state.is_over:
+        return []
+    skus = {each.sku for each in state.expected}
+    with shop.database.reading() as repository:
+        rows = repository.sql.execute(select(ProductRow.sku, ProductRow.name).where(ProductRow.sku.in_(skus)))
+        names = {row.sku: row.name for row in rows}
+    return [
+        ExpectedShown(
+            sku=each.sku,
+            name=names.get(each.sku, each.sku),
+            quantity=each.quantity,
+            probability=round(each.probability, 3),
+            at=each.at,
+        )
+        for each in state.expected
+    ]
 
 
 def _priced(shop: Shop, session: Session, state: LiveCart) -> PricedCart | None:

@@ -9,14 +9,16 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from cart.api.live import QUEUE_LENGTH, LiveCart, LiveCarts, TooManyListenersError
+from cart.api.live import QUEUE_LENGTH, LiveCart, LiveCarts, TooManyListenersError, read_live_cart
 from cart.errors import SessionNotFound
+from cart.floor_state import ExpectedChange
 from cart.repository import Database
 from cart.sessions import SessionStatus
 from tests.cart.api.shops import ApiStore
@@ -58,6 +60,41 @@ def test_a_listener_is_told_the_cart_at_once_and_after_each_change_until_the_vis
         assert live.listeners == 0
 
     asyncio.run(follow())
+
+
+def test_a_listener_is_told_what_is_expected_and_when_it_is_not_any_more() -> None:
+    store = ApiStore()
+    ada, _ = store.signed_in("ada")
+    visit = store.visit(ada).session_id
+    expected: dict[UUID, tuple[ExpectedChange, ...]] = {}
+
+    async def follow() -> None:
+        live = LiveCarts(store.database, SHORT_S, expects=lambda session_id: expected.get(session_id, ()))
+        states = live.listen(visit)
+        first = await next_of(states)
+        assert first.expected == ()
+        oats = ExpectedChange("2000000001012", 1, 0.93, store.at - timedelta(minutes=1))
+        expected[visit] = (oats,)
+        second = await next_of(states)
+        assert (second.expected, quantities(second)) == ((oats,), [])
+        assert second.version != first.version
+        expected[visit] = ()
+        third = await next_of(states)
+        assert (third.expected, third.version) == ((), first.version)
+
+    asyncio.run(follow())
+
+
+def test_what_has_come_true_is_not_expected_beside_it() -> None:
+    store = ApiStore()
+    ada, _ = store.signed_in("ada")
+    visit = store.visit(ada).session_id
+    store.take(visit)
+    with store.database.reading() as repository:
+        (event,) = repository.cart_events(visit)
+    same = ExpectedChange(event.sku, 1, 0.9, event.occurred_at + timedelta(seconds=0.1))
+    other = ExpectedChange(event.sku, 1, 0.9, event.occurred_at + timedelta(seconds=2))
+    assert read_live_cart(store.database, visit, lambda session_id: (same, other)).expected == (other,)
 
 
 def test_a_listener_that_comes_back_is_told_only_what_it_does_not_have() -> None:

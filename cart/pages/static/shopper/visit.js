@@ -9,7 +9,9 @@ import "./map.js";
 import { surety } from "./pieces.js";
 
 /** @typedef {{sku: string, name: string, quantity: number, unit_price_minor: number | null, amount_minor: number | null, probability: number}} Line */
-/** @typedef {{session_id: string, status: string, party_size: number, currency: string, lines: Line[], discounts: {name: string, amount_minor: number}[], total_minor: number | null}} Cart */
+/** @typedef {{sku: string, name: string, quantity: number, probability: number, at: string}} Expected */
+/** @typedef {Line & {pending: number}} Shown */
+/** @typedef {{session_id: string, status: string, party_size: number, currency: string, lines: Line[], expected: Expected[], discounts: {name: string, amount_minor: number}[], total_minor: number | null}} Cart */
 /** @typedef {{session_id: string, status: string, party_size: number, guests_allowed: number, opened_at: string}} Session */
 /** @typedef {{sku: string, name: string, unit_price_minor: number | null, currency: string}} Product */
 
@@ -70,7 +72,7 @@ export class LiveVisit extends View {
 
   /** @param {Cart} cart */
   take(cart) {
-    for (const { sku } of cart.lines) if (!this.order.includes(sku)) this.order.push(sku);
+    for (const { sku } of [...cart.lines, ...cart.expected]) if (!this.order.includes(sku)) this.order.push(sku);
     this.cart = cart;
   }
 
@@ -105,24 +107,34 @@ export class LiveVisit extends View {
     toast(t("body.sent"));
   }
 
+  /** Lines with what was just taken or put back, which the store is still making sure of. @param {Cart} cart */
+  linesOf(cart) {
+    /** @type {Map<string, Shown>} */
+    const known = new Map(cart.lines.map((line) => [line.sku, { ...line, pending: 0 }]));
+    for (const { sku, name, quantity, probability } of cart.expected) {
+      const line = known.get(sku) ?? { sku, name, quantity: 0, unit_price_minor: null, amount_minor: null, probability, pending: 0 };
+      known.set(sku, { ...line, pending: line.pending + quantity });
+    }
+    return this.order.flatMap((sku) => known.get(sku) ?? []);
+  }
+
   /** @param {Cart} cart */
   drawCart(cart) {
-    const known = new Map(cart.lines.map((line) => [line.sku, line]));
-    const lines = this.order.flatMap((sku) => known.get(sku) ?? []);
+    const lines = this.linesOf(cart);
     const saved = cart.discounts.reduce((sum, each) => sum + each.amount_minor, 0);
     return html`${lines.length
         ? html`<ul class="lines" data-test="cart-lines">
             ${repeat(
               lines,
               (line) => line.sku,
-              (line) => html`<li class="line" data-test="cart-line" data-sku=${line.sku} data-quantity=${line.quantity}>
+              (line) => html`<li class="line" data-test="cart-line" data-sku=${line.sku} data-quantity=${line.quantity} data-pending=${line.pending}>
                 <product-picture .sku=${line.sku} .name=${line.name}></product-picture>
                 <div class="grow">
                   <p class="name"><bdi>${line.name}</bdi></p>
-                  <p class="small muted numbers">${number(line.quantity)} × ${money(line.unit_price_minor, cart.currency)}</p>
-                  ${surety(line.probability)}
+                  <p class="small muted numbers">${number(line.quantity + line.pending)}${line.quantity ? html` × ${money(line.unit_price_minor, cart.currency)}` : nothing}</p>
+                  ${line.pending ? html`<span class="checking" data-test="checking">${t("cart.checking")}</span>` : surety(line.probability)}
                 </div>
-                <p class="numbers amount">${money(line.amount_minor, cart.currency)}</p>
+                <p class="numbers amount">${line.quantity ? money(line.amount_minor, cart.currency) : nothing}</p>
               </li>`,
             )}
           </ul>`
