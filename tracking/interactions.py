@@ -262,7 +262,7 @@ class InteractionWatcher:
         return sorted(interactions, key=lambda i: i.time_ns)
 
     def expected(self, settling: Sequence[WeightChange]) -> list[Interaction]:
-        """What will probably be judged soon, in the order of its time, by the hands known when each was first asked for.
+        """What will probably be judged soon, in the order of its time, by the hands known when each was first seen.
 
         Args:
             settling: Changes that the scales are not sure of yet.
