@@ -45,9 +45,9 @@ NANOSECONDS = 1_000_000_000
 STAFF_PREFIX = "staff:"
 """A code that begins so was shown by staff, who pay for nothing."""
 NOBODYS_SHARE = 0.5  # a pick that all known people together explain less well than that was somebody's unseen hand
-NEAR_M, BEFORE_S = 1.8, 1.5
+NEAR_M, HAND_NEAR_M, BEFORE_S = 1.8, 0.9, 1.5
 """Whoever was never within this of a plate that moves, from so long before on, has not moved it: an arm's reach (1.2 m)
-and half a metre that trackers err by at most."""
+and half a metre that trackers err by at most; a hand over it (0.4 m), the same half metre."""
 SEEN_AT_ALL = 0.3  # what pictures or hands alone tell of is no line of a cart, only a question, below that
 STORE_NAMESPACE = UUID("6f0d2c6e-5f1b-5b0e-9a55-5d1d4e0c7f3a")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -176,6 +176,8 @@ class _Visit:
     endings: dict[int, VisitEnd]
     recorded: list[tuple[int, UUID]] = field(default_factory=list)
     """When each interaction in its cart took place, store clock, and its id."""
+    flagged: set[tuple[str, UUID | None]] = field(default_factory=set)
+    """Why a person is to look at it, and the interaction behind each reason."""
 
     @property
     def last(self) -> VisitEnd | None:
@@ -380,7 +382,7 @@ class StorePipeline:
             return True
         since_ns = unsettled.since_ns - int(BEFORE_S * NANOSECONDS)
         return any(
-            self._whereabouts.may_have_been_near(member, unsettled.place_m, since_ns, left_ns, NEAR_M)
+            self._whereabouts.may_have_been_near(member, unsettled.place_m, since_ns, left_ns, NEAR_M, HAND_NEAR_M)
             for member in visit.members
         )
 
@@ -404,14 +406,14 @@ class StorePipeline:
         for visit in self._leaving if stopped else ():
             if visit.last is not None and visit.last.leaving is Leaving.RECORDING_ENDED:
                 reason = "The store was stopped while this shopper was inside"
-                self._checkout.flag(visit.session.session_id, reason, None, _moment(self._now_ns))
+                self._flag(visit, reason, None, _moment(self._now_ns))
         events += self._close(list(self._leaving))
         return events
 
     def doubt_everybody(self, reason: str) -> None:
         """Have a person look at every visit that lasts, as after something was lost that may have been anybody's."""
         for visit in self._parties():
-            self._checkout.flag(visit.session.session_id, reason, None, _moment(self._now_ns))
+            self._flag(visit, reason, None, _moment(self._now_ns))
 
     def _see(self, tick: Tick) -> list[ShelfChange]:
         """Find who is there, from outside bodies or from pictures; give what changed on shelves."""
@@ -547,7 +549,7 @@ class StorePipeline:
         """Have a person look at a visit whose code may be that of somebody who came in at the same moment."""
         if not entry.is_sure:
             reason = "Several people came in at nearly the same moment: this code may have been another's"
-            self._checkout.flag(visit.session.session_id, reason, None, _moment(entry.entered_ns))
+            self._flag(visit, reason, None, _moment(entry.entered_ns))
 
     def record_mix_up(self, mix_up: MixUp) -> None:
         """Have a person look at the visits of two who may have been mixed up, if anything was put down to them since.
@@ -569,7 +571,15 @@ class StorePipeline:
             if visit is not None:
                 named = "somebody else" if other is None else other.shopper
                 reason = f"The cameras may have taken this shopper for {named} after the two were close together"
-                self._checkout.flag(visit.session.session_id, reason, interaction_id, _moment(recorded_ns))
+                self._flag(visit, reason, interaction_id, _moment(recorded_ns))
+
+    def _flag(
+        self, visit: _Visit, reason: str, cause_id: UUID | None, at: datetime, question: Question | None = None
+    ) -> None:
+        """Have a person look at a visit; what was said before is not written again."""
+        if (reason, cause_id) not in visit.flagged:
+            self._checkout.flag(visit.session.session_id, reason, cause_id, at, question)
+            visit.flagged.add((reason, cause_id))
 
     def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
         return [
@@ -621,7 +631,7 @@ class StorePipeline:
                 product = self._names.get(best.sku, best.sku)
                 reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
             question = self._question(interaction, shoppers, visit)
-            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
+            self._flag(visit, reason, interaction.interaction_id, moment, question)
         if interaction.kind is Handling.PUT_BACK and open_visit is not None and not returned:
             self._doubt_holders(interaction, open_visit, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
@@ -650,7 +660,7 @@ class StorePipeline:
             except SessionAlreadyClosed:
                 # Somebody has ended this visit by hand while its shopper is still inside.
                 reason = "Something was handled after this visit had been ended by hand"
-                self._checkout.flag(pays.session.session_id, reason, interaction.interaction_id, moment)
+                self._flag(pays, reason, interaction.interaction_id, moment)
             pays.recorded.append((interaction.time_ns, interaction.interaction_id))
             for mix_up in self._mix_ups:
                 if best.identity_id in mix_up.identity_ids:
@@ -697,7 +707,7 @@ class StorePipeline:
         reason = f"{who} put {best.quantity} x {product} on a shelf, which may be what this shopper had"
         for visit in holders:
             question = self._still_has(interaction, visit)
-            self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment, question)
+            self._flag(visit, reason, interaction.interaction_id, moment, question)
 
     def _question(self, interaction: Interaction, shoppers: Sequence[str], visit: _Visit) -> Question:
         """Ask what of an interaction belongs into a visit's cart."""
@@ -730,7 +740,7 @@ class StorePipeline:
         for identity_id in self._whereabouts.within_reach(place.box.centre_m, interaction.time_ns):
             visit = self._visit_of(identity_id)
             if visit is not None:
-                self._checkout.flag(visit.session.session_id, reason, interaction.interaction_id, moment)
+                self._flag(visit, reason, interaction.interaction_id, moment)
 
     def _visit_of(self, identity_id: int) -> _Visit | None:
         """The visit of an identity, also one that was charged a short while ago."""

@@ -21,10 +21,11 @@ class _Moment:
     timestamp_ns: int
     identity_id: IntArray
     position_m: FloatArray
+    hands_m: FloatArray
 
 
 class Whereabouts:
-    """Floor positions of the last seconds, thinned out."""
+    """Floor positions and hands of the last seconds, thinned out."""
 
     def __init__(self) -> None:
         self._moments: deque[_Moment] = deque()
@@ -33,7 +34,7 @@ class Whereabouts:
         """Remember where everybody is now; times must not run backwards."""
         if self._moments and people.timestamp_ns - self._moments[-1].timestamp_ns < KEPT_EVERY_S * NANOSECONDS:
             return
-        self._moments.append(_Moment(people.timestamp_ns, people.identity_id, people.position_m))
+        self._moments.append(_Moment(people.timestamp_ns, people.identity_id, people.position_m, people.hands_m))
         oldest_ns = people.timestamp_ns - int(KEPT_S * NANOSECONDS)
         while self._moments[0].timestamp_ns < oldest_ns:
             self._moments.popleft()
@@ -64,16 +65,23 @@ class Whereabouts:
         return dict(sorted(found.items()))
 
     def may_have_been_near(
-        self, identity_id: int, place_m: FloatArray, since_ns: int, until_ns: int, within_m: float
+        self,
+        identity_id: int,
+        place_m: FloatArray,
+        since_ns: int,
+        until_ns: int,
+        within_m: float,
+        hand_within_m: float = np.inf,
     ) -> bool:
-        """Whether somebody may have stood near a place on the floor at any time of a stretch.
+        """Whether somebody may have stood near a place, or had a hand there, at any time of a stretch.
 
         Args:
             identity_id: Who.
-            place_m: A place in the store, its x and y first, metres.
+            place_m: A place in the store, metres, shape (3,).
             since_ns: Beginning of the stretch, store clock.
             until_ns: Its end.
-            within_m: How near, metres.
+            within_m: How near they stood, metres on the floor ...
+            hand_within_m: ... and how near a hand was, metres, where both hands are known.
 
         Returns:
             True also where it is not known: the beginning is forgotten, they had no place on the floor, or nobody saw
@@ -81,12 +89,16 @@ class Whereabouts:
         """
         if not self._moments or self._moments[0].timestamp_ns > since_ns:
             return True
+        place_m = np.asarray(place_m)
         unseen = 0
         for moment in self._moments:
             if since_ns <= moment.timestamp_ns <= until_ns:
-                own = moment.position_m[moment.identity_id == identity_id]
+                own = moment.identity_id == identity_id
+                away_m = np.linalg.norm(moment.position_m[own] - place_m[:2], axis=1)
+                hands_away_m = np.linalg.norm(moment.hands_m[own] - place_m, axis=2)
                 # nan is not farther than anything
-                if len(own) and not (np.linalg.norm(own - np.asarray(place_m)[:2], axis=1) > within_m).all():
+                is_far = (away_m > within_m) | (hands_away_m > hand_within_m).all(axis=1)
+                if not is_far.all():
                     return True
-                unseen += not len(own)
+                unseen += not own.any()
         return unseen * KEPT_EVERY_S > UNSEEN_S

@@ -6,8 +6,13 @@ from tracking.types import Identities
 from tracking.whereabouts import KEPT_S, NANOSECONDS, REACH_M, Whereabouts
 
 
-def people(seconds: float, places: dict[int, tuple[float, float]]) -> Identities:
+def people(seconds: float, places: dict[int, tuple[float, float]], hands: dict[int, float] | None = None) -> Identities:
+    """People at places; ``hands`` are those of whom both are seen, so far to the side of their feet, at 1.2 m."""
     count = len(places)
+    hands_m = np.full((count, 2, 3), np.nan)
+    for row, (who, (x, y)) in enumerate(places.items()):
+        if hands is not None and who in hands:
+            hands_m[row] = (x + hands[who], y, 1.2)
     times = np.full(count, int(seconds * NANOSECONDS), np.int64)
     return Identities(
         int(seconds * NANOSECONDS),
@@ -15,7 +20,7 @@ def people(seconds: float, places: dict[int, tuple[float, float]]) -> Identities
         np.array(list(places.values()), float).reshape(count, 2),
         np.zeros((count, 2)),
         np.tile(np.eye(2), (count, 1, 1)),
-        np.full((count, 2, 3), np.nan),
+        hands_m,
         np.full((count, 2), np.nan),
         times,
         times,
@@ -62,3 +67,22 @@ def test_who_was_never_near_is_told_from_who_may_have_been() -> None:
     assert near(9, 3.0, 5.0), "somebody whom nobody saw"
     assert not near(9, 4.5, 5.0), "not for long"
     assert near(9, -1.0, 5.0), "a beginning that is forgotten"
+
+
+def test_whose_hands_were_never_near_was_not_there() -> None:
+    whereabouts = Whereabouts()
+    for tenth in range(60):
+        second = tenth / 10
+        # 7 keeps both hands back, 3 reaches over for a moment, of 5 no hand is seen.
+        places = {7: (1.5, 0.5), 3: (1.5, 0.5), 5: (1.5, 0.5)}
+        whereabouts.add(people(second, places, {7: 0.6, 3: -0.4 if 2.8 < second < 3.2 else 0.6}))
+    place_m = np.array([1.0, 0.5, 1.2])
+
+    def near(who: int, until_s: float = 5.0) -> bool:
+        until_ns = int(until_s * NANOSECONDS)
+        return whereabouts.may_have_been_near(who, place_m, NANOSECONDS, until_ns, 0.7, 0.9)
+
+    assert not near(7)
+    assert near(3)
+    assert not near(3, 2.5), "before it reached"
+    assert near(5)
