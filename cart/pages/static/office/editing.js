@@ -462,3 +462,13 @@ export function drawnTo(document, id, handle, to, grid) {
 function angleOf(from, to) {
   return (Math.atan2(to[1] - from[1], to[0] - from[0]) * 180) / Math.PI;
 }
+
+/** Points of the plan that are seen in pictures too: corners of the floor, of walls, doors and shelves. @param {any} document @returns {Point[]} */
+export function cornersOf(document) {
+  const outlines = thingsOf(document).flatMap(({ id }) => pointsOf(document, id) ?? []);
+  const boxes = entries(document, "bin").flatMap((each) => {
+    const box = boxOf(each);
+    return box ? footprint(box) : [];
+  });
+  return [...new Map([...outlines, ...boxes].map((each) => [each.map((value) => value.toFixed(3)).join(), each])).values()];
+}

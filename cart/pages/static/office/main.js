@@ -21,10 +21,14 @@ const ROLES = {
 class BackOffice extends View {
   who = new Loaded(this, whoIsHere);
   store = new Loaded(this, theStore);
+  shown = place().path[0];
 
   #moved = () => {
     this.requestUpdate();
-    setTimeout(() => announce(this));
+    // Within a view one stays where one is.
+    const [view] = place().path;
+    if (view !== this.shown) setTimeout(() => announce(this));
+    this.shown = view;
   };
 
   #skip = (/** @type {Event} */ event) => {
@@ -78,7 +82,7 @@ class BackOffice extends View {
         ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
         ${view === "catalogue" ? html`<office-catalogue></office-catalogue>` : nothing}
         ${view === "devices" ? html`<office-devices></office-devices>` : nothing}
-        ${view === "layout" ? html`<office-layout></office-layout>` : nothing}
+        ${view === "layout" ? html`<office-layout .tab=${place().path[1] ?? ""}></office-layout>` : nothing}
         ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
         ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
       </main>`;
