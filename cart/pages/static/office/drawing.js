@@ -300,7 +300,7 @@ export class Drawing {
     const radius = Math.max(16, SIGHT_M * this.scale * Math.max(0.35, Math.cos((pose.tilt * Math.PI) / 180)));
     this.layer.add(new Konva.Wedge({ x, y, radius, angle: pose.width, rotation: -pose.heading - pose.width / 2, fill: ink, opacity: 0.22, listening: false }));
     this.layer.add(new Konva.Circle({ name: id, x, y, radius: id === this.shown.selected ? 9 : 7, fill: ink, hitStrokeWidth: 24 }));
-    this.#text(thingName(document, id), x, y + 10, this.#colour("ink"), false);
+    this.#text(parts(id).key, x, y + 10, this.#colour("ink"), false);
   }
 
   /** @param {any} document */
@@ -309,7 +309,7 @@ export class Drawing {
     for (const [index, each] of handlesOf(document, this.shown.selected).entries()) {
       const { x, y } = this.px(each.at);
       const common = { name: `handle:${index}`, x, y, fill: surface, stroke: focus, strokeWidth: 3, hitStrokeWidth: 20 };
-      if (each.kind === "turn") this.layer.add(new Konva.Ring({ ...common, innerRadius: 4, outerRadius: 8 }));
+      if (each.kind === "turn") this.layer.add(new Konva.Circle({ ...common, radius: 8 }), new Konva.Circle({ x, y, radius: 3, fill: focus, listening: false }));
       else this.layer.add(new Konva.Rect({ ...common, width: 12, height: 12, offsetX: 6, offsetY: 6 }));
     }
   }
@@ -324,7 +324,9 @@ export class Drawing {
 
   /** @param {string} text @param {number} x Its middle. @param {number} y @param {string} fill @param {boolean} bold */
   #text(text, x, y, fill, bold) {
-    const node = new Konva.Text({ text, fill, fontFamily: getComputedStyle(this.home).fontFamily, fontSize: 13, fontStyle: bold ? "bold" : "normal", listening: false });
+    // The drawing reads from the left, its words as their language does.
+    const isolated = getComputedStyle(this.home.ownerDocument.documentElement).direction === "rtl" ? `\u2067${text}\u2069` : text;
+    const node = new Konva.Text({ text: isolated, fill, fontFamily: getComputedStyle(this.home).fontFamily, fontSize: 13, fontStyle: bold ? "bold" : "normal", listening: false });
     node.position({ x: Math.max(2, Math.min(this.stage.width() - node.width() - 2, x - node.width() / 2)), y });
     this.layer.add(node);
   }

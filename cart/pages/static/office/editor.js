@@ -1,8 +1,9 @@
 /** The drawn editor of a draft: the plan, a list of all that is in it, fields of what is selected, a gondola's front. */
 import { html, nothing } from "lit";
 import { live } from "lit/directives/live.js";
+import { all } from "../common/api.js";
 import { t } from "../common/i18n.js";
-import { View } from "../common/view.js";
+import { Loaded, View } from "../common/view.js";
 import { Drawing } from "./drawing.js";
 import {
   binAdded, cameraAdded, cameraRenamed, entryOf, exists, extentOf, gondolaAdded, gondolasOf, moved, numbered, parts, placeOf, pointsOf,
@@ -30,7 +31,8 @@ const KEYS = {
 };
 
 class LayoutEditor extends View {
-  static properties = { document: {}, flaws: {}, products: {}, cameras: {}, selected: { state: true }, snaps: { state: true }, spoken: { state: true } };
+  static properties = { document: {}, flaws: {}, cameras: {}, selected: { state: true }, snaps: { state: true }, spoken: { state: true } };
+  products = new Loaded(this, () => all("/v1/products?limit=100", 2000));
 
   constructor() {
     super();
@@ -38,8 +40,6 @@ class LayoutEditor extends View {
     this.document = {};
     /** @type {Flaw[]} */
     this.flaws = [];
-    /** @type {import("../common/view.js").Loaded<any[]> | undefined} */
-    this.products = undefined;
     /** @type {any[]} The cameras that the store has. */
     this.cameras = [];
     this.selected = "";
@@ -47,6 +47,11 @@ class LayoutEditor extends View {
     this.spoken = "";
     /** @type {Drawing | undefined} */
     this.drawing = undefined;
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    void this.products.load();
   }
 
   disconnectedCallback() {
@@ -246,7 +251,7 @@ class LayoutEditor extends View {
     const pane = paneOf(surface);
     const put = (/** @type {number} */ low, /** @type {number} */ high) => pane && this.#change({ ...document, surfaces: document.surfaces.map((/** @type {any} */ each) => (each === surface ? withPane(each, pane.ends, low, high) : each)) });
     return html`${this.#field("kind", t("field.kind"), html`<select id="f-kind" data-test="field-kind" aria-describedby="f-kind-problem" @change=${(/** @type {any} */ event) => this.#change(withField(document, selected, "kind", event.target.value))}>
-        ${SURFACES.map((each) => html`<option value=${each} ?selected=${each === surface.kind}>${t(`surface.${each}`)}</option>`)}</select>`)}
+        ${SURFACES.map((each) => html`<option value=${each} .selected=${live(each === surface.kind)}>${t(`surface.${each}`)}</option>`)}</select>`)}
       ${pane ? html`${this.#number("low", pane.low, (value) => value !== undefined && put(value, pane.high))}${this.#number("high", pane.high, (value) => value !== undefined && put(pane.low, value))}` : nothing}`;
   }
 
@@ -272,7 +277,8 @@ class LayoutEditor extends View {
   }
 
   #product() {
-    return html`<product-choice .sku=${entryOf(this.document, this.selected).sku} .products=${this.products} .known=${this.document.products ?? []} @choose=${(/** @type {CustomEvent} */ event) => this.#change(withProduct(this.document, this.selected, event.detail))}></product-choice>`;
+    const put = (/** @type {CustomEvent} */ event) => this.#change(withProduct(this.document, this.selected, event.detail));
+    return this.products.show((sold) => html`<product-choice .sku=${entryOf(this.document, this.selected).sku ?? ""} .sold=${sold} .known=${this.document.products ?? []} @choose=${put}></product-choice>`);
   }
 
   /** @param {number} gondola */
@@ -302,7 +308,7 @@ class LayoutEditor extends View {
     const parent = thingsOf(this.document).find((each) => each.id === this.selected)?.parent ?? "";
     const gondola = kind === "gondola" ? Number(key) : parent ? Number(parts(parent).key) : undefined;
     if (gondola === undefined || !gondolasOf(this.document).includes(gondola)) return nothing;
-    const known = new Map([...(this.document.products ?? []), ...(this.products?.value ?? [])].map((each) => [each.sku, each.name]));
+    const known = new Map([...(this.document.products ?? []), ...(this.products.value ?? [])].map((each) => [each.sku, each.name]));
     return html`<section class="card"><h2>${t("draw.front", { name: String(gondola) })}</h2>
       <gondola-front .document=${this.document} .gondola=${gondola} .selected=${this.selected} .flawed=${this.flawed} .names=${(/** @type {string} */ sku) => known.get(sku) ?? sku} @choose=${(/** @type {CustomEvent} */ event) => (this.selected = event.detail)}></gondola-front></section>`;
   }

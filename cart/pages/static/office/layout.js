@@ -40,7 +40,6 @@ class OfficeLayout extends View {
     return layout;
   });
   versions = new Loaded(this, () => all("/v1/layout/versions?limit=100", 500));
-  products = new Loaded(this, () => all("/v1/products?limit=100", 2000));
   cameras = new Loaded(this, async () => (await get("/v1/cameras")).items);
 
   constructor() {
@@ -66,7 +65,6 @@ class OfficeLayout extends View {
   connectedCallback() {
     super.connectedCallback();
     void this.#load();
-    void this.products.load();
     void this.cameras.load();
     this.timer = setInterval(() => void this.#look(), ASKS_EVERY_MS);
     window.addEventListener("keydown", this.#key);
@@ -351,12 +349,13 @@ class OfficeLayout extends View {
       <textarea id="document" class="document" dir="ltr" spellcheck="false" autocomplete="off" required aria-invalid=${this.problem ? "true" : "false"} aria-describedby="document-problem" data-test="document" .defaultValue=${written(present)}></textarea></div>`;
     const cameras = this.cameras.value ?? [];
     if (this.shown === "calibration") return html`<layout-calibration .document=${present} .cameras=${cameras} @change-draft=${this.#changed}></layout-calibration>`;
-    return html`<layout-editor .document=${present} .flaws=${this.flaws} .products=${this.products} .cameras=${cameras} @change-draft=${this.#changed}></layout-editor>`;
+    return html`<layout-editor .document=${present} .flaws=${this.flaws} .cameras=${cameras} @change-draft=${this.#changed}></layout-editor>`;
   }
 
   render() {
     return html`<div class="stack" data-test="layout">${this.newest.show(() => this.history ? html`${this.#bar(this.history)}${this.#objections(this.history)}${this.#way(this.history)}${this.#saving()}` : nothing)}
-      <layout-versions .versions=${this.versions} .draft=${this.history?.present ?? {}} .active=${this.active} .awaited=${this.awaited} .busy=${this.busy} @wish=${this.#wished}></layout-versions></div>`;
+      <h2>${t("layout.versions")}</h2>
+      ${this.versions.show((items) => html`<layout-versions .items=${items} .draft=${this.history?.present ?? {}} .active=${this.active} .awaited=${this.awaited} .busy=${this.busy} @wish=${this.#wished}></layout-versions>`)}</div>`;
   }
 }
 customElements.define("office-layout", OfficeLayout);

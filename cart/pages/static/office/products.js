@@ -6,13 +6,13 @@ import { View, empty } from "../common/view.js";
 const MOST_FOUND = 8;
 
 class ProductChoice extends View {
-  static properties = { sku: {}, products: {}, known: {}, wanted: { state: true } };
+  static properties = { sku: {}, sold: {}, known: {}, wanted: { state: true } };
 
   constructor() {
     super();
     this.sku = "";
-    /** @type {import("../common/view.js").Loaded<any[]> | undefined} The store's catalogue. */
-    this.products = undefined;
+    /** @type {any[]} The store's catalogue. */
+    this.sold = [];
     /** @type {any[]} What the layout itself knows, such as what is not sold yet. */
     this.known = [];
     this.wanted = "";
@@ -28,8 +28,8 @@ class ProductChoice extends View {
     this.dispatchEvent(new CustomEvent("choose", { detail: product }));
   }
 
-  /** @param {any[]} sold */
-  #found(sold) {
+  #found() {
+    const { sold } = this;
     const wanted = this.wanted.trim().toLowerCase();
     if (!wanted) return nothing;
     const skus = new Set(sold.map((each) => each.sku));
@@ -41,12 +41,12 @@ class ProductChoice extends View {
   }
 
   render() {
-    const name = [...(this.products?.value ?? []), ...this.known].find((each) => each.sku === this.sku)?.name ?? this.sku;
-    return html`<div class="stack tight"><p data-test="bin-product" data-sku=${this.sku ?? ""}><strong>${t("draw.product")}</strong> <span dir="auto">${this.sku ? name : t("draw.no_product")}</span></p>
+    const name = [...this.sold, ...this.known].find((each) => each.sku === this.sku)?.name ?? this.sku;
+    return html`<div class="stack tight"><p data-test="bin-product" data-sku=${this.sku}><strong>${t("draw.product")}</strong> <span dir="auto">${this.sku ? name : t("draw.no_product")}</span></p>
       <div class="row"><div class="field grow"><label for="planned">${t("draw.find_product")}</label>
         <input id="planned" type="search" autocomplete="off" data-test="find-product" .value=${this.wanted} @input=${(/** @type {any} */ event) => (this.wanted = event.target.value)} /></div>
         ${this.sku ? html`<button class="button" data-test="no-product" @click=${() => this.#choose(null)}>${t("draw.no_product")}</button>` : nothing}</div>
-      <div role="status">${this.products?.show((sold) => this.#found(sold))}</div></div>`;
+      <div role="status">${this.#found()}</div></div>`;
   }
 }
 customElements.define("product-choice", ProductChoice);

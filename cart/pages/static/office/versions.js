@@ -1,5 +1,6 @@
 /** The layout's versions: which one counts, opening and restoring one, and what is different between two. */
 import { html, nothing } from "lit";
+import { live } from "lit/directives/live.js";
 import { get } from "../common/api.js";
 import { t, when } from "../common/i18n.js";
 import { Loaded, View, empty } from "../common/view.js";
@@ -9,7 +10,7 @@ import { told } from "./words.js";
 const DRAFT = "draft";
 
 class LayoutVersionList extends View {
-  static properties = { versions: {}, draft: {}, active: {}, awaited: {}, busy: {}, from: { state: true }, to: { state: true } };
+  static properties = { items: {}, draft: {}, active: {}, awaited: {}, busy: {}, from: { state: true }, to: { state: true } };
   compared = new Loaded(this, async (from, to) => {
     const [before, after] = await Promise.all([from, to].map((each) => this.#document(each)));
     return differences(before, after);
@@ -17,8 +18,8 @@ class LayoutVersionList extends View {
 
   constructor() {
     super();
-    /** @type {Loaded<any[]> | undefined} */
-    this.versions = undefined;
+    /** @type {any[]} */
+    this.items = [];
     /** @type {any} */
     this.draft = {};
     /** @type {number | undefined} */
@@ -72,19 +73,17 @@ class LayoutVersionList extends View {
         ${each.version === this.active ? nothing : html`${wished("when_empty")}${wished("now")}`}</div></li>`;
   }
 
-  /** @param {any[]} items */
-  #comparison(items) {
+  #comparison() {
     if (!this.from) return nothing;
     const choice = (/** @type {"from" | "to"} */ side) => html`<div class="field"><label for="c-${side}">${t(`layout.compare_${side}`)}</label>
       <select id="c-${side}" data-test="compare-${side}" @change=${(/** @type {any} */ event) => this.#compare(side === "from" ? event.target.value : this.from, side === "to" ? event.target.value : this.to)}>
-        ${[DRAFT, ...items.map((each) => String(each.version))].map((each) => html`<option value=${each} ?selected=${each === this[side]}>${each === DRAFT ? t("layout.draft") : t("layout.version", { n: Number(each) })}</option>`)}</select></div>`;
+        ${[DRAFT, ...this.items.map((each) => String(each.version))].map((each) => html`<option value=${each} .selected=${live(each === this[side])}>${each === DRAFT ? t("layout.draft") : t("layout.version", { n: Number(each) })}</option>`)}</select></div>`;
     return html`<section class="card" aria-labelledby="differences" data-test="comparison"><h3 id="differences">${t("layout.differences")}</h3><div class="row">${choice("from")}${choice("to")}</div>
       ${this.compared.show((found) => found.length ? html`<ul class="told" data-test="differences">${found.map((each) => html`<li dir="auto" data-test="difference" data-key=${each.key}>${told(each)}</li>`)}</ul>` : html`<p data-test="no-differences">${t("layout.same")}</p>`)}</section>`;
   }
 
   render() {
-    return html`<h2>${t("layout.versions")}</h2>
-      ${this.versions?.show((items) => html`${this.#comparison(items)}${items.length ? html`<ul class="stack">${items.map((each) => this.#row(each))}</ul>` : empty(t("nothing"))}`)}`;
+    return html`${this.#comparison()}${this.items.length ? html`<ul class="stack">${this.items.map((each) => this.#row(each))}</ul>` : empty(t("nothing"))}`;
   }
 }
 customElements.define("layout-versions", LayoutVersionList);
