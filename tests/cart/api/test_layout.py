@@ -1,6 +1,5 @@
 """The layout by the API: versions, refusals, changing over."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -58,14 +57,14 @@ class OneCamera(LiveView):
 
 
 @pytest.fixture
-def engineer() -> Iterator[Any]:
+def engineer() -> Any:
     """Speaks for an engineer to a store whose layout is the demo's."""
     store, base = ApiStore(), demo_layout()
     layouts = Layouts(store.database, base, lambda: store.at, "EUR")
     layouts.serve(FloorAtOnce())
     store.app = create_app(replace(store.shop, layouts=layouts, live=OneCamera(base, lambda: store.at)))
     _, client = store.signed_in("emma", Role.ENGINEER)
-    yield client
+    return client
 
 
 def document() -> dict[str, Any]:

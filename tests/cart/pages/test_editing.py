@@ -27,7 +27,9 @@ def run(code: str, given: Any = None) -> Any:
     folder = (STATIC / "office").as_uri()
     imports = "".join(f'import * as _{name} from "{folder}/{name}.js";\n' for name in MODULES)
     known = "const all = {..._geometry, ..._editing, ..._differences};\n"
-    names = "const {begun, applied, undone, redone, kept, isChanged, moved, turned, sized, removed, differences} = all;\n"
+    names = (
+        "const {begun, applied, undone, redone, kept, isChanged, moved, turned, sized, removed, differences} = all;\n"
+    )
     script = f"{imports}{known}{names}const given = {json.dumps(given)};\nconsole.log(JSON.stringify(({code})(given)));"
     ran = subprocess.run(
         [NODE, "--no-warnings", "--input-type=module"],
@@ -199,7 +201,7 @@ def test_handles_turn_stretch_and_move_points() -> None:
     ],
 )
 def test_differences_are_told_by_what_was_done(change: str, told: list[tuple[str, str, str]]) -> None:
-    found = run(f"given => differences(given, {change})", document())
+    found = run(f"given => all.differences(given, {change})", document())
     assert [(each["key"], each["kind"], each["name"]) for each in found] == told
 
 
@@ -207,7 +209,7 @@ def test_a_product_in_a_bin_becomes_known_to_the_layout_and_is_told_by_name() ->
     product = {"sku": "77", "name": "Tea", "mass_g": None, "unit_price_minor": 250, "currency": "EUR", "gtin": None}
     found, after = run(
         "([given, product]) => { const next = all.withProduct(given, 'bin:0', product);"
-        " return [differences(given, next), next]; }",
+        " return [all.differences(given, next), next]; }",
         [document(), product],
     )
     assert [each["key"] for each in found] == ["product", "added"]

@@ -10,15 +10,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from cart.accounts import Role
 from store_sim.demo_shop import demo_layout
-from tests.cart.pages.browsing import be, settled, watched
+from tests.cart.pages.browsing import RENDERED_MS, be, settled, watched
 from tests.cart.pages.conftest import Store
 
 AT_FIRST_M = 2.2
 """Where the front left corner of gondola 1 stands along x."""
 
 
-RENDERED_MS = 30_000
-"""The demo draws what a camera sees when it is asked, the first time with all its products."""
 REFUSED = r"status of 4(12|22) "
 """What a browser's console says of an answer that the page shows."""
 

@@ -4,7 +4,6 @@ import { t } from "../common/i18n.js";
 import { View } from "../common/view.js";
 import { entryOf, extentOf, membersOf, parts } from "./editing.js";
 import { boxOf, within } from "./geometry.js";
-import { thingName } from "./words.js";
 
 class GondolaFront extends View {
   static properties = { document: {}, gondola: {}, selected: {}, names: {}, flawed: {} };
@@ -46,7 +45,7 @@ class GondolaFront extends View {
     const entry = entryOf(this.document, id);
     const product = entry.sku ? this.names(entry.sku) : t("draw.no_product");
     const choose = () => this.dispatchEvent(new CustomEvent("choose", { detail: id }));
-    return html`<button class="slot ${this.flawed.has(id) ? "flawed" : ""}" data-test="slot" data-id=${id} data-bin=${entry.bin} aria-pressed=${id === this.selected} aria-label=${`${thingName(this.document, id)}: ${product}`} @click=${choose}>
+    return html`<button class="slot ${this.flawed.has(id) ? "flawed" : ""}" data-test="slot" data-id=${id} data-bin=${entry.bin} aria-pressed=${id === this.selected} @click=${choose}>
       <span dir="auto">${product}</span><span class="mono small">${entry.bin}${entry.capacity ? html` · ${t("draw.most", { n: entry.capacity })}` : nothing}</span></button>`;
   }
 
