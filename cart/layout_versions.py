@@ -19,6 +19,34 @@ class LayoutVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Objection:
+    """What speaks against a layout.
+
+    Attributes:
+        place: Keys and positions in its document, such as ``("bins", 3, "size_m")``; empty for no one place.
+        message: What is wrong there.
+    """
+
+    place: tuple[str | int, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLens:
+    """What is known of a lens before a camera is calibrated.
+
+    Attributes:
+        focal_px: Focal length along x and y, pixels.
+        centre_px: Where its axis meets the picture, pixels.
+        distortion: k1, k2, p1, p2, k3 as in OpenCV.
+    """
+
+    focal_px: tuple[float, float]
+    centre_px: tuple[float, float]
+    distortion: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """A calibrated camera.
 
@@ -27,12 +55,14 @@ class Fit:
         rms_px: Root mean square of the errors of the pairs that agree, pixels.
         residuals_px: Error of each pair, pixels.
         worst: Which pair has the largest, from 0.
+        left_out: Pairs that do not agree with the others, from 0.
     """
 
     camera: dict[str, Any]
     rms_px: float
     residuals_px: tuple[float, ...]
     worst: int
+    left_out: tuple[int, ...]
 
 
 class LayoutVersions(Protocol):
@@ -55,6 +85,10 @@ class LayoutVersions(Protocol):
         """Versions, newest first."""
         ...
 
+    def check(self, document: Mapping[str, Any]) -> tuple[Objection, ...]:
+        """What speaks against a layout; nothing is kept."""
+        ...
+
     def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None, *, after: int) -> LayoutVersion:
         """Keep a new version, drawn over the newest one."""
         ...
@@ -69,6 +103,13 @@ class LayoutVersions(Protocol):
         pixels: Sequence[Sequence[float]],
         places_m: Sequence[Sequence[float]],
         wh: tuple[int, int],
+        lens: KnownLens | None = None,
+        *,
+        bends: bool = False,
     ) -> Fit:
         """Find a camera from pairs of points."""
+        ...
+
+    def drawn(self, document: Mapping[str, Any], camera_id: str, jpeg: bytes) -> bytes:
+        """Draw a layout into what one of its cameras sees."""
         ...

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+import cv2
 import numpy as np
 import yaml
 from sqlalchemy import func, select
@@ -19,13 +20,16 @@ from sqlalchemy.exc import IntegrityError
 from cart import audit
 from cart.catalog import Catalogue
 from cart.errors import LayoutChanged, LayoutNotFound, LayoutRefused
-from cart.layout_versions import Fit, LayoutVersion
+from cart.layout_versions import Fit, KnownLens, LayoutVersion, Objection
+from cart.pictures import jpeg_of
 from cart.pipeline import catalogue_of
 from cart.pricing import load_catalogue
 from cart.repository import Database, Repository
 from cart.tables import AuditRow, LayoutVersionRow, ProductRow
+from vision.arrays import FloatArray
 from vision.calibration import calibrate_camera
-from vision.layout import StoreLayout, layout_from_entry, layout_to_yaml
+from vision.fit_drawing import layout_drawn
+from vision.layout import LayoutError, StoreLayout, layout_from_entry, layout_to_yaml
 
 _log = logging.getLogger(__name__)
 APPLIED = "layout.applied"
@@ -120,6 +124,16 @@ class Layouts:
             found.append(self.version(0))
         return tuple(found)
 
+    def check(self, document: Mapping[str, Any]) -> tuple[Objection, ...]:
+        """What speaks against a layout, as far as it can be told before the floor tries it; nothing is kept."""
+        try:
+            self._trading(self._fit(layout_from_entry(document)))
+        except LayoutError as error:
+            return tuple(Objection(flaw.place, flaw.message) for flaw in error.flaws)
+        except ValueError as error:
+            return (Objection((), str(error)),)
+        return ()
+
     def save(self, document: Mapping[str, Any], note: str, author_id: UUID | None, *, after: int) -> LayoutVersion:
         """Keep a new version; the store goes on with the one that is active.
 
@@ -159,9 +173,7 @@ class Layouts:
             layout = self._fit(_read(self.version(number).document))
             if self._floor is None:
                 raise ValueError("the store has no floor")
-            known = catalogue_of(layout.products, self._currency)
-            if known.currency != self._currency:
-                raise ValueError(f"its products are priced in {known.currency}, the store trades in {self._currency}")
+            known = self._trading(layout)
 
             def done() -> None:
                 at = self._now()
@@ -184,18 +196,63 @@ class Layouts:
         pixels: Sequence[Sequence[float]],
         places_m: Sequence[Sequence[float]],
         wh: tuple[int, int],
+        lens: KnownLens | None = None,
+        *,
+        bends: bool = False,
     ) -> Fit:
         """Find a camera from pairs of points; changes nothing.
+
+        Args:
+            camera_id: The camera.
+            pixels: Points of its picture, pixels.
+            places_m: Where each of them is in the store, metres.
+            wh: Size of the picture, pixels.
+            lens: What is known of its lens; None to find its focal length too.
+            bends: Whether to find how much the lens bends straight lines, where it is not known.
 
         Raises:
             LayoutRefused: The pairs do not say where it is.
         """
         try:
-            found = calibrate_camera(np.array(pixels, float), np.array(places_m, float), wh, camera_id=camera_id)
+            found = calibrate_camera(
+                np.array(pixels, float),
+                np.array(places_m, float),
+                wh,
+                camera_id=camera_id,
+                intrinsics=None if lens is None else _intrinsics(lens),
+                distortion=None if lens is None else np.array(lens.distortion, float),
+                estimate_distortion=bends,
+            )
             entry = yaml.safe_load(layout_to_yaml(StoreLayout("calibration", (found.camera,))))["cameras"][camera_id]
-        except ValueError as error:
+        except (ValueError, cv2.error, np.linalg.LinAlgError) as error:
             raise LayoutRefused(str(error)) from error
-        return Fit(entry, found.rms_px, tuple(found.errors_px.tolist()), int(np.argmax(found.errors_px)))
+        left_out = tuple(np.flatnonzero(found.is_outlier).tolist())
+        return Fit(entry, found.rms_px, tuple(found.errors_px.tolist()), int(np.argmax(found.errors_px)), left_out)
+
+    def drawn(self, document: Mapping[str, Any], camera_id: str, jpeg: bytes) -> bytes:
+        """Draw a layout into what one of its cameras sees, so that a person sees whether it fits.
+
+        Raises:
+            LayoutRefused: The layout is wrong, or the camera is not calibrated in it.
+        """
+        layout = _read(document)
+        camera = layout.camera(camera_id)
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        if camera is None or image is None:
+            raise LayoutRefused(f"camera {camera_id} is not calibrated in this layout, or its picture cannot be read")
+        return jpeg_of(layout_drawn(np.asarray(image, np.uint8), camera, layout))
+
+    def _trading(self, layout: StoreLayout) -> Catalogue:
+        """What a layout sells; ValueError if it is priced in another currency than the store's."""
+        known = catalogue_of(layout.products, self._currency)
+        if known.currency != self._currency:
+            raise ValueError(f"its products are priced in {known.currency}, the store trades in {self._currency}")
+        return known
+
+
+def _intrinsics(lens: KnownLens) -> FloatArray:
+    (fx, fy), (cx, cy) = lens.focal_px, lens.centre_px
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
 def _read(document: Mapping[str, Any]) -> StoreLayout:

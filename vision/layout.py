@@ -1,7 +1,7 @@
 """The store as it is built: gondolas, shelves, bins, plates, cameras and zones, and the layout file that says so."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -20,11 +20,37 @@ MOST_NESTED = 100  # a layout nests 5 deep; the parser written in C would crash 
 MOST = 1e6  # metres, pixels, degrees, grams, pieces: whoever writes more has slipped, and squares of it still count
 MOST_MINOR = 10**12  # of a price: far beyond any, and a thousand of them still fit a column of 64 bits
 UPRIGHT_TOLERANCE = 1e-6  # a box whose upward axis leans by more is tilted, which the layout format cannot say
+MOST_TOLD = 10  # flaws in one message
 FLATNESS_M = 0.01  # how far the fourth corner of a pane may lie off the plane of the others: sloppy measuring
 
 SurfaceKind = Literal["glass", "mirror", "wall", "door"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something that is wrong with a layout.
+
+    Attributes:
+        place: Where: keys and positions in a layout file, such as ``("bins", 3, "size_m")``; empty for no one place.
+        message: What.
+    """
+
+    place: tuple[str | int, ...]
+    message: str
+
+
+class LayoutError(ValueError):
+    """A layout contradicts itself.
+
+    Args:
+        flaws: All that is wrong, as far as it could be looked at.
+    """
+
+    def __init__(self, flaws: Sequence[Flaw]) -> None:
+        super().__init__("; ".join(flaw.message for flaw in flaws[:MOST_TOLD]))
+        self.flaws = tuple(flaws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,31 +293,37 @@ class StoreLayout:
     surfaces: tuple[Surface, ...] = ()
 
     def __post_init__(self) -> None:
-        for what, names in (
-            ("camera", [camera.camera_id for camera in self.cameras]),
-            ("view", [view.camera_id for view in self.views]),
-            ("bin", [a_bin.bin_id for a_bin in self.bins]),
-            ("plate", [plate.plate_id for plate in self.plates]),
-            ("product", [product.sku for product in self.products]),
+        flaws: list[Flaw] = []
+        for key, what, names in (
+            ("cameras", "camera", [camera.camera_id for camera in self.cameras]),
+            ("views", "view", [view.camera_id for view in self.views]),
+            ("bins", "bin", [a_bin.bin_id for a_bin in self.bins]),
+            ("plates", "plate", [plate.plate_id for plate in self.plates]),
+            ("products", "product", [product.sku for product in self.products]),
         ):
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"layout {self.name}: {what} {twice[0]} is listed twice")
+            seen: set[str] = set()
+            for index, name in enumerate(names):
+                if name in seen:
+                    flaws.append(Flaw((key, index), f"layout {self.name}: {what} {name} is listed twice"))
+                seen.add(name)
         known = {plate.plate_id for plate in self.plates}
-        for a_bin in self.bins:
+        for index, a_bin in enumerate(self.bins):
             missing = [plate_id for plate_id in a_bin.plate_ids if plate_id not in known]
             if missing:
-                raise ValueError(
-                    f"layout {self.name}: bin {a_bin.bin_id} names plate {missing[0]}, which the layout does not have"
-                )
+                told = f"bin {a_bin.bin_id} names plate {missing[0]}, which the layout does not have"
+                flaws.append(Flaw(("bins", index, "plates"), f"layout {self.name}: {told}"))
         if self.walkable_m is not None:
-            check_polygon(f"layout {self.name}: walkable", self.walkable_m)
+            with _noted(flaws, "walkable_m"):
+                check_polygon(f"layout {self.name}: walkable", self.walkable_m)
         for what, line in (("entrance", self.entrance_m), ("exit", self.exit_m)):
             if line is None:
                 continue
-            check_shape(f"layout {self.name}: {what}", line, (2, 2))
-            if np.linalg.norm(line[1] - line[0]) < 0.05:
-                raise ValueError(f"layout {self.name}: the {what} line is shorter than 5 cm")
+            with _noted(flaws, f"{what}_m"):
+                check_shape(f"layout {self.name}: {what}", line, (2, 2))
+                if np.linalg.norm(line[1] - line[0]) < 0.05:
+                    raise ValueError(f"layout {self.name}: the {what} line is shorter than 5 cm")
+        if flaws:
+            raise LayoutError(flaws)
 
     def camera(self, camera_id: str) -> Camera | None:
         """Return a calibrated camera by its id, or None."""
@@ -399,6 +431,15 @@ class StoreLayout:
                 for a_bin in self.bins
             ),
         )
+
+
+@contextmanager
+def _noted(flaws: list[Flaw], *place: str | int) -> Iterator[None]:
+    """Note what is wrong at a place, so that what stands elsewhere is looked at too."""
+    try:
+        yield
+    except ValueError as error:
+        flaws.append(Flaw(place, str(error)))
 
 
 def _overlay(below: tuple[T, ...], above: tuple[T, ...], key: str) -> tuple[T, ...]:
@@ -578,16 +619,16 @@ def layout_from_entry(content: object) -> StoreLayout:
     """Make a layout of what a layout file holds, already parsed, such as JSON.
 
     Raises:
-        ValueError: It is not a layout or contradicts itself; the message names the places.
+        LayoutError: It is not a layout or contradicts itself; the message names the places.
     """
     try:
         return _layout_from(_LayoutFile.model_validate(content))
     except ValidationError as error:
-        places = [
-            f"at {'.'.join(str(part) for part in each['loc']) or 'the top'}: {each['msg']}"
-            for each in error.errors()[:10]
+        flaws = [
+            Flaw(each["loc"], f"at {'.'.join(str(part) for part in each['loc']) or 'the top'}: {each['msg']}")
+            for each in error.errors()
         ]
-        raise ValueError("; ".join(places)) from error
+        raise LayoutError(flaws) from error
 
 
 def _content(text: str) -> object:
@@ -603,23 +644,11 @@ def _content(text: str) -> object:
 
 
 def _layout_from(entry: _LayoutFile) -> StoreLayout:
+    flaws: list[Flaw] = []
     cameras, views = [], []
     for camera_id, camera in entry.cameras.items():
-        if (camera.intrinsics is None) != (camera.world_from_cam is None):
-            raise ValueError(f"camera {camera_id}: intrinsics and world_from_cam only make sense together")
-        if camera.intrinsics is not None and camera.world_from_cam is not None:
-            world_from_cam = np.array(camera.world_from_cam)
-            if abs(np.linalg.det(world_from_cam)) < 1e-9:
-                raise ValueError(f"camera {camera_id}: world_from_cam cannot be inverted")
-            cameras.append(
-                Camera(
-                    camera_id,
-                    np.array(camera.intrinsics),
-                    np.array(camera.distortion),
-                    np.linalg.inv(world_from_cam),
-                    camera.resolution_wh,
-                )
-            )
+        with _noted(flaws, "cameras", camera_id):
+            cameras += _cameras_from(camera_id, camera)
         views.append(
             View(
                 camera_id,
@@ -629,12 +658,24 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
                 camera.follows_people,
             )
         )
+    bins, plates, surfaces = [], [], []
+    for index, a_bin in enumerate(entry.bins):
+        with _noted(flaws, "bins", index):
+            bins.append(_bin_from(a_bin, entry.cameras))
+    for index, plate in enumerate(entry.plates):
+        with _noted(flaws, "plates", index):
+            plates.append(_plate_from(plate))
+    for index, pane in enumerate(entry.surfaces):
+        with _noted(flaws, "surfaces", index):
+            surfaces.append(Surface(pane.kind, np.array(pane.corners_m, float)))
+    if flaws:
+        raise LayoutError(flaws)
     return StoreLayout(
         name=entry.name,
         cameras=tuple(cameras),
         views=tuple(views),
-        bins=tuple(_bins_from(entry.bins, entry.cameras)),
-        plates=tuple(_plates_from(entry.plates)),
+        bins=tuple(bins),
+        plates=tuple(plates),
         products=tuple(
             ProductRecord(
                 p.sku,
@@ -649,26 +690,37 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
         entrance_m=_points(entry.entrance_m),
         exit_m=_points(entry.exit_m),
         fixture_shifts=tuple(FixtureShift(s.gondola, np.array(s.shift_m)) for s in entry.fixture_shifts),
-        surfaces=tuple(Surface(s.kind, np.array(s.corners_m, float)) for s in entry.surfaces),
+        surfaces=tuple(surfaces),
     )
 
 
-def _bins_from(entries: list[_BinEntry], cameras: dict[str, _CameraEntry]) -> Iterable[Bin]:
-    for entry in entries:
-        if entry.polygon_px is not None and entry.camera not in cameras:
-            raise ValueError(f"bin {entry.bin}: drawn in camera {entry.camera}, which the layout does not have")
-        box = _box_from(entry)
-        yield Bin(
-            bin_id=entry.bin,
-            sku=entry.sku,
-            gondola_id=entry.gondola,
-            shelf_id=entry.shelf,
-            plate_ids=tuple(entry.plates),
-            box=box,
-            camera_id=entry.camera if entry.polygon_px is not None else None,
-            polygon_px=_points(entry.polygon_px),
-            capacity=entry.capacity,
-        )
+def _cameras_from(camera_id: str, entry: _CameraEntry) -> Iterable[Camera]:
+    """The camera if it is calibrated."""
+    if (entry.intrinsics is None) != (entry.world_from_cam is None):
+        raise ValueError(f"camera {camera_id}: intrinsics and world_from_cam only make sense together")
+    if entry.intrinsics is None or entry.world_from_cam is None:
+        return ()
+    world_from_cam = np.array(entry.world_from_cam)
+    if abs(np.linalg.det(world_from_cam)) < 1e-9:
+        raise ValueError(f"camera {camera_id}: world_from_cam cannot be inverted")
+    intrinsics, distortion = np.array(entry.intrinsics), np.array(entry.distortion)
+    return (Camera(camera_id, intrinsics, distortion, np.linalg.inv(world_from_cam), entry.resolution_wh),)
+
+
+def _bin_from(entry: _BinEntry, cameras: dict[str, _CameraEntry]) -> Bin:
+    if entry.polygon_px is not None and entry.camera not in cameras:
+        raise ValueError(f"bin {entry.bin}: drawn in camera {entry.camera}, which the layout does not have")
+    return Bin(
+        bin_id=entry.bin,
+        sku=entry.sku,
+        gondola_id=entry.gondola,
+        shelf_id=entry.shelf,
+        plate_ids=tuple(entry.plates),
+        box=_box_from(entry),
+        camera_id=entry.camera if entry.polygon_px is not None else None,
+        polygon_px=_points(entry.polygon_px),
+        capacity=entry.capacity,
+    )
 
 
 def _box_from(entry: _BinEntry) -> Box | None:
@@ -691,14 +743,13 @@ def _box_from(entry: _BinEntry) -> Box | None:
         raise ValueError(f"bin {entry.bin}: max_m must lie beyond min_m") from error
 
 
-def _plates_from(entries: list[_PlateEntry]) -> Iterable[Plate]:
-    for entry in entries:
-        gondola, shelf, number = (int(part) for part in entry.plate.split("/"))
-        try:
-            box = upright_box(np.array(entry.corner_m), entry.yaw_deg, np.array(entry.size_m))
-        except ValueError as error:
-            raise ValueError(f"plate {entry.plate}: size_m must be positive on every axis") from error
-        yield Plate(entry.plate, gondola, shelf, number, box)
+def _plate_from(entry: _PlateEntry) -> Plate:
+    gondola, shelf, number = (int(part) for part in entry.plate.split("/"))
+    try:
+        box = upright_box(np.array(entry.corner_m), entry.yaw_deg, np.array(entry.size_m))
+    except ValueError as error:
+        raise ValueError(f"plate {entry.plate}: size_m must be positive on every axis") from error
+    return Plate(entry.plate, gondola, shelf, number, box)
 
 
 def _points(points: list[tuple[float, float]] | None) -> FloatArray | None:

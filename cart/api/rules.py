@@ -193,10 +193,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/statistics"): Rule("store"),
     ("GET", "/v1/layout"): _LAYOUT,
     ("PUT", "/v1/layout"): _LAYOUT,
+    ("POST", "/v1/layout/check"): _LAYOUT,
     ("GET", "/v1/layout/versions"): _LAYOUT,
     ("GET", "/v1/layout/versions/{version}"): _LAYOUT,
     ("POST", "/v1/layout/versions/{version}/apply"): _LAYOUT,
     ("POST", "/v1/cameras/{camera_id}/calibration"): Rule("layout", pace=Pace.STRICT),
+    ("POST", "/v1/cameras/{camera_id}/drawing"): Rule("cameras"),
     # Recordings.
     ("GET", "/v1/recordings"): _RECORDINGS,
     ("POST", "/v1/replays"): _RECORDINGS,

@@ -160,12 +160,18 @@ async def watch_cameras(
 )
 def read_camera_picture(camera_id: str, shop: TheShop) -> Response:
     """Read what a camera sees."""
+    picture = newest_picture(shop, camera_id)
+    return Response(picture.jpeg, media_type="image/jpeg", headers={"X-Captured-At": picture.captured_at.isoformat()})
+
+
+def newest_picture(shop: Shop, camera_id: str) -> MarkedPicture:
+    """The newest picture of a camera; a problem if there is none."""
     live = live_of(shop)
     _check_camera(live, camera_id)
     picture = live.picture(camera_id)
     if picture is None:
         raise ProblemError(404, f"camera {camera_id} has given no picture yet", headers={"Retry-After": "1"})
-    return Response(picture.jpeg, media_type="image/jpeg", headers={"X-Captured-At": picture.captured_at.isoformat()})
+    return picture
 
 
 def _check_camera(live: LiveFloor, camera_id: str) -> None:

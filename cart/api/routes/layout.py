@@ -10,17 +10,21 @@ from pydantic import AllowInfNan, Field
 from cart.api.conditions import check_unchanged
 from cart.api.paging import USUAL_ENTRIES, After, Limit, Listing, Page, position
 from cart.api.problems import ProblemError
+from cart.api.routes.cameras import newest_picture
 from cart.api.routing import Caller, ShopRoute, TheShop
 from cart.api.schemas import Body, DeviceName, Note, Shown, problems
 from cart.api.shop import Shop
 from cart.errors import LayoutChanged, LayoutNotFound, LayoutRefused
-from cart.layout_versions import LayoutVersion, LayoutVersions
+from cart.layout_versions import KnownLens, LayoutVersion, LayoutVersions
 
 router = APIRouter(route_class=ShopRoute, tags=["layout"])
 
 _MOST_BYTES = 4_000_000
+_MOST_OBJECTIONS = 100
 VersionNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Number = Annotated[float, AllowInfNan(False), Field(ge=-1e6, le=1e6)]
+Focal = Annotated[float, AllowInfNan(False), Field(ge=1, le=1e6)]
+Bend = Annotated[float, AllowInfNan(False), Field(ge=-10, le=10)]
 Side = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -61,11 +65,23 @@ class Pair(Body):
     world_m: tuple[Number, Number, Number]
 
 
+class Lens(Body):
+    """A lens that is known."""
+
+    focal_px: tuple[Focal, Focal]
+    centre_px: tuple[Number, Number]
+    distortion: tuple[Bend, Bend, Bend, Bend, Bend] = Field(
+        default=(0.0, 0.0, 0.0, 0.0, 0.0), description="k1, k2, p1, p2, k3 as in OpenCV."
+    )
+
+
 class Pairs(Body):
     """What a camera is calibrated by."""
 
     points: Annotated[list[Pair], Field(min_length=4, max_length=200)]
     resolution_wh: tuple[Side, Side]
+    lens: Lens | None = Field(default=None, description="Null to find the focal length too, which takes more points.")
+    bends: bool = Field(default=False, description="Find how the lens bends straight lines; only without `lens`.")
 
 
 class FitShown(Shown):
@@ -75,6 +91,26 @@ class FitShown(Shown):
     rms_px: float
     residuals_px: list[float]
     worst: int = Field(description="Which point misses by most, from 0.")
+    left_out: list[int] = Field(description="Points that do not agree with the others, from 0.")
+
+
+class Drawn(Body):
+    """A layout that may not have been kept yet."""
+
+    document: dict[str, Any] = Field(description="Format `tillfree-layout/1`, as JSON.")
+
+
+class ObjectionShown(Shown):
+    """Something that is wrong with a layout."""
+
+    place: list[str | int] = Field(description="Keys and positions that lead there; empty for no one place.")
+    message: str
+
+
+class Checked(Shown):
+    """What speaks against a layout."""
+
+    items: list[ObjectionShown]
 
 
 @router.get("/v1/layout", responses=problems(404))
@@ -97,6 +133,13 @@ def change_layout(body: NewLayout, request: Request, response: Response, shop: T
         layouts.apply(saved.version, caller.account_id, at_once=body.apply == "now")
     response.headers["ETag"] = _tag(saved.version)
     return _shown(layouts, saved)
+
+
+@router.post("/v1/layout/check", responses=problems(404), max_body_size=_MOST_BYTES)
+def check_layout(body: Drawn, shop: TheShop) -> Checked:
+    """Tell what speaks against a layout; nothing is kept."""
+    found = _layouts(shop).check(body.document)[:_MOST_OBJECTIONS]
+    return Checked(items=[ObjectionShown(place=list(each.place), message=each.message) for each in found])
 
 
 @router.get("/v1/layout/versions", responses=problems(404))
@@ -126,8 +169,34 @@ def apply_version(version: VersionNumber, body: Change, shop: TheShop, caller: C
 def calibrate(camera_id: DeviceName, body: Pairs, shop: TheShop) -> FitShown:
     """Find out where a camera is from points that were clicked; nothing is changed."""
     pixels, places_m = [pair.pixel for pair in body.points], [pair.world_m for pair in body.points]
-    fit = _layouts(shop).calibrate(camera_id, pixels, places_m, body.resolution_wh)
-    return FitShown(camera=fit.camera, rms_px=fit.rms_px, residuals_px=list(fit.residuals_px), worst=fit.worst)
+    lens = None if body.lens is None else KnownLens(body.lens.focal_px, body.lens.centre_px, body.lens.distortion)
+    fit = _layouts(shop).calibrate(camera_id, pixels, places_m, body.resolution_wh, lens, bends=body.bends)
+    return FitShown(
+        camera=fit.camera,
+        rms_px=fit.rms_px,
+        residuals_px=list(fit.residuals_px),
+        worst=fit.worst,
+        left_out=list(fit.left_out),
+    )
+
+
+@router.post(
+    "/v1/cameras/{camera_id}/drawing",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "What the camera sees, with the layout drawn into it.",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(LayoutRefused, 404),
+    },
+    max_body_size=_MOST_BYTES,
+)
+def draw_layout(camera_id: DeviceName, body: Drawn, shop: TheShop) -> Response:
+    """Draw a layout into what a camera sees, so that a person sees whether it fits; nothing is kept."""
+    layouts = _layouts(shop)
+    jpeg = layouts.drawn(body.document, camera_id, newest_picture(shop, camera_id).jpeg)
+    return Response(jpeg, media_type="image/jpeg")
 
 
 def _layouts(shop: Shop) -> LayoutVersions:

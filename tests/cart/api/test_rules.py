@@ -43,6 +43,7 @@ OTHERWISE = {
     ("GET", "/v1/floor"): {404},  # this store's floor is not looked at
     ("GET", "/v1/cameras/live"): {404},
     ("GET", "/v1/cameras/{camera_id}/picture"): {404},
+    ("POST", "/v1/cameras/{camera_id}/drawing"): {404},
     ("DELETE", "/v1/account"): {204, 403, 409},  # the last owner stays
     ("POST", "/v1/disputes/{dispute_id}/settlement"): {200, 409},
 }
@@ -154,6 +155,8 @@ def body_of(method: str, route: str, name: str) -> Any:
         "POST /v1/payments/webhook": {},
         "PUT /v1/layout": {"document": {"format": "tillfree-layout/1", "name": "empty", "cameras": {}}},
         "POST /v1/layout/versions/{version}/apply": {"when": "now"},
+        "POST /v1/layout/check": {"document": {"format": "tillfree-layout/1", "name": "empty"}},
+        "POST /v1/cameras/{camera_id}/drawing": {"document": {"format": "tillfree-layout/1", "name": "empty"}},
         "POST /v1/cameras/{camera_id}/calibration": {"points": clicked(), "resolution_wh": [640, 360]},
         "POST /v1/replays": {"recording": RECORDING},
     }

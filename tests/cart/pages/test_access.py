@@ -18,7 +18,7 @@ VIEWS: dict[tuple[str, Role | None], list[str]] = {
     ("/staff", None): [""],
     ("/staff", Role.OWNER): ["#/floor", "#/cameras", "#/visits", "#/reviews", "#/disputes"],
     ("/office", None): [""],
-    ("/office", Role.OWNER): [""],
+    ("/office", Role.OWNER): ["", "#/layout/document", "#/layout/calibration"],
     ("/engineer", None): [""],
     ("/engineer", Role.ENGINEER): [""],
 }
@@ -56,6 +56,36 @@ def test_axe_finds_nothing_serious(
                 settled(page)
             page.wait_for_timeout(150)  # what a view loads after its skeleton
             found += troubles(page)
+        assert found == []
+
+
+@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("ar", "dark")])
+def test_axe_finds_nothing_serious_while_a_layout_is_edited(
+    browser: Browser, store: Store, language: str, scheme: str
+) -> None:
+    with watched(browser, store.url, locale=language, color_scheme=scheme, **DESKTOP) as (page, _):
+        be(page.context, store.token(Role.OWNER))
+        page.goto("/office#/layout")
+        settled(page)
+        found = []
+        for name in ("floor", "gondola:1", "camera:cam1", "surface:0", "bin:1"):
+            if name == "bin:1":
+                page.locator("[data-test=thing][data-id='gondola:1']").click()
+            page.locator(f"[data-test=thing][data-id='{name}']").click()
+            expect(page.get_by_test_id("selected")).to_have_attribute("data-id", name)
+            found += troubles(page)
+        page.get_by_test_id("find-product").fill("a")
+        expect(page.get_by_test_id("product-choice").first).to_be_visible()
+        page.get_by_test_id("field-bin").fill("1/1/1")
+        page.get_by_test_id("layout.check").click()
+        expect(page.get_by_test_id("thing-problem")).to_be_visible()
+        page.get_by_test_id("layout.compare").first.click()
+        expect(page.get_by_test_id("difference").first).to_be_visible()
+        found += troubles(page)
+        page.get_by_test_id("tab-calibration").click()
+        page.get_by_test_id("add-pair").click()
+        expect(page.get_by_test_id("pair")).to_have_count(1)
+        found += troubles(page)
         assert found == []
 
 

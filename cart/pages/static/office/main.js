@@ -1,5 +1,6 @@
 /** The office: signing in, the navigation, and which view is shown. */
 import { html, nothing } from "lit";
+import { live } from "lit/directives/live.js";
 import { startTexts, t } from "../common/i18n.js";
 import { signOut, theStore, whoIsHere } from "../common/session.js";
 import { Loaded, View, announce, place } from "../common/view.js";
@@ -21,10 +22,14 @@ const ROLES = {
 class BackOffice extends View {
   who = new Loaded(this, whoIsHere);
   store = new Loaded(this, theStore);
+  shown = place().path[0];
 
   #moved = () => {
     this.requestUpdate();
-    setTimeout(() => announce(this));
+    // Within a view one stays where one is.
+    const [view] = place().path;
+    if (view !== this.shown) setTimeout(() => announce(this));
+    this.shown = view;
   };
 
   #skip = (/** @type {Event} */ event) => {
@@ -78,7 +83,7 @@ class BackOffice extends View {
         ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
         ${view === "catalogue" ? html`<office-catalogue></office-catalogue>` : nothing}
         ${view === "devices" ? html`<office-devices></office-devices>` : nothing}
-        ${view === "layout" ? html`<office-layout></office-layout>` : nothing}
+        ${view === "layout" ? html`<office-layout .tab=${live(place().path[1] ?? "")}></office-layout>` : nothing}
         ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
         ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
       </main>`;
