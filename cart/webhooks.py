@@ -294,7 +294,7 @@ class Webhooks:
                     row.attempts,
                     row.due_at,
                     row.finished_at,
-                    row.last_error or "",
+                    _reason(row.last_error or ""),
                 )
                 for row in rows
             )
@@ -459,6 +459,11 @@ def _put_delivery(
 ) -> None:
     payload = {"endpoint_id": str(endpoint_id), "event_key": event_key, "event": dict(event)}
     put(repository, Effect.WEBHOOK, _delivery_key(endpoint_id, event_key), payload, at)
+
+
+def _reason(error: str) -> str:
+    """What an error of the outbox says, without the name of its kind where that says nothing more."""
+    return error.removeprefix(f"{NotYetError.__name__}: ").removeprefix(f"{GivenUpError.__name__}: ")
 
 
 def _delivery_key(endpoint_id: UUID, event_key: str) -> str:
