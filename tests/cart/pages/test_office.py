@@ -28,8 +28,8 @@ LOCAL = "%Y-%m-%dT%H:%M"
 def office(
     browser: Browser, store: Store, view: str, role: Role = Role.MANAGER, allowed: Sequence[str] = ()
 ) -> Iterator[Page]:
-    """The office's page, opened by somebody of a role."""
-    with watched(browser, store.url, allowed) as (page, _):
+    """The office's page, opened by somebody of a role who is in another time zone than the store."""
+    with watched(browser, store.url, allowed, timezone_id="Asia/Tokyo") as (page, _):
         be(page.context, store.token(role))
         page.goto(f"/office#/{view}")
         settled(page)
@@ -65,6 +65,22 @@ def test_a_viewer_sees_how_devices_do_and_neither_pictures_nor_tokens(browser: B
             expect(page.get_by_test_id(what)).to_have_count(0)
 
 
+def test_a_camera_that_was_moved_is_told_with_the_way_to_its_calibration(browser: Browser, store: Store) -> None:
+    moved = {
+        "camera_id": "cam1",
+        "healthy": True,
+        "last_frame_at": None,
+        "detail": "",
+        "notice": "it seems to be moved",
+    }
+    with office(browser, store, "people", Role.OWNER) as page:
+        page.route("**/v1/cameras", lambda route: route.fulfill(json={"items": [moved]}))
+        page.get_by_test_id("nav-devices").press("Enter")
+        expect(page.get_by_test_id("camera-notice")).to_contain_text("it seems to be moved")
+        page.get_by_test_id("to-layout").press("Enter")
+        expect(page.get_by_test_id("layout")).to_be_visible()
+
+
 def test_a_week_s_price_is_planned_and_changed_in_place(browser: Browser, store: Store) -> None:
     now = store.server.shop.now()
     with office(browser, store, "catalogue") as page:
@@ -80,6 +96,7 @@ def test_a_week_s_price_is_planned_and_changed_in_place(browser: Browser, store:
         state_of(page, "price-row", "planned")
         planned = page.locator("[data-test=price-row][data-state=planned]")
         expect(planned).to_contain_text("€5.99")
+        expect(planned).to_contain_text(f"{now.hour % 12 or 12}:{now.minute:02}")
         expect(row.get_by_test_id("price")).to_have_text("€6.49")
         planned.get_by_test_id("price-change").press("Enter")
         expect(page.get_by_test_id("price-value")).to_be_focused()

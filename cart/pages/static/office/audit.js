@@ -1,11 +1,11 @@
 /** The audit log: who did what and when, page by page, narrowed as wished, and as a file. */
 import { html, nothing } from "lit";
 import { all, get } from "../common/api.js";
-import { t, when } from "../common/i18n.js";
+import { t } from "../common/i18n.js";
 import { theStore } from "../common/session.js";
 import { Loaded, View, attempt, empty, toast } from "../common/view.js";
 import { momentIn } from "./amounts.js";
-import { validityFields } from "./pieces.js";
+import { validityFields, whenIn } from "./pieces.js";
 
 const PAGE = 50;
 const MOST_IN_A_FILE = 5000;
@@ -47,11 +47,15 @@ class OfficeAudit extends View {
     for (const each of [this.store, this.workers, this.log]) void each.load();
   }
 
+  get zone() {
+    return this.store.value?.time_zone ?? "UTC";
+  }
+
   /** @param {Event} event */
   #filter(event) {
     event.preventDefault();
     const form = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget));
-    const zone = this.store.value?.time_zone ?? "UTC";
+    const { zone } = this;
     const wishes = ["actor_id", "action", "subject", "from", "until"].map((name) => [name, String(form.get(name) ?? "").trim()]).filter(([, text]) => text);
     this.query = new URLSearchParams({ limit: String(PAGE) });
     for (const [name, text] of wishes) {
@@ -99,17 +103,18 @@ class OfficeAudit extends View {
         ${(this.workers.value ?? []).map((each) => html`<option value=${each.account_id}>${each.name || each.email || each.account_id}</option>`)}</select></div>
       <div class="field"><label for="audit-action">${t("audit.action")}</label><input id="audit-action" name="action" list="audit-actions" maxlength="100" dir="ltr" autocomplete="off" data-test="audit-action" /><datalist id="audit-actions">${ACTIONS.map((each) => html`<option value=${each}></option>`)}</datalist></div>
       <div class="field"><label for="audit-subject">${t("audit.subject")}</label><input id="audit-subject" name="subject" maxlength="200" dir="ltr" autocomplete="off" data-test="audit-subject" /></div>
-      ${validityFields("audit", this.store.value?.time_zone ?? "UTC", {}, [t("figures.from"), t("audit.until")])}
+      ${validityFields("audit", this.zone, {}, [t("figures.from"), t("audit.until")])}
       <div class="row"><button class="button primary" data-test="audit-apply">${t("search")}</button>
         <button class="button" type="button" data-test="audit-csv" ?disabled=${this.busy} @click=${this.#save}>${t("audit.csv")}</button></div></form>`;
   }
 
   render() {
     const names = new Map((this.workers.value ?? []).map((each) => [each.account_id, each.name || each.email]));
+    const { zone } = this;
     return html`<div class="stack" data-test="audit">${this.#form()}
       ${this.log.show((cursor) => this.entries.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["time", "audit.actor", "audit.action", "audit.subject", "audit.detail"].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead>
-        <tbody>${this.entries.map((each) => html`<tr data-test="audit-entry" data-action=${each.action}><td>${when(each.at, { dateStyle: "medium", timeStyle: "medium" })}</td><td>${this.#who(each.actor_id, names)}</td>
-          <td class="mono" dir="ltr">${each.action}</td><td class="mono" dir="ltr">${each.subject}</td><td class="mono small" dir="ltr">${Object.keys(each.detail).length ? JSON.stringify(each.detail) : nothing}</td></tr>`)}</tbody></table></div>
+        <tbody>${this.entries.map((each) => html`<tr data-test="audit-entry" data-action=${each.action}><td>${whenIn(each.at, zone, "medium")}</td><td>${this.#who(each.actor_id, names)}</td>
+          <td class="mono"><bdi>${each.action}</bdi></td><td class="mono"><bdi>${each.subject}</bdi></td><td class="mono small"><bdi>${Object.keys(each.detail).length ? JSON.stringify(each.detail) : nothing}</bdi></td></tr>`)}</tbody></table></div>
         ${cursor ? html`<button class="button wide" data-test="audit-more" ?disabled=${this.busy} @click=${this.#more}>${t(this.busy ? "loading" : "more")}</button>` : nothing}` : empty(t("nothing")))}</div>`;
   }
 }

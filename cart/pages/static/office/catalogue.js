@@ -261,7 +261,7 @@ class ProductPrices extends View {
           <tbody>${prices.map((each) => {
             const state = /** @type {PriceState} */ (states.get(each));
             const text = each.unit_price_minor === null ? t("price.unknown") : money(each.unit_price_minor, each.currency);
-            return html`<tr data-test="price-row" data-state=${state}><td class="number">${text}</td><td>${span(each.valid_from, each.valid_until)}</td>
+            return html`<tr data-test="price-row" data-state=${state}><td class="number">${text}</td><td>${span(each.valid_from, each.valid_until, this.zone)}</td>
               <td><span class="badge ${BADGES[state] ?? ""}">${t(`price.${state}`)}</span></td>
               <td class="end">${state === "now" || state === "planned" ? html`<button class="button" data-test="price-change" ?disabled=${this.busy} aria-label=${`${t("price.change")}: ${text}`} @click=${() => this.#change(each)}>${t("price.change")}</button>` : nothing}</td></tr>`;
           })}</tbody></table></div>`;

@@ -200,7 +200,7 @@ class DeviceTokens extends View {
         const rows = devices.flatMap((device) => device.tokens.map((/** @type {any} */ token) => ({ device, token })));
         if (!rows.length) return empty(t("tokens.none"));
         return html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["devices.name", "tokens.for", "tokens.since", "tokens.until"].map((each) => html`<th scope="col">${t(each)}</th>`)}<th></th></tr></thead><tbody>${rows.map(
-          ({ device, token }) => html`<tr data-test="token" data-device=${device.name}><th scope="row"><bdi>${device.name}</bdi></th><td class="mono" dir="ltr">${(token.scopes ?? ["*"]).join(", ")}</td>
+          ({ device, token }) => html`<tr data-test="token" data-device=${device.name}><th scope="row"><bdi>${device.name}</bdi></th><td class="mono"><bdi>${(token.scopes ?? ["*"]).join(", ")}</bdi></td>
             <td>${when(token.created_at, { dateStyle: "medium" })}</td><td>${when(token.expires_at, { dateStyle: "medium" })}</td>
             <td class="end"><button class="button danger" data-test="token-revoke" ?disabled=${this.busy} aria-label=${`${t("tokens.revoke")}: ${device.name}`} @click=${() => this.#revoke(device, token)}>${t("tokens.revoke")}</button></td></tr>`,
         )}</tbody></table></div>`;

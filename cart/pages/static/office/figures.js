@@ -106,6 +106,7 @@ class OfficeFigures extends View {
         height: 224,
         legend: { show: false },
         cursor: { show: false },
+        padding: [null, 28, null, null],
         scales: { y: { range: [0, top * 1.05] } },
         axes: [
           { ...axis, size: 32, values: (_, splits) => splits.map((at_s) => when(new Date(at_s * 1000), { ...options, timeZone })) },

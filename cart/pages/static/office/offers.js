@@ -1,12 +1,12 @@
 /** Offers on several units, and coupons: what there is, was and will be, and new ones. */
 import { html, nothing } from "lit";
 import { all, send } from "../common/api.js";
-import { money, t, when } from "../common/i18n.js";
+import { money, t } from "../common/i18n.js";
 import { theStore } from "../common/session.js";
 import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
 import { minorOf, rate, rateOf, validity } from "./amounts.js";
 import { Intention } from "./intention.js";
-import { span, stateBadge, stateOf, validityFields } from "./pieces.js";
+import { span, stateBadge, stateOf, validityFields, whenIn } from "./pieces.js";
 
 /** @typedef {{kind: string, quantity?: number, price_minor?: number, percent_bp?: number}} Deal */
 
@@ -117,13 +117,13 @@ class OfficeOffers extends View {
   render() {
     const names = new Map((this.products.value ?? []).map((each) => [each.sku, each.name]));
     return html`<div class="stack" data-test="offers">
-      ${this.store.show(({ currency }) => this.offers.show((offers) => offers.length ? html`<ul class="stack">${offers.map((each) => {
+      ${this.store.show(({ currency, time_zone }) => this.offers.show((offers) => offers.length ? html`<ul class="stack">${offers.map((each) => {
         const state = stateOf(each, Date.now());
         const shown = each.skus.slice(0, SHOWN_NAMES).map((/** @type {string} */ sku) => names.get(sku) ?? sku);
         return html`<li class="card" data-test="offer" data-state=${state}><div class="row"><strong><bdi>${each.name}</bdi></strong>${stateBadge(state)}<span class="grow"></span>
             ${state === "ended" ? nothing : html`<button class="button" data-test="offer-end" ?disabled=${this.busy} aria-label=${`${t("offer.end")}: ${each.name}`} @click=${() => this.#end(each)}>${t("offer.end")}</button>`}</div>
           <p>${dealText(each.deal, currency)}</p>
-          <p class="muted small">${span(each.valid_from, each.valid_until)} · <bdi>${shown.join(", ")}</bdi>${each.skus.length > SHOWN_NAMES ? html` ${t("offer.more", { n: each.skus.length - SHOWN_NAMES })}` : nothing}</p></li>`;
+          <p class="muted small">${span(each.valid_from, each.valid_until, time_zone)} · <bdi>${shown.join(", ")}</bdi>${each.skus.length > SHOWN_NAMES ? html` ${t("offer.more", { n: each.skus.length - SHOWN_NAMES })}` : nothing}</p></li>`;
       })}</ul>` : empty(t("offer.none"))))}
       ${this.products.show((products) => this.#form(products))}</div>`;
   }
@@ -185,22 +185,22 @@ class OfficeCoupons extends View {
       <div class="row"><button class="button primary" data-test="coupon-save" ?disabled=${this.busy}>${t(this.busy ? "saving" : "coupon.issue")}</button></div></form>`;
   }
 
-  /** @param {any} each @param {string} currency */
-  #row(each, currency) {
+  /** @param {any} each @param {import("../common/session.js").Store} store */
+  #row(each, { currency, time_zone }) {
     const state = stateOf(each, Date.now());
     const worth = each.amount_minor === null ? rate(each.percent_bp) : money(each.amount_minor, currency);
-    return html`<tr data-test="coupon" data-code=${each.code} data-used=${each.is_used}><th scope="row" class="mono" dir="ltr">${each.code}</th><td><bdi>${each.name}</bdi></td>
+    return html`<tr data-test="coupon" data-code=${each.code} data-used=${each.is_used}><th scope="row" class="mono"><bdi>${each.code}</bdi></th><td><bdi>${each.name}</bdi></td>
       <td class="number">${worth}${each.minimum_minor ? html`<br /><span class="muted small">${t("coupon.from", { price: money(each.minimum_minor, currency) })}</span>` : nothing}</td>
-      <td>${span(each.valid_from, each.valid_until)}</td><td>${stateBadge(state)}</td>
+      <td>${span(each.valid_from, each.valid_until, time_zone)}</td><td>${stateBadge(state)}</td>
       <td>${each.is_used
-        ? html`<a href="/staff#/visits/${each.session_id}">${t("coupon.used", { at: when(each.used_at) })}</a>`
+        ? html`<a href="/staff#/visits/${each.session_id}">${t("coupon.used", { at: whenIn(each.used_at, time_zone) })}</a>`
         : t(each.account_id ? "coupon.claimed" : "coupon.unclaimed")}</td></tr>`;
   }
 
   render() {
     return html`<div class="stack" data-test="coupons">
-      ${this.store.show(({ currency }) => this.coupons.show((coupons) => coupons.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["coupon.code", "offer.name", "coupon.worth", "price.when", "state", "coupon.use"].map((each) => html`<th scope="col" class=${each === "coupon.worth" ? "number" : ""}>${t(each)}</th>`)}</tr></thead>
-        <tbody>${coupons.map((each) => this.#row(each, currency))}</tbody></table></div>` : empty(t("coupon.none"))))}
+      ${this.store.show((store) => this.coupons.show((coupons) => coupons.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["coupon.code", "offer.name", "coupon.worth", "price.when", "state", "coupon.use"].map((each) => html`<th scope="col" class=${each === "coupon.worth" ? "number" : ""}>${t(each)}</th>`)}</tr></thead>
+        <tbody>${coupons.map((each) => this.#row(each, store))}</tbody></table></div>` : empty(t("coupon.none"))))}
       ${this.#form()}</div>`;
   }
 }

@@ -14,9 +14,14 @@ export function validityFields(id, zone, values = {}, labels = [t("valid.from"),
   )}<p id="${id}-zone" class="muted small">${t("valid.zone", { zone })}</p>`;
 }
 
-/** From when until when something counts. @param {string} from @param {string | null} until */
-export function span(from, until) {
-  return until ? html`<time datetime=${from}>${when(from)}</time> – <time datetime=${until}>${when(until)}</time>` : html`<time datetime=${from}>${t("valid.open", { at: when(from) })}</time>`;
+/** A moment by the store's clock, as its fields are. @param {string} at @param {string} timeZone @param {"short" | "medium"} [timeStyle] */
+export function whenIn(at, timeZone, timeStyle = "short") {
+  return when(at, { dateStyle: "medium", timeStyle, timeZone });
+}
+
+/** From when until when something counts, by the store's clock. @param {string} from @param {string | null} until @param {string} zone */
+export function span(from, until, zone) {
+  return until ? html`<time datetime=${from}>${whenIn(from, zone)}</time> – <time datetime=${until}>${whenIn(until, zone)}</time>` : html`<time datetime=${from}>${t("valid.open", { at: whenIn(from, zone) })}</time>`;
 }
 
 /** Whether something counts at a moment, will, or did. @param {{valid_from: string, valid_until: string | null}} each @param {number} now_ms @returns {"planned" | "running" | "ended"} */

@@ -145,7 +145,7 @@ class WebhookDeliveries extends View {
     return this.deliveries.show(({ items }) => {
       if (!items.length) return empty(t("webhooks.no_deliveries"));
       return html`<div class="scroll-x" tabindex="0"><table data-test="deliveries"><thead><tr>${["webhooks.event", "time", "state", "webhooks.tries", "webhooks.next", "webhooks.problem"].map((each) => html`<th scope="col" class=${each === "webhooks.tries" ? "number" : ""}>${t(each)}</th>`)}</tr></thead>
-        <tbody>${items.map((/** @type {any} */ each) => html`<tr data-test="delivery" data-status=${each.status}><td class="mono" dir="ltr">${each.type}</td><td>${when(each.happened_at, { dateStyle: "short", timeStyle: "medium" })}</td>
+        <tbody>${items.map((/** @type {any} */ each) => html`<tr data-test="delivery" data-status=${each.status}><td class="mono"><bdi>${each.type}</bdi></td><td>${when(each.happened_at, { dateStyle: "short", timeStyle: "medium" })}</td>
           <td><span class="badge ${BADGES[each.status] ?? ""}">${t(`webhooks.${each.status}`)}</span></td><td class="number">${number(each.attempts)}</td>
           <td>${each.next_at ? when(each.next_at, { dateStyle: "short", timeStyle: "medium" }) : "–"}</td><td dir="auto" class="small">${each.problem}</td></tr>`)}</tbody></table></div>`;
     });
