@@ -2,6 +2,7 @@
 
 import math
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from cart.api.shop import Readiness
 from cart.outbox import Effect, put
 from cart.payments import Fault
 from tests.cart.api.shops import NOON, PASSWORD, ApiStore
+from tests.cart.databases import KINDS, fresh
 
 PROBLEM = "application/problem+json"
 
@@ -141,24 +143,26 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
         assert isinstance(key, str)
 
 
-def test_visits_are_searched_by_the_store_and_not_by_the_page() -> None:
-    store = ApiStore()
-    ada, client = store.signed_in("ada")
-    bob, _ = store.signed_in("bob")
-    _, staff = store.signed_in("staff", Role.STAFF)
-    of_ada = str(store.paid_visit(ada).session_id)
-    of_bob = str(store.paid_visit(bob).session_id)
+@pytest.mark.parametrize("kind", KINDS)
+def test_visits_are_searched_by_the_store_and_not_by_the_page(kind: str, tmp_path: Path) -> None:
+    with fresh(kind, tmp_path) as database:
+        store = ApiStore(database=database)
+        ada, client = store.signed_in("ada")
+        bob, _ = store.signed_in("bob")
+        _, staff = store.signed_in("staff", Role.STAFF)
+        of_ada = str(store.paid_visit(ada).session_id)
+        of_bob = str(store.paid_visit(bob).session_id)
 
-    def found(text: str, caller: httpx.Client = staff) -> list[str]:
-        answer = caller.get("/v1/sessions", params={"search": text})
-        assert answer.status_code == 200
-        return [item["session_id"] for item in answer.json()["items"]]
+        def found(text: str, caller: httpx.Client = staff) -> list[str]:
+            answer = caller.get("/v1/sessions", params={"search": text})
+            assert answer.status_code == 200
+            return [item["session_id"] for item in answer.json()["items"]]
 
-    assert found(of_ada) == found(of_ada[:13].upper()) == found(f" {of_ada[:8]} ") == [of_ada]
-    assert found(str(bob.account_id)) == [of_bob]
-    assert found("nobody's") == found("%") == found("_") == found("f" * 40) == []
-    assert set(found("")) == {of_ada, of_bob}
-    assert found(of_bob, client) == []
+        assert found(of_ada) == found(of_ada[:13].upper()) == found(f" {of_ada[:8]} ") == [of_ada]
+        assert found(str(bob.account_id)) == [of_bob]
+        assert found("nobody's") == found("%") == found("_") == found("f" * 40) == []
+        assert set(found("")) == {of_ada, of_bob}
+        assert found(of_bob, client) == []
 
 
 def test_what_one_has_already_is_not_sent_again() -> None:

@@ -1,16 +1,27 @@
 """What the API tells of offers over time and of what became of coupons."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cart.accounts import Role
 from tests.cart.api.shops import ApiStore
+from tests.cart.databases import KINDS, fresh
 
 PERCENT = {"kind": "percent_off", "percent_bp": 1000}
 
 
-def test_offers_of_the_past_and_the_future_are_listed_with_their_times() -> None:
-    store = ApiStore()
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ApiStore]:
+    """A store over either database."""
+    with fresh(request.param, tmp_path) as database:
+        yield ApiStore(database=database)
+
+
+def test_offers_of_the_past_and_the_future_are_listed_with_their_times(store: ApiStore) -> None:
     _, boss = store.signed_in("boss", Role.MANAGER)
 
     def put_up(name: str, **more: Any) -> str:
@@ -36,8 +47,7 @@ def test_offers_of_the_past_and_the_future_are_listed_with_their_times() -> None
     assert ada.get("/v1/offers/history").status_code == 403
 
 
-def test_a_used_coupon_says_when_and_on_which_visit() -> None:
-    store = ApiStore()
+def test_a_used_coupon_says_when_and_on_which_visit(store: ApiStore) -> None:
     _, boss = store.signed_in("boss", Role.MANAGER)
     ada, client = store.signed_in("ada")
     for code in ("SPRING", "SUMMER"):

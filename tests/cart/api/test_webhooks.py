@@ -1,16 +1,25 @@
 """What the API tells of addresses that are told what happens."""
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cart.accounts import Role
 from cart.webhooks import Webhooks
 from tests.cart.api.shops import ApiStore
+from tests.cart.databases import KINDS, fresh
 
 HOOK = {"url": "https://192.168.0.1/hook", "events": ["visit.closed"]}
 
 
-def test_an_address_is_tested_paused_and_given_a_new_secret() -> None:
-    store = ApiStore()
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_address_is_tested_paused_and_given_a_new_secret(kind: str, tmp_path: Path) -> None:
+    with fresh(kind, tmp_path) as database:
+        _check_an_address(ApiStore(database=database))
+
+
+def _check_an_address(store: ApiStore) -> None:
     _, boss = store.signed_in("boss", Role.MANAGER)
     made = boss.post("/v1/webhooks", json=HOOK).json()
     place = f"/v1/webhooks/{made['endpoint_id']}"

@@ -98,7 +98,7 @@ class OfficeAudit extends View {
   }
 
   #form() {
-    return html`<form class="card filters" data-test="audit-form" @submit=${this.#filter} @change=${this.#filter}>
+    return html`<form class="card fields" data-test="audit-form" @submit=${this.#filter} @change=${this.#filter}>
       <div class="field"><label for="audit-actor">${t("audit.actor")}</label><select id="audit-actor" name="actor_id" data-test="audit-actor"><option value="">${t("audit.anybody")}</option>
         ${(this.workers.value ?? []).map((each) => html`<option value=${each.account_id}>${each.name || each.email || each.account_id}</option>`)}</select></div>
       <div class="field"><label for="audit-action">${t("audit.action")}</label><input id="audit-action" name="action" list="audit-actions" maxlength="100" dir="ltr" autocomplete="off" data-test="audit-action" /><datalist id="audit-actions">${ACTIONS.map((each) => html`<option value=${each}></option>`)}</datalist></div>

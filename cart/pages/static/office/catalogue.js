@@ -155,7 +155,7 @@ class OfficeProducts extends View {
     const fields = [["sku", "text", of.sku ?? ""], ["name", "text", of.name ?? ""], ["tax", "number", String(tax_rate_bp / 100)]];
     // A form of its own for each product: what was typed for one is never there for another.
     return keyed(of, html`<section class="card" data-test="product-open" aria-labelledby="product-title"><h2 id="product-title"><bdi>${of.name ?? t("product.new")}</bdi></h2>
-      <form class="stack" data-test="product-form" aria-busy=${this.busy} @submit=${this.#save}>
+      <form class="stack fields" data-test="product-form" aria-busy=${this.busy} @submit=${this.#save}>
       ${fields.map(([name, type, value]) => html`<div class="field"><label for="p-${name}">${t(`product.${name}`)}</label>
           <input id="p-${name}" name=${name} type=${type} data-test="product-${name}" required ?readonly=${name === "sku" && Boolean(of.sku)} dir=${name === "name" ? "auto" : "ltr"}
             .value=${value} step=${type === "number" ? "0.01" : nothing} min=${type === "number" ? "0" : nothing} max=${type === "number" ? "100" : nothing} /></div>`)}
@@ -245,7 +245,7 @@ class ProductPrices extends View {
     const of = this.template;
     const begins_later = of !== null && Date.parse(of.valid_from) > Date.now();
     const values = of === null ? {} : { from: begins_later ? localIn(of.valid_from, this.zone) : "", until: of.valid_until === null ? "" : localIn(of.valid_until, this.zone) };
-    return keyed(of, html`<form class="stack" data-test="price-form" aria-busy=${this.busy} @submit=${this.#set}>
+    return keyed(of, html`<form class="stack fields" data-test="price-form" aria-busy=${this.busy} @submit=${this.#set}>
       <div class="field"><label for="price">${t("price.new", { currency: this.currency })}</label>
         <input id="price" name="price" type="number" required min="0" step="any" dir="ltr" data-test="price-value" .value=${of === null ? "" : typedAmount(of.unit_price_minor, this.currency)} /></div>
       ${validityFields("price", this.zone, values)}

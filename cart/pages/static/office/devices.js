@@ -2,7 +2,7 @@
 import { html, nothing } from "lit";
 import { all, get, picture, send } from "../common/api.js";
 import { ago, number, t, when } from "../common/i18n.js";
-import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+import { Loaded, View, announce, attempt, confirmed, empty, toast } from "../common/view.js";
 import { Intention } from "./intention.js";
 import { shownOnce } from "./pieces.js";
 
@@ -191,6 +191,8 @@ class DeviceTokens extends View {
     const done = await attempt(async () => (await send("DELETE", `/v1/tokens/${token.token_id}`), true)).finally(() => (this.busy = false));
     if (!done) return;
     toast(t("saved"));
+    // The button that was pressed is gone.
+    announce(document.body);
     await this.devices.load();
   }
 
@@ -205,7 +207,7 @@ class DeviceTokens extends View {
             <td class="end"><button class="button danger" data-test="token-revoke" ?disabled=${this.busy} aria-label=${`${t("tokens.revoke")}: ${device.name}`} @click=${() => this.#revoke(device, token)}>${t("tokens.revoke")}</button></td></tr>`,
         )}</tbody></table></div>`;
       })}
-      <form class="stack" data-test="token-form" aria-busy=${this.busy} @submit=${this.#open}><h3>${t("tokens.new")}</h3>
+      <form class="stack fields" data-test="token-form" aria-busy=${this.busy} @submit=${this.#open}><h3>${t("tokens.new")}</h3>
         <div class="field"><label for="device-name">${t("devices.name")}</label><input id="device-name" name="name" required maxlength="64" pattern="[A-Za-z0-9][A-Za-z0-9_.\\-]*" dir="ltr" autocomplete="off" data-test="device-name" aria-describedby="device-hint" /><p id="device-hint" class="muted small">${t("tokens.hint")}</p></div>
         <div class="field"><label for="device-kind">${t("tokens.for")}</label><select id="device-kind" name="kind" data-test="device-kind">${["both", "gate", "scale"].map((each) => html`<option value=${each}>${t(`tokens.${each}`)}</option>`)}</select></div>
         <div class="row"><button class="button primary" data-test="token-make" ?disabled=${this.busy}>${t(this.busy ? "saving" : "tokens.make")}</button></div></form></section>`;

@@ -3,7 +3,7 @@ import { html, nothing } from "lit";
 import { all, send } from "../common/api.js";
 import { money, t } from "../common/i18n.js";
 import { theStore } from "../common/session.js";
-import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+import { Loaded, View, announce, attempt, confirmed, empty, toast } from "../common/view.js";
 import { minorOf, rate, rateOf, validity } from "./amounts.js";
 import { Intention } from "./intention.js";
 import { span, stateBadge, stateOf, validityFields, whenIn } from "./pieces.js";
@@ -77,6 +77,8 @@ class OfficeOffers extends View {
   async #end(offer) {
     if (!(await confirmed(t("offer.end"), t("offer.end.more", { name: offer.name }), t("offer.end")))) return;
     await this.#do(() => send("DELETE", `/v1/offers/${offer.offer_id}`));
+    // The button that was pressed is gone.
+    announce(document.body);
   }
 
   /** @param {string} sku @param {boolean} on */
@@ -103,7 +105,7 @@ class OfficeOffers extends View {
     const { currency, time_zone } = this.store.value ?? { currency: "", time_zone: "UTC" };
     const field = (/** @type {string} */ name, /** @type {string} */ label, /** @type {Record<string, string>} */ limits) => html`<div class="field"><label for="offer-${name}">${label}</label>
       <input id="offer-${name}" name=${name} type="number" required dir="ltr" data-test="offer-${name}" min=${limits.min} max=${limits.max ?? nothing} step=${limits.step} /></div>`;
-    return html`<form class="card" data-test="offer-form" aria-busy=${this.busy} @submit=${this.#add}><h2>${t("offer.new")}</h2>
+    return html`<form class="card fields" data-test="offer-form" aria-busy=${this.busy} @submit=${this.#add}><h2>${t("offer.new")}</h2>
       <div class="field"><label for="offer-name">${t("offer.name")}</label><input id="offer-name" name="name" required maxlength="100" dir="auto" data-test="offer-name" /></div>
       <div class="field"><label for="offer-kind">${t("offer.kind")}</label><select id="offer-kind" data-test="offer-kind" @change=${(/** @type {any} */ event) => (this.kind = event.target.value)}>
         ${KINDS.map((each) => html`<option value=${each} ?selected=${each === this.kind}>${t(`offer.${each}`)}</option>`)}</select></div>
@@ -172,7 +174,7 @@ class OfficeCoupons extends View {
 
   #form() {
     const { currency, time_zone } = this.store.value ?? { currency: "", time_zone: "UTC" };
-    return html`<form class="card" data-test="coupon-form" aria-busy=${this.busy} @submit=${this.#issue}><h2>${t("coupon.new")}</h2>
+    return html`<form class="card fields" data-test="coupon-form" aria-busy=${this.busy} @submit=${this.#issue}><h2>${t("coupon.new")}</h2>
       <div class="field"><label for="coupon-code">${t("coupon.code")}</label><input id="coupon-code" name="code" required minlength="3" maxlength="40" pattern="[A-Za-z0-9\\-]+" dir="ltr" autocomplete="off" data-test="coupon-code" aria-describedby="coupon-hint" /><p id="coupon-hint" class="muted small">${t("coupon.hint")}</p></div>
       <div class="field"><label for="coupon-name">${t("offer.name")}</label><input id="coupon-name" name="name" required maxlength="100" dir="auto" data-test="coupon-name" /></div>
       <div class="field"><label for="coupon-worth">${t("coupon.worth")}</label><select id="coupon-worth" data-test="coupon-worth" @change=${(/** @type {any} */ event) => (this.worth = event.target.value)}>

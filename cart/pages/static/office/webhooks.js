@@ -2,7 +2,7 @@
 import { html, nothing } from "lit";
 import { get, send } from "../common/api.js";
 import { number, t, when } from "../common/i18n.js";
-import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+import { Loaded, View, announce, attempt, confirmed, empty, toast } from "../common/view.js";
 import { Intention } from "./intention.js";
 import { shownOnce } from "./pieces.js";
 
@@ -81,7 +81,10 @@ class OfficeWebhooks extends View {
   /** @param {any} endpoint */
   async #remove(endpoint) {
     if (!(await confirmed(t("webhooks.remove"), t("webhooks.remove.more", { url: endpoint.url }), t("webhooks.remove")))) return;
-    if (await this.#do(async () => (await send("DELETE", `/v1/webhooks/${endpoint.endpoint_id}`), true))) toast(t("saved"));
+    if (!(await this.#do(async () => (await send("DELETE", `/v1/webhooks/${endpoint.endpoint_id}`), true)))) return;
+    toast(t("saved"));
+    // The button that was pressed is gone.
+    announce(document.body);
   }
 
   /** @param {any} each */
