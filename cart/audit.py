@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from cart.events import check_aware
 from cart.repository import Repository
@@ -108,12 +108,19 @@ def looked(repository: Repository, actor_id: UUID | None, account_id: UUID, what
         record(repository, actor_id, LOOKED, account_subject(account_id), {"what": what}, at)
 
 
+def subjects(repository: Repository, action: str) -> set[str]:
+    """What an action was ever done to."""
+    return set(repository.sql.scalars(select(AuditRow.subject).where(AuditRow.action == action).distinct()))
+
+
 def page(
     repository: Repository,
     *,
     subject: str | None = None,
     actor_id: UUID | None = None,
     action: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     older_than: int | None = None,
     limit: int = 50,
 ) -> AuditPage:
@@ -123,7 +130,9 @@ def page(
         repository: The transaction.
         subject: Only entries about it.
         actor_id: Only what this account did.
-        action: Only this action.
+        action: Only this action, or those of its family: ``account`` has ``account.blocked`` in it.
+        since: Only what was done then or later, timezone-aware.
+        until: Only what was done before, timezone-aware.
         older_than: Only entries before this position: the previous page's ``older_than``.
         limit: At most so many, 1 to 500.
 
@@ -138,7 +147,12 @@ def page(
     if actor_id is not None:
         query = query.where(AuditRow.actor_id == actor_id)
     if action is not None:
-        query = query.where(AuditRow.action == action)
+        of_family = AuditRow.action.startswith(f"{action}.", autoescape=True)
+        query = query.where(or_(AuditRow.action == action, of_family))
+    if since is not None:
+        query = query.where(AuditRow.at >= since)
+    if until is not None:
+        query = query.where(AuditRow.at < until)
     if older_than is not None:
         query = query.where(AuditRow.position < older_than)
     rows = repository.sql.scalars(query).all()

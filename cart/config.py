@@ -113,6 +113,12 @@ class Settings(BaseSettings):
         default=TaxRule.INCLUDED_PER_RATE,
         description="Whether prices include tax, whether it is rounded once a rate or once a line, and how a half is.",
     )
+    usual_tax_rate_bp: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Tax rate of products whose site or layout names none, basis points; 700 is 7 %.",
+    )
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         default="UTC", description="The store's time zone, such as Europe/Ljubljana; receipts are dated in it."
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID, uuid5
@@ -786,12 +786,22 @@ def catalogue_of(records: Sequence[ProductRecord], default_currency: str) -> Cat
                 record.name,
                 record.unit_price_minor,
                 record.currency,
+                record.tax_rate_bp or 0,
                 mass_g=record.mass_g if np.isfinite(record.mass_g) and record.mass_g > 0 else None,
                 gtin=record.sku if is_gtin(record.sku) else None,
             )
             for record in records
         ],
     )
+
+
+def taxed(layout: StoreLayout, usual_rate_bp: int) -> StoreLayout:
+    """Give the products of a layout that name no tax rate the usual one, basis points of the price without tax."""
+    products = (
+        replace(product, tax_rate_bp=usual_rate_bp) if product.tax_rate_bp is None else product
+        for product in layout.products
+    )
+    return replace(layout, products=tuple(products))
 
 
 def place_name(place: Bin, plates: tuple[int, ...] = ()) -> str:

@@ -26,6 +26,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Select, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from cart import audit
 from cart.cart import Cart
 from cart.catalog import Catalogue, Product
 from cart.errors import CouponNotFound, CouponUsed, OffersOverlap
@@ -51,6 +52,8 @@ from cart.tables import CouponRow, CouponUseRow, OfferRow, PriceRow, ProductRow
 from cart.taxes import Discount, TaxRule
 
 __all__ = [
+    "DESCRIBED",
+    "PRICED",
     "BundlePrice",
     "CheapestOff",
     "Coupon",
@@ -68,11 +71,20 @@ __all__ = [
     "coupons_of",
     "end_offer",
     "load_catalogue",
+    "offer_of",
     "offers_at",
+    "product_subject",
     "set_price",
 ]
 
+DESCRIBED, PRICED = "product.changed", "price.set"
+"""What the audit log calls it when somebody says what a product is, or what it costs."""
 _NAMESPACE = UUID("a4f0b7d2-88c1-5a0c-9a44-0d2d7e1b6f35")
+
+
+def product_subject(sku: str) -> str:
+    """The subject of an entry of the audit log about a product."""
+    return f"product:{sku}"
 
 
 class Pricing(Protocol):
@@ -244,7 +256,8 @@ def _account_id(shopper_id: str) -> UUID | None:
 def load_catalogue(repository: Repository, catalogue: Catalogue, at: datetime) -> int:
     """Bring the database's products and lasting prices to those of a catalogue; loading it again changes nothing.
 
-    Products that the catalogue does not have are left alone, and so are prices with an end.
+    Products that the catalogue does not have are left alone, and so are prices with an end. Once people who work here
+    have said what a product is, or what it costs, their word counts and no longer the catalogue's.
 
     Args:
         repository: The transaction.
@@ -257,8 +270,11 @@ def load_catalogue(repository: Repository, catalogue: Catalogue, at: datetime) -
     check_aware("at", at)
     lasting = {row.sku: row for row in repository.sql.scalars(_prices_at(at).where(PriceRow.valid_until.is_(None)))}
     rows = {row.sku: row for row in repository.sql.scalars(select(ProductRow))}
+    described, priced = (audit.subjects(repository, action) for action in (DESCRIBED, PRICED))
     changes = 0
     for product in catalogue:
+        if product.sku in rows and product_subject(product.sku) in described:
+            continue
         facts = (product.name, product.gtin, product.mass_g, product.tax_rate_bp)
         row = rows.get(product.sku)
         if row is None:
@@ -270,6 +286,8 @@ def load_catalogue(repository: Repository, catalogue: Catalogue, at: datetime) -
             changes += 1
     repository.sql.flush()
     for product in catalogue:
+        if product_subject(product.sku) in priced:
+            continue
         price = lasting.get(product.sku)
         known = None if price is None else price.unit_price_minor
         if known != product.unit_price_minor or (price is not None and price.currency != catalogue.currency):
@@ -347,7 +365,7 @@ def add_offer(repository: Repository, offer: Offer, valid_from: datetime, valid_
     check_validity("add_offer", valid_from, valid_until)
     known = repository.sql.get(OfferRow, offer.offer_id)
     if known is not None:
-        if (_offer(known), known.valid_from, known.valid_until) == (offer, valid_from, valid_until):
+        if (offer_of(known), known.valid_from, known.valid_until) == (offer, valid_from, valid_until):
             return
         raise OffersOverlap(f"offer {offer.offer_id} exists with other terms; end it and give the new one its own id")
     beside = select(OfferRow).where(or_(OfferRow.valid_until.is_(None), OfferRow.valid_until > valid_from))
@@ -357,7 +375,7 @@ def add_offer(repository: Repository, offer: Offer, valid_from: datetime, valid_
     # Offers that are up together are all up at the moment when the last of them begins.
     for moment in {valid_from, *(row.valid_from for row in rows if row.valid_from > valid_from)}:
         up = (row for row in rows if row.valid_from <= moment and (row.valid_until is None or row.valid_until > moment))
-        for together in sharing([offer, *map(_offer, up)]):
+        for together in sharing([offer, *map(offer_of, up)]):
             if states_of(together) > MAX_STATES:
                 raise OffersOverlap(
                     f"offer {offer.offer_id}: expected group sizes of offers that share products to multiply to at"
@@ -395,10 +413,11 @@ def offers_at(repository: Repository, at: datetime) -> tuple[Offer, ...]:
         .where(OfferRow.valid_from <= at, or_(OfferRow.valid_until.is_(None), OfferRow.valid_until > at))
         .order_by(OfferRow.offer_id)
     )
-    return tuple(map(_offer, rows))
+    return tuple(map(offer_of, rows))
 
 
-def _offer(row: OfferRow) -> Offer:
+def offer_of(row: OfferRow) -> Offer:
+    """The offer that a row of the database holds."""
     return Offer(row.offer_id, row.name, tuple(row.skus), DEAL_KINDS[row.kind](**row.terms))
 
 

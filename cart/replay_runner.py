@@ -37,10 +37,10 @@ from cart.replays import (
     CHUNK_S,
     DEMO_RECORDING,
     MOMENTS_FOLDER,
-    PICTURES_FOLDER,
     RESULT_FILE,
     STATE_FILE,
     ReplayState,
+    picture_folder,
     read_state,
     write_json,
 )
@@ -314,7 +314,7 @@ class Notebook:
             )
             done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
             if done:
-                folder = self._folder / PICTURES_FOLDER / frame.camera_id
+                folder = picture_folder(self._folder, frame.camera_id)
                 folder.mkdir(parents=True, exist_ok=True)
                 at_ms = max(0, round(self._replay.seconds(frame.timestamp_ns) * 1000))
                 (folder / f"{at_ms:010d}.jpg").write_bytes(data.tobytes())

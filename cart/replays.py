@@ -2,13 +2,14 @@
 
 A replay is a folder: ``state.json`` says how far it is, ``moments/nnnnnn.jsonl.gz`` hold what the pipeline believed,
 five times a second, in pieces of thirty seconds, ``result.json`` everything that came of it, and
-``pictures/CAMERA/MILLISECONDS.jpg`` what the cameras saw.
+``pictures/CAMERA/MILLISECONDS.jpg`` what the cameras saw (``picture_folder``).
 """
 
 import contextlib
 import gzip
 import json
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def write_json(path: Path, document: object) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(document, allow_nan=False, ensure_ascii=False), encoding="utf-8")
     fresh.replace(path)
+
+
+def picture_folder(folder: Path, camera_id: str) -> Path:
+    """Where a replay's pictures of a camera lie, whatever signs its name has; the name of most is its folder's.
+
+    Args:
+        folder: The replay's.
+        camera_id: The camera.
+
+    >>> picture_folder(Path("replay"), "north").name, picture_folder(Path("replay"), "../hall").name
+    ('north', '%2E.%2Fhall')
+    """
+    name = re.sub(r"[%/\\\0]|^\.", lambda sign: f"%{ord(sign[0]):02X}", camera_id)
+    return folder / PICTURES_FOLDER / name
 
 
 def read_state(folder: Path) -> ReplayState:
@@ -213,12 +228,11 @@ class Replays:
             ReplayNotFound: There is no such replay.
         """
         self.state(replay_id)
-        pictures = self._folder / str(replay_id) / PICTURES_FOLDER
+        pictures = picture_folder(self._folder / str(replay_id), camera_id)
         # Looked up among what is there, so that no name leads anywhere else.
-        folders = {folder.name: folder for folder in pictures.iterdir()} if pictures.is_dir() else {}
-        if camera_id not in folders:
+        if not pictures.parent.is_dir() or pictures not in pictures.parent.iterdir():
             return None
-        files = sorted(folders[camera_id].glob("*.jpg"))
+        files = sorted(pictures.glob("*.jpg"))
         place = bisect_right([int(file.stem) for file in files], round(t_s * 1000)) - 1
         return files[place].read_bytes() if place >= 0 else None
 

@@ -28,7 +28,6 @@ from cart.accounts import Accounts, Role
 from cart.addresses import check_public_url
 from cart.api.app import create_app
 from cart.api.shop import CameraHealth, Readiness, Shop
-from cart.catalog import Catalogue
 from cart.checkout import Checkout
 from cart.clips import ClipKeeper
 from cart.config import Settings
@@ -63,7 +62,7 @@ from cart.outbox import Sweeper, SweeperThread
 from cart.passkeys import Passkeys
 from cart.payments import PaymentGateway
 from cart.pictures import RecentPictures, RememberedPictures
-from cart.pipeline import PipelineSettings, catalogue_of
+from cart.pipeline import PipelineSettings, catalogue_of, taxed
 from cart.pricing import PriceBook, load_catalogue
 from cart.privacy import Periods, Privacy, Retention
 from cart.recordings import Recordings
@@ -256,14 +255,14 @@ class StoreServer:
         now = self.clock
         self.database = database = self._kept(Database.open(options.database))
         source, layout = (None, demo_store_layout()) if options.demo else self._opened()
-        catalogue = catalogue_of(layout.products, settings.currency)
-        if options.demo:
-            taxed = [replace(product, tax_rate_bp=DEMO_TAX_BP) for product in catalogue]
-            catalogue = Catalogue(catalogue.currency, taxed)
+        usual_tax_bp = DEMO_TAX_BP if options.demo else settings.usual_tax_rate_bp
+        catalogue = catalogue_of(taxed(layout, usual_tax_bp).products, settings.currency)
         with database.transaction() as repository:
             load_catalogue(repository, catalogue, now())
         fit: Callable[[StoreLayout], StoreLayout] = (
-            (lambda drawn: drawn) if source is None else (lambda drawn: drawn.for_pictures(source.resolutions_wh))
+            (lambda drawn: taxed(drawn, usual_tax_bp))
+            if source is None
+            else (lambda drawn: taxed(drawn.for_pictures(source.resolutions_wh), usual_tax_bp))
         )
         layouts = Layouts(database, layout, now, catalogue.currency, fit)
         drawn = layouts.starting(layout)

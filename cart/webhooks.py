@@ -25,9 +25,9 @@ from standardwebhooks import Webhook
 from cart import audit
 from cart.addresses import ResolvedAddress, check_public_url
 from cart.errors import AddressRefused, EndpointNotFound
-from cart.outbox import Effect, GivenUpError, Handler, Message, NotYetError, message_id, put
+from cart.outbox import Effect, GivenUpError, Handler, Message, MessageStatus, NotYetError, message_id, put
 from cart.repository import Database, Repository
-from cart.tables import AccountRow, WebhookEndpointRow
+from cart.tables import AccountRow, OutboxRow, WebhookEndpointRow
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +87,29 @@ class NewSecret:
 
     endpoint: Endpoint
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event on its way to an endpoint, or what became of it.
+
+    Attributes:
+        event_type: Its type, out of ``EVENT_TYPES``.
+        created_at: When it happened, timezone-aware.
+        status: Waiting, done, or given up.
+        attempts: How many tries have failed.
+        due_at: When it is tried next, while it waits.
+        ended_at: When it was taken, or given up; None before.
+        last_error: Why the last try failed; empty if none did.
+    """
+
+    event_type: str
+    created_at: datetime
+    status: MessageStatus
+    attempts: int
+    due_at: datetime
+    ended_at: datetime | None
+    last_error: str
 
 
 class Webhooks:
@@ -243,6 +266,38 @@ class Webhooks:
             _row(repository, endpoint_id)
             event = {"type": "webhook.test", "at": at.isoformat()}
             _put_delivery(repository, endpoint_id, f"webhook:webhook.test:{test_id}", event, at)
+
+    def deliveries(self, endpoint_id: UUID, limit: int = 50) -> tuple[Delivery, ...]:
+        """The newest deliveries to an endpoint, as long as they are kept, newest first.
+
+        Args:
+            endpoint_id: Which.
+            limit: At most so many.
+
+        Raises:
+            EndpointNotFound: There is none of this id.
+        """
+        prefix = _delivery_key(endpoint_id, "")
+        to_it = OutboxRow.deduplication_key.startswith(prefix, autoescape=True)
+        query = select(OutboxRow).where(OutboxRow.kind == Effect.WEBHOOK.value, to_it)
+        with self._database.reading() as repository:
+            _row(repository, endpoint_id)
+            rows = repository.sql.scalars(
+                query.order_by(OutboxRow.created_at.desc(), OutboxRow.message_id).limit(limit)
+            )
+            return tuple(
+                Delivery(
+                    # Not out of the payload, which is emptied when somebody is forgotten.
+                    row.deduplication_key.removeprefix(prefix).split(":")[1],
+                    row.created_at,
+                    MessageStatus(row.status),
+                    row.attempts,
+                    row.due_at,
+                    row.finished_at,
+                    _reason(row.last_error or ""),
+                )
+                for row in rows
+            )
 
     def handlers(self) -> dict[Effect, Handler]:
         """What the sweeper calls."""
@@ -403,7 +458,16 @@ def _put_delivery(
     repository: Repository, endpoint_id: UUID, event_key: str, event: Mapping[str, Any], at: datetime
 ) -> None:
     payload = {"endpoint_id": str(endpoint_id), "event_key": event_key, "event": dict(event)}
-    put(repository, Effect.WEBHOOK, f"webhook-delivery:{endpoint_id}:{event_key}", payload, at)
+    put(repository, Effect.WEBHOOK, _delivery_key(endpoint_id, event_key), payload, at)
+
+
+def _reason(error: str) -> str:
+    """What an error of the outbox says, without the name of its kind where that says nothing more."""
+    return error.removeprefix(f"{NotYetError.__name__}: ").removeprefix(f"{GivenUpError.__name__}: ")
+
+
+def _delivery_key(endpoint_id: UUID, event_key: str) -> str:
+    return f"webhook-delivery:{endpoint_id}:{event_key}"
 
 
 def _row(repository: Repository, endpoint_id: UUID) -> WebhookEndpointRow:

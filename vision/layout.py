@@ -215,6 +215,7 @@ class ProductRecord:
         mass_g: Mass of one unit, grams; nan if not published.
         unit_price_minor: Price in the currency's minor unit; None if unknown.
         currency: ISO 4217 code.
+        tax_rate_bp: Tax contained in the price, basis points of the price without tax; None if not published.
     """
 
     sku: str
@@ -222,6 +223,7 @@ class ProductRecord:
     mass_g: float
     unit_price_minor: int | None
     currency: str
+    tax_rate_bp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,6 +574,7 @@ class _ProductEntry(_Strict):
     mass_g: Annotated[float, Field(gt=0, le=MOST)] | None = None
     unit_price_minor: Annotated[int, Field(ge=0, le=MOST_MINOR)] | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
+    tax_rate_bp: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 class _FixtureShiftEntry(_Strict):
@@ -683,6 +686,7 @@ def _layout_from(entry: _LayoutFile) -> StoreLayout:
                 float("nan") if p.mass_g is None else p.mass_g,
                 p.unit_price_minor,
                 p.currency,
+                p.tax_rate_bp,
             )
             for p in entry.products
         ),
@@ -799,6 +803,7 @@ def layout_to_yaml(layout: StoreLayout, *, about: str = "") -> str:
                     **({} if np.isnan(product.mass_g) else {"mass_g": float(product.mass_g)}),
                     **({} if product.unit_price_minor is None else {"unit_price_minor": product.unit_price_minor}),
                     "currency": product.currency,
+                    **({} if product.tax_rate_bp is None else {"tax_rate_bp": product.tax_rate_bp}),
                 }
             )
             for product in layout.products

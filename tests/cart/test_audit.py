@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -83,6 +83,24 @@ def test_the_log_is_read_by_subject_actor_and_action(database: Database) -> None
     assert found(action="x.done") == [(EVE, "x.done", "b"), (ADA, "x.done", "a")]
     assert found(subject="b", actor_id=ADA, action="y.done") == [(ADA, "y.done", "b")]
     assert found(subject="c") == []
+
+
+def test_it_is_read_by_families_of_actions_and_by_time(database: Database) -> None:
+    with database.transaction() as repository:
+        for hour, action in enumerate(("account.created", "account.blocked", "accounting.done", "account")):
+            audit.record(repository, ADA, action, "a", {}, START + timedelta(hours=hour))
+
+    def found(**wanted: Any) -> list[str]:
+        with database.reading() as repository:
+            return [entry.action for entry in audit.page(repository, **wanted).entries]
+
+    assert found(action="account") == ["account", "account.blocked", "account.created"]
+    assert found(action="account.blocked") == ["account.blocked"]
+    assert found(action="a_count") == []
+    second, third = START + timedelta(hours=1), START + timedelta(hours=2)
+    assert found(since=second, until=third) == ["account.blocked"]
+    assert found(until=second) == ["account.created"]
+    assert found(since=third, action="account") == ["account"]
 
 
 def test_it_is_known_who_looked_at_a_shoppers_records(database: Database) -> None:

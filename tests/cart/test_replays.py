@@ -1,6 +1,7 @@
 """Replays that engineers ask for, in a process of their own."""
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -8,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from cart.errors import RecordingNotFound, ReplayNotFound
-from cart.replays import DEMO_RECORDING, Replays, ReplayState
+from cart.replays import DEMO_RECORDING, Replays, ReplayState, picture_folder, write_json
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -52,6 +53,21 @@ def test_the_demo_day_is_made_and_replayed_and_every_moment_can_be_read(tmp_path
     replays.delete(replay_id)
     with pytest.raises(ReplayNotFound):
         replays.state(replay_id)
+    replays.close()
+
+
+@pytest.mark.parametrize("camera_id", ["north", "hall/door", "..", "50% dark", "back\\slash", "דלת", "a/../../b"])
+def test_pictures_of_a_camera_of_any_name_are_found_and_lie_within_the_replay(tmp_path: Path, camera_id: str) -> None:
+    replay_id = uuid4()
+    folder = tmp_path / str(replay_id)
+    place = picture_folder(folder, camera_id)
+    assert place.resolve().parent == (folder / "pictures").resolve()
+    place.mkdir(parents=True)
+    (place / "0000000500.jpg").write_bytes(camera_id.encode())
+    write_json(folder / "state.json", asdict(ReplayState(str(replay_id), "x", "", (), "done", 1.0, 9.0, "", "")))
+    replays = Replays(tmp_path, None, lambda: NOON)
+    assert replays.picture(replay_id, camera_id, 1.0) == camera_id.encode()
+    assert replays.picture(replay_id, f"{camera_id}2", 1.0) is None
     replays.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from cart.config import Settings
 from cart.live_store import Came, FloorEvent, Handled, Left
-from cart.serve import OWNER, ServeOptions, StoreServer
+from cart.serve import DEMO_TAX_BP, OWNER, ServeOptions, StoreServer
 from cart.sessions import SessionStatus
 
 OATS, JAM, CAKE = "2000000001012", "2000000001050", "2000000001173"
@@ -204,6 +204,50 @@ def test_streams_of_live_carts_do_not_keep_the_store_from_closing() -> None:
         threading.Thread(target=listen, daemon=True).start()
         time.sleep(0.5)
     assert ended_streams.wait(LONGEST_S)
+
+
+def as_owner(client: httpx.Client, password: str) -> dict[str, str]:
+    """Sign in as the first owner."""
+    token = client.post("/v1/tokens", json={"email": OWNER, "password": password}).json()["token"]
+    return {"authorization": f"Bearer {token}"}
+
+
+def product_of(client: httpx.Client, sku: str) -> dict[str, Any]:
+    """What the store tells of a product."""
+    items = client.get("/v1/products", params={"limit": 100}).json()["items"]
+    return next((item | {"picture_url": None} for item in items if item["sku"] == sku), {})
+
+
+def test_what_staff_have_said_of_a_product_outlives_a_restart(tmp_path: Path) -> None:
+    with a_demo_store(tmp_path, speed=1.0) as (server, client, _):
+        assert server.owner is not None
+        owner = as_owner(client, server.owner.password)
+        oats = {"name": "Oats, ours", "tax_rate_bp": 900}
+        assert client.put(f"/v1/products/{OATS}", headers=owner, json=oats).status_code == 200
+        price = {"unit_price_minor": 333}
+        assert client.post(f"/v1/products/{JAM}/prices", headers=owner, json=price).status_code == 201
+        before = [product_of(client, sku) for sku in (OATS, JAM, CAKE)]
+    with a_demo_store(tmp_path, speed=1.0) as (_, client, _):
+        assert [product_of(client, sku) for sku in (OATS, JAM, CAKE)] == before
+        assert [each["unit_price_minor"] for each in before] == [219, 333, None]
+
+
+def test_a_product_that_is_laid_out_anew_is_taxed_like_the_others() -> None:
+    sku = "2000000009001"
+    with a_demo_store() as (server, client, _):
+        assert server.owner is not None
+        owner = as_owner(client, server.owner.password)
+        newest = client.get("/v1/layout", headers=owner)
+        document = newest.json()["document"]
+        document["products"].append({"sku": sku, "name": "Figs", "unit_price_minor": 450, "currency": "EUR"})
+        match = {"if-match": newest.headers["etag"]}
+        body = {"document": document, "apply": "now"}
+        assert client.put("/v1/layout", headers=owner | match, json=body).status_code == 200
+        deadline_s = time.monotonic() + LONGEST_S
+        while not product_of(client, sku):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        assert product_of(client, sku)["tax_rate_bp"] == product_of(client, OATS)["tax_rate_bp"] == DEMO_TAX_BP
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_begun(tmp_path: Path) -> None:

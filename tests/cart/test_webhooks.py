@@ -26,7 +26,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 import cart
 from cart.errors import AddressRefused, EndpointNotFound
-from cart.outbox import Effect, Sweeper, put
+from cart.outbox import Effect, MessageStatus, Sweeper, put
 from cart.repository import Database
 from cart.webhooks import EVENT_TYPES, MOST_ENDPOINTS, Webhooks, envelope, signed_headers
 from tests.cart.aftercare import Shop, shop
@@ -552,6 +552,7 @@ def test_unknown_endpoints_and_events_and_too_many_are_refused(small: Shop, rece
         small.webhooks.remove,
         small.webhooks.rotate_secret,
         small.webhooks.send_test,
+        small.webhooks.deliveries,
     ):
         with pytest.raises(EndpointNotFound):
             call(uuid4())
@@ -561,6 +562,28 @@ def test_unknown_endpoints_and_events_and_too_many_are_refused(small: Shop, rece
         small.webhooks.create(receiver.url)
     with pytest.raises(ValueError, match="at most"):
         small.webhooks.create(receiver.url)
+
+
+def test_it_is_told_what_became_of_each_delivery(small: Shop, receiver: Receiver) -> None:
+    endpoint_id = small.webhooks.create(receiver.url, ["visit.closed"]).endpoint.endpoint_id
+    other = small.webhooks.create(receiver.url, ["refund.posted"]).endpoint.endpoint_id
+    assert small.webhooks.deliveries(endpoint_id) == ()
+    receiver.answer = lambda received: 500
+    small.webhooks.send_test(endpoint_id)
+    sweep(small)
+    (delivery,) = small.webhooks.deliveries(endpoint_id)
+    assert (delivery.event_type, delivery.status, delivery.attempts) == ("webhook.test", MessageStatus.WAITING, 1)
+    assert delivery.last_error == "expected an answer of 200 to 299, got 500"
+    assert delivery.due_at > small.at
+    receiver.answer = lambda received: 200
+    small.later(hours=1)
+    tell(small)
+    sweep(small)
+    newest, first = small.webhooks.deliveries(endpoint_id)
+    assert (newest.event_type, newest.status, newest.last_error) == ("visit.closed", MessageStatus.DONE, "")
+    assert (first.status, first.ended_at, first.created_at) == (MessageStatus.DONE, small.at, START)
+    assert small.webhooks.deliveries(endpoint_id, limit=1) == (newest,)
+    assert small.webhooks.deliveries(other) == ()
 
 
 def test_a_disabled_endpoint_gets_nothing(small: Shop, receiver: Receiver) -> None:

@@ -39,6 +39,7 @@ def box(low: tuple[float, float, float] = (0, 0, 0), turned_rad: float = 0.0) ->
     st.text("abcñø: #-'\"{}[]ß0123", min_size=1, max_size=12),
     st.one_of(st.none(), st.integers(0, 10**9)),
     st.one_of(st.just(float("nan")), st.floats(0.01, 1e5)),
+    st.one_of(st.none(), st.integers(0, 10_000)),
 )
 def test_a_layout_that_is_written_is_read_back_the_same(
     tmp_path_factory: pytest.TempPathFactory,
@@ -46,6 +47,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
     name: str,
     price: int | None,
     mass_g: float,
+    tax_rate_bp: int | None,
 ) -> None:
     pose = np.eye(4)
     pose[:3, 3] = low
@@ -60,7 +62,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
             Bin("a", sku="7", gondola_id=1, shelf_id=2, box=box(low), capacity=3),
             Bin("b", camera_id="*", polygon_px=np.array([[1.5, 2], [30, 4], [5, 60]])),
         ),
-        products=(ProductRecord("007", name, mass_g, price, "EUR"),),
+        products=(ProductRecord("007", name, mass_g, price, "EUR", tax_rate_bp),),
         walkable_m=np.array([[0.0, 0], [4, 0], [0, 4.25]]),
         exit_m=np.array([[0.0, 0], [0, 1]]),
         fixture_shifts=(FixtureShift(None, np.array(low)), FixtureShift(3, np.array([0.5, 0, -1]))),
@@ -80,7 +82,7 @@ def test_a_layout_that_is_written_is_read_back_the_same(
     ]
     assert again.bins[0].box is not None
     np.testing.assert_allclose(again.bins[0].box.corners_m, box(low).corners_m, atol=1e-9)
-    assert again.products[0].unit_price_minor == price
+    assert (again.products[0].unit_price_minor, again.products[0].tax_rate_bp) == (price, tax_rate_bp)
     np.testing.assert_equal(again.products[0].mass_g, mass_g)
     assert again.walkable_m is not None
     assert again.exit_m is not None

@@ -19,6 +19,7 @@ from cart.api.routes import (
     store,
     tokens,
     visits,
+    webhooks,
 )
 
 ROUTERS = (
@@ -33,6 +34,7 @@ ROUTERS = (
     prices.router,
     pictures.router,
     store.router,
+    webhooks.router,
     floor.router,
     cameras.router,
     devices.router,

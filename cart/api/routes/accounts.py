@@ -14,7 +14,7 @@ from cart.accounts import Account, AccountStatus, Role, may_create
 from cart.api.conditions import NOT_MODIFIED, check_unchanged, tag_of, tagged
 from cart.api.paging import USUAL_ENTRIES, After, Limit, Listing, Page, id_key
 from cart.api.problems import ProblemError
-from cart.api.routes.tokens import NewToken, new_token
+from cart.api.routes.tokens import NewToken, TokenShown, new_token, token_shown
 from cart.api.routing import Caller, SeesAll, ShopRoute, TheShop
 from cart.api.schemas import (
     Body,
@@ -96,6 +96,16 @@ class DeviceOpening(Body):
         max_length=50,
         description="`gate:front`, `scale:*` ...; those of its name by default.",
     )
+
+
+class DeviceShown(Shown):
+    """A gate or a scale that may speak to the store."""
+
+    account_id: UUID
+    name: str
+    status: AccountStatus
+    created_at: datetime
+    tokens: list[TokenShown] = Field(description="Those that work, newest first.")
 
 
 class AccountChange(Body):
@@ -230,6 +240,25 @@ def open_worker(opening: WorkerOpening, shop: TheShop, caller: Caller) -> Any:
 def open_device(opening: DeviceOpening, shop: TheShop, caller: Caller) -> Any:
     """Open an account for a gate or a scale; its token is shown this once."""
     return new_token(shop.accounts.create_device(opening.name, opening.scopes, by=caller))
+
+
+@router.get("/v1/devices")
+def list_devices(
+    request: Request, shop: TheShop, caller: Caller, cursor: After = None, limit: Limit = USUAL_ENTRIES
+) -> Page[DeviceShown]:
+    """List the accounts of gates and scales with their tokens, in the order of their ids."""
+    found = shop.accounts.accounts(role=Role.DEVICE, after=id_key("devices", cursor), limit=limit + 1)
+
+    def shown(device: Account) -> DeviceShown:
+        return DeviceShown(
+            account_id=device.account_id,
+            name=device.name,
+            status=device.status,
+            created_at=device.created_at,
+            tokens=[token_shown(token, caller.token_id) for token in shop.accounts.tokens(device.account_id)],
+        )
+
+    return Listing("devices", request, limit).page(found, lambda device: (str(device.account_id),), shown)
 
 
 @router.get("/v1/account", response_model=AccountShown, responses={304: NOT_MODIFIED})

@@ -18,10 +18,22 @@ from cart.api.schemas import Amount, BasisPoints, Body, Moment, Name, Price, Sho
 from cart.catalog import Product, is_gtin
 from cart.errors import CouponNotFound, CouponUsed, OffersOverlap
 from cart.offers import BundlePrice, CheapestOff, Coupon, Offer, PercentOff
-from cart.pricing import PriceBook, add_coupon, add_offer, claim_coupon, end_offer, offers_at, set_price
+from cart.pricing import (
+    DESCRIBED,
+    PRICED,
+    PriceBook,
+    add_coupon,
+    add_offer,
+    claim_coupon,
+    end_offer,
+    offer_of,
+    offers_at,
+    product_subject,
+    set_price,
+)
 from cart.product_pictures import pictured
 from cart.repository import Repository
-from cart.tables import AccountRow, CouponRow, CouponUseRow, PriceRow, ProductRow
+from cart.tables import AccountRow, CouponRow, CouponUseRow, OfferRow, PriceRow, ProductRow
 
 router = APIRouter(route_class=ShopRoute, tags=["prices"])
 
@@ -130,6 +142,13 @@ class Offers(Shown):
     items: list[OfferShown]
 
 
+class OfferInTime(OfferShown):
+    """An offer of the past, of now or of the future."""
+
+    valid_from: datetime
+    valid_until: datetime | None
+
+
 class CouponBody(Body):
     """Something off a whole cart, once: an amount or a part of it."""
 
@@ -161,6 +180,8 @@ class CouponShown(Shown):
     valid_until: datetime | None
     account_id: UUID | None
     is_used: bool
+    used_at: datetime | None
+    session_id: UUID | None = Field(description="The visit that it was used on.")
 
 
 @router.get("/v1/products")
@@ -193,7 +214,7 @@ def put_product(sku: SkuPath, product: ProductBody, shop: TheShop, caller: Calle
         row.name, row.tax_rate_bp = product.name, product.tax_rate_bp
         row.mass_g, row.gtin, row.changed_at = product.mass_g, product.gtin, at
         repository.sql.flush()
-        audit.record(repository, caller.account_id, "product.changed", f"product:{sku}", {}, at)
+        audit.record(repository, caller.account_id, DESCRIBED, product_subject(sku), {}, at)
         (found,) = PriceBook(shop.checkout.currency).catalogue(repository, at, [sku])
         picture_url = picture_urls(repository, [sku]).get(sku)
     return product_shown(found, picture_url)
@@ -235,7 +256,7 @@ def add_price(sku: SkuPath, price: PriceBody, shop: TheShop, caller: Caller) -> 
             price.valid_until,
         )
         detail = {"price_id": str(price_id), "unit_price_minor": price.unit_price_minor}
-        audit.record(repository, caller.account_id, "price.set", f"product:{sku}", detail, at)
+        audit.record(repository, caller.account_id, PRICED, product_subject(sku), detail, at)
         row = repository.sql.get_one(PriceRow, price_id)
         return _price(row)
 
@@ -245,6 +266,25 @@ def list_offers(shop: TheShop) -> Offers:
     """List the offers that count now."""
     with shop.database.reading() as repository:
         return Offers(items=[_offer(offer) for offer in offers_at(repository, shop.now())])
+
+
+@router.get("/v1/offers/history")
+def list_offers_in_time(
+    request: Request, shop: TheShop, cursor: After = None, limit: Limit = USUAL_ENTRIES
+) -> Page[OfferInTime]:
+    """List offers, those of the past and of the future too, the one that begins last first."""
+    after = moment_and_id("offers", cursor)
+    query = select(OfferRow).order_by(OfferRow.valid_from.desc(), OfferRow.offer_id.desc())
+    if after is not None:
+        at, offer_id = after
+        query = query.where(
+            or_(OfferRow.valid_from < at, and_(OfferRow.valid_from == at, OfferRow.offer_id < offer_id))
+        )
+    with shop.database.reading() as repository:
+        found = [_offer_in_time(row) for row in repository.sql.scalars(query.limit(limit + 1))]
+    return Listing("offers", request, limit).page(
+        found, lambda offer: (offer.valid_from.isoformat(), str(offer.offer_id)), lambda offer: offer
+    )
 
 
 @router.post("/v1/offers", status_code=201, responses=problems(OffersOverlap, s404="There is no such product"))
@@ -288,10 +328,9 @@ def list_coupons(
         query = query.where(CouponRow.code > after)
     with shop.database.reading() as repository:
         rows = repository.sql.scalars(query).all()
-        used = set(
-            repository.sql.scalars(select(CouponUseRow.code).where(CouponUseRow.code.in_([row.code for row in rows])))
-        )
-        found = [_coupon(row, is_used=row.code in used) for row in rows]
+        uses = select(CouponUseRow).where(CouponUseRow.code.in_([row.code for row in rows]))
+        used = {use.code: use for use in repository.sql.scalars(uses)}
+        found = [_coupon(row, used.get(row.code)) for row in rows]
     return Listing("coupons", request, limit).page(found, lambda coupon: (coupon.code,), lambda coupon: coupon)
 
 
@@ -317,7 +356,7 @@ def create_coupon(body: CouponBody, shop: TheShop, caller: Caller) -> CouponShow
         )
         add_coupon(repository, coupon)
         audit.record(repository, caller.account_id, "coupon.created", f"coupon:{code}", {}, at)
-        return _coupon(repository.sql.get_one(CouponRow, code), is_used=False)
+        return _coupon(repository.sql.get_one(CouponRow, code), None)
 
 
 @router.post("/v1/coupons/{code}/claim", responses=problems(CouponNotFound, CouponUsed))
@@ -327,7 +366,7 @@ def claim(
     """Make a coupon one's own; it counts at the next exit that it fits."""
     with shop.database.transaction() as repository:
         coupon = claim_coupon(repository, code, caller.account_id, shop.now())
-        return _coupon(repository.sql.get_one(CouponRow, coupon.code), is_used=False)
+        return _coupon(repository.sql.get_one(CouponRow, coupon.code), None)
 
 
 @contextmanager
@@ -394,6 +433,11 @@ def _offer(offer: Offer) -> OfferShown:
     return OfferShown(offer_id=offer.offer_id, name=offer.name, skus=list(offer.skus), deal=deal)
 
 
+def _offer_in_time(row: OfferRow) -> OfferInTime:
+    shown = _offer(offer_of(row))
+    return OfferInTime(**shown.model_dump(), valid_from=row.valid_from, valid_until=row.valid_until)
+
+
 def _price(row: PriceRow) -> PriceShown:
     return PriceShown(
         price_id=row.price_id,
@@ -406,7 +450,7 @@ def _price(row: PriceRow) -> PriceShown:
     )
 
 
-def _coupon(row: CouponRow, *, is_used: bool) -> CouponShown:
+def _coupon(row: CouponRow, use: CouponUseRow | None) -> CouponShown:
     return CouponShown(
         code=row.code,
         name=row.name,
@@ -416,5 +460,7 @@ def _coupon(row: CouponRow, *, is_used: bool) -> CouponShown:
         valid_from=row.valid_from,
         valid_until=row.valid_until,
         account_id=row.account_id,
-        is_used=is_used,
+        is_used=use is not None,
+        used_at=None if use is None else use.used_at,
+        session_id=None if use is None else use.session_id,
     )

@@ -124,6 +124,18 @@ def new_token(issued: IssuedToken) -> NewToken:
     )
 
 
+def token_shown(token: Token, this_one: UUID) -> TokenShown:
+    """Tell of a token; ``this_one`` is the one that the request was made with."""
+    return TokenShown(
+        token_id=token.token_id,
+        scopes=None if token.scopes is None else list(token.scopes),
+        label=token.label,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        is_this_one=token.token_id == this_one,
+    )
+
+
 @router.post(
     "/v1/tokens",
     status_code=201,
@@ -137,7 +149,7 @@ def sign_in(who: SignIn, request: Request, shop: TheShop) -> NewToken:
 @router.get("/v1/tokens")
 def list_tokens(shop: TheShop, caller: Caller) -> Tokens:
     """List one's tokens that work."""
-    return Tokens(items=[_shown(token, caller.token_id) for token in shop.accounts.tokens(caller.account_id)])
+    return Tokens(items=[token_shown(token, caller.token_id) for token in shop.accounts.tokens(caller.account_id)])
 
 
 @router.post(
@@ -199,17 +211,6 @@ def _passkeys(shop: Shop) -> Passkeys:
     if shop.passkeys is None:
         raise ProblemError(404, "this store takes no passkeys")
     return shop.passkeys
-
-
-def _shown(token: Token, this_one: UUID) -> TokenShown:
-    return TokenShown(
-        token_id=token.token_id,
-        scopes=None if token.scopes is None else list(token.scopes),
-        label=token.label,
-        created_at=token.created_at,
-        expires_at=token.expires_at,
-        is_this_one=token.token_id == this_one,
-    )
 
 
 def _challenge(challenge: PasskeyChallenge) -> ChallengeShown:

@@ -3,14 +3,15 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
+from string import hexdigits
 from typing import Annotated
 from uuid import UUID
 
 import anyio
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -49,6 +50,15 @@ _EVENT_SCHEMA = {
 }
 """An event of a live cart, as OpenAPI describes what a stream consists of."""
 
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
+        description="Only visits whose id begins with this, or whose shopper's id has it in it.",
+    ),
+]
+_ID_DIGITS = 32
 HEARTBEAT_S = 15
 """So often a stream says that it lives, seconds: proxies cut connections that are silent for long."""
 SEND_TIMEOUT_S = 10.0
@@ -154,6 +164,7 @@ def list_sessions(
     limit: Limit = USUAL_ENTRIES,
     status: SessionStatus | None = None,
     mine: bool = False,
+    search: Search = None,
 ) -> Page[SessionShown]:
     """List visits, newest first."""
     after = moment_and_id("sessions", cursor)
@@ -162,6 +173,8 @@ def list_sessions(
         query = query.where(SessionRow.shopper_id.in_(names_of(caller)))
     if status is not None:
         query = query.where(SessionRow.status == status.value)
+    if search is not None:
+        query = query.where(_found_by(search.strip().lower()))
     if after is not None:
         at, session_id = after
         query = query.where(
@@ -173,6 +186,17 @@ def list_sessions(
     return Listing("sessions", request, limit).page(
         found, lambda each: (each.opened_at.isoformat(), str(each.session_id)), lambda each: each
     )
+
+
+def _found_by(text: str) -> ColumnElement[bool]:
+    """What a search for a text in lower case finds."""
+    of_shopper = SessionRow.shopper_id.contains(text, autoescape=True)
+    digits = text.replace("-", "")
+    if len(digits) > _ID_DIGITS or set(digits) - set(hexdigits):
+        return of_shopper
+    # Ids are no text to every database, but all of them keep them in order.
+    first, last = (UUID(digits.ljust(_ID_DIGITS, filler)) for filler in "0f")
+    return or_(SessionRow.session_id.between(first, last), of_shopper)
 
 
 @router.get(

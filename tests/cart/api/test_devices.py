@@ -29,6 +29,20 @@ def test_a_gate_tells_how_often_it_opened_and_when_it_was_last_seen() -> None:
     assert (gate["opened_today"], gate["refused_today"]) == (0, 0)
 
 
+def test_devices_are_listed_with_their_tokens_and_without_their_secrets() -> None:
+    store = ApiStore()
+    _, boss = store.signed_in("boss", Role.MANAGER)
+    issued = boss.post("/v1/devices", json={"name": "back", "scopes": ["gate:back"]}).json()
+    (device,) = boss.get("/v1/devices").json()["items"]
+    assert (device["name"], device["status"], device["account_id"]) == ("back", "active", issued["account_id"])
+    (token,) = device["tokens"]
+    assert (token["token_id"], token["scopes"], token["is_this_one"]) == (issued["token_id"], ["gate:back"], False)
+    assert issued["token"] not in boss.get("/v1/devices").text
+    assert boss.delete(f"/v1/tokens/{issued['token_id']}").status_code == 204
+    assert boss.get("/v1/devices").json()["items"][0]["tokens"] == []
+    assert store.client(issued["token"]).get("/v1/gates/back/commands").status_code == 401
+
+
 def test_scales_are_told_plate_by_plate() -> None:
     store = ApiStore()
     _, viewer = store.signed_in("vera", Role.VIEWER)

@@ -2,9 +2,11 @@
 
 import math
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from cart.api.shop import Readiness
 from cart.outbox import Effect, put
 from cart.payments import Fault
 from tests.cart.api.shops import NOON, PASSWORD, ApiStore
+from tests.cart.databases import KINDS, fresh
 
 PROBLEM = "application/problem+json"
 
@@ -119,7 +122,8 @@ def test_what_comes_in_while_pages_are_turned_moves_nothing() -> None:
 def test_a_cursor_of_another_list_or_a_made_up_one_is_refused() -> None:
     store = ApiStore()
     _, boss = store.signed_in("boss", Role.OWNER)
-    lists = ["sessions", "receipts", "reviews", "disputes", "products", "coupons", "audit", "accounts"]
+    lists = ["sessions", "receipts", "reviews", "disputes", "products", "coupons", "audit", "accounts", "devices"]
+    lists.append("offers/history")
     for name in lists:
         for cursor in (encode_cursor("another", ("x", "y")), encode_cursor(name, (True,)), "AAAA", "-_-_", "W10"):
             answer = boss.get(f"/v1/{name}", params={"cursor": cursor})
@@ -137,6 +141,28 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
     with suppress(ProblemError):
         (key,) = decode_cursor("list", text, (str,))
         assert isinstance(key, str)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_visits_are_searched_by_the_store_and_not_by_the_page(kind: str, tmp_path: Path) -> None:
+    with fresh(kind, tmp_path) as database:
+        store = ApiStore(database=database)
+        ada, client = store.signed_in("ada")
+        bob, _ = store.signed_in("bob")
+        _, staff = store.signed_in("staff", Role.STAFF)
+        of_ada = str(store.paid_visit(ada).session_id)
+        of_bob = str(store.paid_visit(bob).session_id)
+
+        def found(text: str, caller: httpx.Client = staff) -> list[str]:
+            answer = caller.get("/v1/sessions", params={"search": text})
+            assert answer.status_code == 200
+            return [item["session_id"] for item in answer.json()["items"]]
+
+        assert found(of_ada) == found(of_ada[:13].upper()) == found(f" {of_ada[:8]} ") == [of_ada]
+        assert found(str(bob.account_id)) == [of_bob]
+        assert found("nobody's") == found("%") == found("_") == found("f" * 40) == []
+        assert set(found("")) == {of_ada, of_bob}
+        assert found(of_bob, client) == []
 
 
 def test_what_one_has_already_is_not_sent_again() -> None:

@@ -23,6 +23,8 @@ SETTINGS = Settings(
     # Every question goes to a person.
     dispute_sure_from=0.0,
     dispute_small_minor=0,
+    # Receivers of webhooks are on this machine.
+    webhook_private_networks=True,
 )
 
 

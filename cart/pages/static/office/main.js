@@ -4,10 +4,13 @@ import { live } from "lit/directives/live.js";
 import { startTexts, t } from "../common/i18n.js";
 import { signOut, theStore, whoIsHere } from "../common/session.js";
 import { Loaded, View, announce, place } from "../common/view.js";
+import "./audit.js";
 import "./catalogue.js";
+import "./devices.js";
 import "./figures.js";
 import "./layout.js";
-import "./lists.js";
+import "./people.js";
+import "./webhooks.js";
 
 /** Which roles are offered a view; what they may do is decided by the store. @type {Record<string, string[]>} */
 const ROLES = {
@@ -15,6 +18,7 @@ const ROLES = {
   catalogue: ["owner", "manager"],
   devices: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
   layout: ["owner", "manager", "engineer"],
+  webhooks: ["owner", "manager"],
   people: ["owner", "manager"],
   audit: ["owner", "manager"],
 };
@@ -68,7 +72,7 @@ class BackOffice extends View {
         <h1>${t("office.not_for_you")}</h1>
         <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
       </div><language-choice></language-choice></main>`;
-    const [first = ""] = place().path;
+    const [first = "", second = ""] = place().path;
     const view = views.includes(first) ? first : views[0];
     return html`<a class="skip" href="#main" @click=${this.#skip}>${t("skip")}</a>
       <header class="top">
@@ -81,9 +85,10 @@ class BackOffice extends View {
       </header>
       <main id="main" class="stack" tabindex="-1"><h1>${t(`office.${view}`)}</h1>
         ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
-        ${view === "catalogue" ? html`<office-catalogue></office-catalogue>` : nothing}
-        ${view === "devices" ? html`<office-devices></office-devices>` : nothing}
-        ${view === "layout" ? html`<office-layout .tab=${live(place().path[1] ?? "")}></office-layout>` : nothing}
+        ${view === "catalogue" ? html`<office-catalogue .chosen=${second}></office-catalogue>` : nothing}
+        ${view === "devices" ? html`<office-devices .own=${who}></office-devices>` : nothing}
+        ${view === "layout" ? html`<office-layout .tab=${live(second)}></office-layout>` : nothing}
+        ${view === "webhooks" ? html`<office-webhooks></office-webhooks>` : nothing}
         ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
         ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
       </main>`;

@@ -14,8 +14,7 @@ const PAGE = 100;
 const ROW_PX = 56;
 const AROUND = 8;
 const LOOK_EVERY_MS = 5000;
-const BETWEEN_PAGES_MS = 150;
-const ENOUGH_FOUND = 30;
+const TYPES_MS = 250;
 const WHOLE_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Midnight of today where the store is. @param {string} zone */
@@ -50,6 +49,8 @@ class StaffVisits extends View {
     /** @type {Problem | undefined} */
     this.stopped = undefined;
     this.turn = 0;
+    /** Waits until nobody types any more. @type {ReturnType<typeof setTimeout> | undefined} */
+    this.typing = undefined;
   }
 
   connectedCallback() {
@@ -61,6 +62,7 @@ class StaffVisits extends View {
   disconnectedCallback() {
     super.disconnectedCallback();
     clearInterval(this.timer);
+    clearTimeout(this.typing);
     this.turn++;
   }
 
@@ -68,6 +70,7 @@ class StaffVisits extends View {
     const query = new URLSearchParams({ limit: String(PAGE) });
     const status = this.scope === "now" ? "open" : this.status;
     if (status) query.set("status", status);
+    if (this.search) query.set("search", this.search);
     if (cursor) query.set("cursor", cursor);
     return `/v1/sessions?${query}`;
   }
@@ -154,26 +157,16 @@ class StaffVisits extends View {
     }
   }
 
-  /** @param {string} wish */
-  async #seek(wish) {
-    this.search = wish.trim().toLowerCase();
-    this.top = 0;
-    const area = this.querySelector(".rows");
-    if (area) area.scrollTop = 0;
-    const turn = ++this.turn;
-    if (WHOLE_ID.test(this.search)) {
-      location.hash = `#/visits/${this.search}`;
-      return;
-    }
-    while (this.search && turn === this.turn && this.cursor !== null && !this.stopped && this.found.length < ENOUGH_FOUND) {
-      await this.#more();
-      await new Promise((resolve) => setTimeout(resolve, BETWEEN_PAGES_MS));
-    }
-  }
-
-  get found() {
-    const { search } = this;
-    return search ? this.rows.filter((each) => each.session_id.startsWith(search) || each.shopper_id.toLowerCase().includes(search)) : this.rows;
+  /** Have the store search, once nobody types any more. @param {string} wish */
+  #seek(wish) {
+    const search = wish.trim().toLowerCase();
+    clearTimeout(this.typing);
+    if (WHOLE_ID.test(search)) location.hash = `#/visits/${search}`;
+    else this.typing = setTimeout(() => {
+      if (search === this.search) return;
+      this.search = search;
+      this.#choose({});
+    }, TYPES_MS);
   }
 
   #scrolled = (/** @type {Event} */ event) => {
@@ -192,14 +185,13 @@ class StaffVisits extends View {
   }
 
   #window() {
-    const count = this.found.length;
+    const count = this.rows.length;
     const from = Math.max(0, Math.min(this.top - AROUND, count));
     return { from, to: Math.min(count, this.top + 24 + AROUND), count };
   }
 
   render() {
     const { from, to, count } = this.#window();
-    const found = this.found;
     return html`<div class="view">
       <h1>${t("nav.visits")}</h1>
       <div class="row filters">
@@ -215,7 +207,7 @@ class StaffVisits extends View {
             ${STATUSES.map((each) => html`<option value=${each} ?selected=${each === this.status}>${t(`status.${each}`)}</option>`)}
           </select></label>
         <label class="field inline grow"><span class="visually-hidden">${t("visits.search")}</span>
-          <input type="search" dir="auto" data-test="search" placeholder=${t("visits.search")} @input=${(/** @type {any} */ event) => this.#seek(event.target.value)} /></label>
+          <input type="search" dir="auto" maxlength="64" data-test="search" placeholder=${t("visits.search")} @input=${(/** @type {any} */ event) => this.#seek(event.target.value)} /></label>
       </div>
       <div class="row spread count-line">
         <p class="muted numbers" role="status" data-test="visits-count">
@@ -228,7 +220,7 @@ class StaffVisits extends View {
           ? empty(t(this.search || this.status ? "visits.none_found" : this.scope === "now" ? "visits.nobody" : "visits.none"))
           : html`<div class="rows" tabindex="0" role="region" aria-label=${t("nav.visits")} @scroll=${this.#scrolled}>
               <ul>
-                ${found.slice(from, to).map((each, index) => this.#row(each, from + index + 1, count))}
+                ${this.rows.slice(from, to).map((each, index) => this.#row(each, from + index + 1, count))}
               </ul>
             </div>`,
       )}

@@ -1,33 +1,13 @@
-/** Devices and their health, people and their roles, and the audit log. */
+/** People and their roles. */
 import { html, nothing } from "lit";
 import { live } from "lit/directives/live.js";
 import { repeat } from "lit/directives/repeat.js";
-import { all, get, send } from "../common/api.js";
-import { t, when } from "../common/i18n.js";
-import { Loaded, View, attempt, confirmed, empty, toast } from "../common/view.js";
+import { all, send } from "../common/api.js";
+import { t } from "../common/i18n.js";
+import { Loaded, View, attempt, confirmed, toast } from "../common/view.js";
 import { Intention } from "./intention.js";
 
-const KINDS = [["cameras", "camera_id", "last_frame_at"], ["gates", "gate_id", "last_seen_at"], ["scales", "plate_id", "last_at"]];
 const ROLES = ["owner", "manager", "staff", "reviewer", "engineer", "viewer", "shopper"];
-
-class OfficeDevices extends View {
-  lists = KINDS.map(([kind]) => new Loaded(this, () => get(`/v1/${kind}`)));
-
-  connectedCallback() {
-    super.connectedCallback();
-    for (const list of this.lists) void list.load();
-  }
-
-  render() {
-    return html`<div class="stack" data-test="devices">${KINDS.map(
-      ([kind, id, last], index) => html`<section class="card" data-test=${kind}><h2>${t(`devices.${kind}`)}</h2>
-        ${this.lists[index].show(({ items }) => items.length ? html`<div class="scroll-x" tabindex="0"><table><tbody>${items.map((/** @type {any} */ each) => html`<tr>
-          <th scope="row">${each[id]}</th><td><span class="badge ${each.healthy ? "good" : "bad"}">${t(each.healthy ? "devices.well" : "devices.unwell")}</span></td>
-          <td>${each[last] ? when(each[last]) : "–"}</td><td dir="auto">${each.notice || each.detail}</td></tr>`)}</tbody></table></div>` : empty(t("nothing")))}</section>`,
-    )}</div>`;
-  }
-}
-customElements.define("office-devices", OfficeDevices);
 
 class OfficePeople extends View {
   static properties = { own: {}, wanted: { state: true }, busy: { state: true } };
@@ -110,26 +90,3 @@ class OfficePeople extends View {
   }
 }
 customElements.define("office-people", OfficePeople);
-
-class OfficeAudit extends View {
-  action = "";
-  log = new Loaded(this, () => all(`/v1/audit?limit=100${this.action ? `&action=${encodeURIComponent(this.action)}` : ""}`, 200));
-
-  connectedCallback() {
-    super.connectedCallback();
-    void this.log.load();
-  }
-
-  /** @param {any} event */
-  #filter(event) {
-    this.action = event.target.value.trim();
-    void this.log.load();
-  }
-
-  render() {
-    return html`<div class="stack" data-test="audit"><div class="field"><label for="action">${t("audit.action")}</label><input id="action" data-test="audit-action" dir="ltr" @change=${this.#filter} /></div>
-      ${this.log.show((items) => items.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["time", "audit.action", "audit.subject", "audit.actor"].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead>
-        <tbody>${items.map((each) => html`<tr data-test="audit-entry"><td>${when(each.at)}</td><td class="mono">${each.action}</td><td class="mono">${each.subject}</td><td class="mono">${each.actor_id ?? "–"}</td></tr>`)}</tbody></table></div>` : empty(t("nothing")))}</div>`;
-  }
-}
-customElements.define("office-audit", OfficeAudit);
