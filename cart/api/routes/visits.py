@@ -1,16 +1,17 @@
 """Visits and their carts: one's own, or, for those who work on the floor, everybody's."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import anyio
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -56,6 +57,16 @@ SEND_TIMEOUT_S = 10.0
 SHUTDOWN_S = 2.0
 """A stream that has not ended by itself so long after the server was told to stop is cut off, seconds."""
 _LONGEST_EVENT_ID = 64
+
+IdBeginning = Annotated[
+    str,
+    Query(
+        min_length=1,
+        max_length=100,
+        pattern="^[A-Za-z0-9_.:-]+$",
+        description="How the visit's id begins, or its shopper's: for who knows only a part of it.",
+    ),
+]
 
 
 class SessionShown(Shown):
@@ -143,6 +154,7 @@ def list_sessions(
     limit: Limit = USUAL_ENTRIES,
     status: SessionStatus | None = None,
     mine: bool = False,
+    begins_with: IdBeginning | None = None,
 ) -> Page[SessionShown]:
     """List visits, newest first."""
     after = moment_and_id("sessions", cursor)
@@ -151,6 +163,8 @@ def list_sessions(
         query = query.where(SessionRow.shopper_id.in_(names_of(caller)))
     if status is not None:
         query = query.where(SessionRow.status == status.value)
+    if begins_with is not None:
+        query = query.where(_begins_with(begins_with))
     if after is not None:
         at, session_id = after
         query = query.where(
@@ -239,6 +253,17 @@ async def _events(
     except TooManyListenersError:
         # They all came in the same moment; whoever is one too many asks again.
         yield ServerSentEvent(json.dumps({"title": "too many listen already"}), event="problem", retry=5000)
+
+
+def _begins_with(text: str) -> ColumnElement[bool]:
+    names = (text, f"{STAFF_PREFIX}{text}")
+    found = [SessionRow.shopper_id.startswith(name, autoescape=True) for name in names]
+    digits = text.replace("-", "")
+    if re.fullmatch("[0-9a-fA-F]{1,32}", digits):
+        # Each database keeps ids in its own way, but all keep them in this order.
+        first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+        return or_(SessionRow.session_id.between(first, last), *found)
+    return or_(*found)
 
 
 def cart_shown(shop: Shop, session: Session, state: LiveCart) -> CartShown:

@@ -17,7 +17,7 @@ from cart.api.problems import ProblemError
 from cart.api.shop import Readiness
 from cart.outbox import Effect, put
 from cart.payments import Fault
-from tests.cart.api.shops import NOON, PASSWORD, ApiStore
+from tests.cart.api.shops import NOON, PASSWORD, ApiStore, TestClient
 
 PROBLEM = "application/problem+json"
 
@@ -114,6 +114,34 @@ def test_what_comes_in_while_pages_are_turned_moves_nothing() -> None:
     store.paid_visit(ada)
     second = client.get(first["next"]).json()
     assert [item["session_id"] for item in first["items"] + second["items"]] == visits[::-1]
+
+
+def test_visits_are_found_by_how_their_number_or_their_shoppers_begins() -> None:
+    store = ApiStore()
+    ada, client = store.signed_in("ada")
+    ben = store.account("ben")
+    _, staff = store.signed_in("sam", Role.STAFF)
+    visits = {str(store.paid_visit(who).session_id): who for who in (ada, ben, ben)}
+
+    def found(text: str, by: TestClient = staff) -> set[str]:
+        answer = by.get("/v1/sessions", params={"begins_with": text})
+        assert answer.status_code == 200, answer.text
+        return {each["session_id"] for each in answer.json()["items"]}
+
+    of_ben = {visit for visit, who in visits.items() if who is ben}
+    for visit in visits:
+        for text in (visit, visit[:8], visit.upper()[:13]):
+            assert found(text) == {each for each in visits if each.startswith(text.lower())}
+    assert found(str(ben.account_id)) == of_ben
+    assert found(str(ben.account_id)[:10]) >= of_ben
+    # Nobody finds more by it than they may see.
+    assert found(str(ben.account_id), client) == set()
+    assert found("_") == found("no-such") == set()
+    page = staff.get("/v1/sessions", params={"begins_with": str(ben.account_id), "limit": 1}).json()
+    rest = staff.get(page["next"]).json()
+    assert {each["session_id"] for each in (*page["items"], *rest["items"])} == of_ben
+    for wrong in ("", "%", "a b", "x" * 101):
+        assert staff.get("/v1/sessions", params={"begins_with": wrong}).status_code == 422
 
 
 def test_a_cursor_of_another_list_or_a_made_up_one_is_refused() -> None:

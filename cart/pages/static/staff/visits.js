@@ -1,11 +1,12 @@
 /** Visits: those in the store and those of the day, and everything about one. */
 import { html, nothing } from "lit";
-import { get, newKey, request, send, Problem } from "../common/api.js";
+import { get, request, Problem } from "../common/api.js";
 import { money, number, t, when } from "../common/i18n.js";
 import { Loaded, View, attempt, ask, empty, toast } from "../common/view.js";
 import "./cart.js";
 import { sureness } from "./cart.js";
 import { STATUSES, clock, shortId, span, statusBadge } from "./format.js";
+import "./refund.js";
 import { maySee, mayRefund } from "./roles.js";
 
 /** @typedef {import("./format.js").Visit} Visit */
@@ -14,9 +15,8 @@ const PAGE = 100;
 const ROW_PX = 56;
 const AROUND = 8;
 const LOOK_EVERY_MS = 5000;
-const BETWEEN_PAGES_MS = 150;
-const ENOUGH_FOUND = 30;
-const WHOLE_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const TYPING_MS = 250;
+const ASKABLE = /^[\w.:-]{1,100}$/;
 
 /** Midnight of today where the store is. @param {string} zone */
 export function startOfDay(zone, now = new Date()) {
@@ -36,6 +36,8 @@ class StaffVisits extends View {
     this.scope = "now";
     this.status = "";
     this.search = "";
+    /** @type {number | undefined} */
+    this.typing = undefined;
     this.top = 0;
     /** @type {Visit[]} */
     this.rows = [];
@@ -61,6 +63,7 @@ class StaffVisits extends View {
   disconnectedCallback() {
     super.disconnectedCallback();
     clearInterval(this.timer);
+    clearTimeout(this.typing);
     this.turn++;
   }
 
@@ -68,11 +71,16 @@ class StaffVisits extends View {
     const query = new URLSearchParams({ limit: String(PAGE) });
     const status = this.scope === "now" ? "open" : this.status;
     if (status) query.set("status", status);
+    if (this.search) query.set("begins_with", this.search);
     if (cursor) query.set("cursor", cursor);
     return `/v1/sessions?${query}`;
   }
 
   async #first() {
+    if (this.search && !ASKABLE.test(this.search)) {
+      this.#take({ items: [], next_cursor: null }, true);
+      return true;
+    }
     const [page, store] = await Promise.all([get(this.#address()), get("/v1/store")]);
     this.ahead_ms = Date.parse(store.now) - Date.now();
     this.#take(page, true);
@@ -90,7 +98,7 @@ class StaffVisits extends View {
     this.requestUpdate();
   }
 
-  /** @param {Partial<{scope: "now" | "today" | "all", status: string}>} wish */
+  /** @param {Partial<{scope: "now" | "today" | "all", status: string, search: string}>} wish */
   #choose(wish) {
     Object.assign(this, wish);
     this.turn++;
@@ -155,25 +163,13 @@ class StaffVisits extends View {
   }
 
   /** @param {string} wish */
-  async #seek(wish) {
-    this.search = wish.trim().toLowerCase();
-    this.top = 0;
-    const area = this.querySelector(".rows");
-    if (area) area.scrollTop = 0;
-    const turn = ++this.turn;
-    if (WHOLE_ID.test(this.search)) {
-      location.hash = `#/visits/${this.search}`;
-      return;
-    }
-    while (this.search && turn === this.turn && this.cursor !== null && !this.stopped && this.found.length < ENOUGH_FOUND) {
-      await this.#more();
-      await new Promise((resolve) => setTimeout(resolve, BETWEEN_PAGES_MS));
-    }
-  }
-
-  get found() {
-    const { search } = this;
-    return search ? this.rows.filter((each) => each.session_id.startsWith(search) || each.shopper_id.toLowerCase().includes(search)) : this.rows;
+  #seek(wish) {
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => {
+      const search = wish.trim().toLowerCase();
+      if (search === this.search) return;
+      this.#choose({ search });
+    }, TYPING_MS);
   }
 
   #scrolled = (/** @type {Event} */ event) => {
@@ -192,14 +188,13 @@ class StaffVisits extends View {
   }
 
   #window() {
-    const count = this.found.length;
+    const count = this.rows.length;
     const from = Math.max(0, Math.min(this.top - AROUND, count));
     return { from, to: Math.min(count, this.top + 24 + AROUND), count };
   }
 
   render() {
     const { from, to, count } = this.#window();
-    const found = this.found;
     return html`<div class="view">
       <h1>${t("nav.visits")}</h1>
       <div class="row filters">
@@ -228,7 +223,7 @@ class StaffVisits extends View {
           ? empty(t(this.search || this.status ? "visits.none_found" : this.scope === "now" ? "visits.nobody" : "visits.none"))
           : html`<div class="rows" tabindex="0" role="region" aria-label=${t("nav.visits")} @scroll=${this.#scrolled}>
               <ul>
-                ${found.slice(from, to).map((each, index) => this.#row(each, from + index + 1, count))}
+                ${this.rows.slice(from, to).map((each, index) => this.#row(each, from + index + 1, count))}
               </ul>
             </div>`,
       )}
@@ -386,22 +381,10 @@ class StaffVisit extends View {
   /** @param {Visit} visit */
   async #refund(visit) {
     const currency = this.receipts.value?.[0]?.currency ?? "EUR";
-    const digits = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
-    const wish = await ask(t("refund.title"), (close) => {
-      const submit = (/** @type {SubmitEvent} */ event) => {
-        event.preventDefault();
-        const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-        close({ amount_minor: Math.round(Number(form.get("amount")) * 10 ** digits), reason: String(form.get("reason")).trim() });
-      };
-      return html`<form class="stack" @submit=${submit}>
-        <div class="field"><label for="amount">${t("refund.amount", { currency })}</label>
-          <input id="amount" name="amount" type="number" inputmode="decimal" min=${10 ** -digits} step=${10 ** -digits} required data-test="refund-amount" /></div>
-        <div class="field"><label for="reason">${t("refund.reason")}</label><input id="reason" name="reason" maxlength="500" required data-test="refund-reason" /></div>
-        <div class="row"><button class="button primary" data-test="refund-send">${t("refund.give")}</button><button type="button" class="button" @click=${() => close()}>${t("cancel")}</button></div>
-      </form>`;
-    });
-    if (!wish) return;
-    const given = await attempt(() => send("POST", `/v1/sessions/${visit.session_id}/refunds`, wish, { key: newKey() }));
+    const given = await ask(
+      t("refund.title"),
+      (close) => html`<refund-form .visit=${visit.session_id} .currency=${currency} @given=${(/** @type {CustomEvent} */ event) => close(event.detail)} @dismissed=${() => close()}></refund-form>`,
+    );
     if (!given) return;
     this.refunds = [...this.refunds, given];
     toast(t("refund.done", { amount: money(given.amount_minor, given.currency) }));
