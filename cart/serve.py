@@ -208,6 +208,7 @@ class StoreServer:
         """
         self._stopping.set()
         self._live.close()
+        self.app.state.live.close()
         self._server.should_exit = True
         if self._loop is not None and self._link_task is not None:
             with contextlib.suppress(RuntimeError):

@@ -152,11 +152,12 @@ class LiveCarts:
         self._database, self._expects = database, expects
         self._poll_s = poll_s
         self._most_listeners, self._most_a_visit = most_listeners, most_a_visit
-        self._queues: dict[UUID, list[asyncio.Queue[LiveCart]]] = {}
+        self._queues: dict[UUID, list[asyncio.Queue[LiveCart | None]]] = {}
         self._versions: dict[UUID, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poller: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
+        self._is_closed = False
 
     @property
     def listeners(self) -> int:
@@ -182,6 +183,14 @@ class LiveCarts:
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(wake.set)
 
+    def close(self) -> None:
+        """Have whoever listens go; nobody listens any more."""
+        self._is_closed = True
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(self._end)
+
     async def listen(
         self, session_id: UUID, seen: str | None = None, stop: anyio.Event | None = None
     ) -> AsyncGenerator[LiveCart, None]:
@@ -190,7 +199,7 @@ class LiveCarts:
         Args:
             session_id: The visit.
             seen: The version the listener has already; only what differs from it is given.
-            stop: Ends it at once, as when the server goes down.
+            stop: Ends it at once, as ``close`` does for everybody.
 
         Yields:
             The state now, and each one after it; a listener that is too slow misses states, never the newest. The last
@@ -202,7 +211,7 @@ class LiveCarts:
         """
         if self.is_full(session_id):
             raise TooManyListenersError(f"{self.listeners} listen already")
-        queue: asyncio.Queue[LiveCart] = asyncio.Queue(QUEUE_LENGTH)
+        queue: asyncio.Queue[LiveCart | None] = asyncio.Queue(QUEUE_LENGTH)
         # Listening starts before the first look, so that no change falls between the two.
         self._add(session_id, queue)
         try:
@@ -211,7 +220,7 @@ class LiveCarts:
                 if state.version != seen:
                     seen = state.version
                     yield state
-                if state.is_over:
+                if state.is_over or self._is_closed:
                     return
                 changed = await _next(queue, stop)
                 if changed is None:
@@ -220,14 +229,14 @@ class LiveCarts:
         finally:
             self._remove(session_id, queue)
 
-    def _add(self, session_id: UUID, queue: asyncio.Queue[LiveCart]) -> None:
+    def _add(self, session_id: UUID, queue: asyncio.Queue[LiveCart | None]) -> None:
         self._queues.setdefault(session_id, []).append(queue)
         loop = asyncio.get_running_loop()
         if self._poller is None or self._poller.done() or self._loop is not loop:
             self._loop, self._wake = loop, asyncio.Event()
             self._poller = loop.create_task(self._poll(self._wake), name="live carts")
 
-    def _remove(self, session_id: UUID, queue: asyncio.Queue[LiveCart]) -> None:
+    def _remove(self, session_id: UUID, queue: asyncio.Queue[LiveCart | None]) -> None:
         queues = self._queues.get(session_id, [])
         if queue in queues:
             queues.remove(queue)
@@ -262,12 +271,21 @@ class LiveCarts:
 
     def _tell(self, state: LiveCart) -> None:
         for queue in self._queues.get(state.session_id, ()):
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(state)
+            _put(queue, state)
+
+    def _end(self) -> None:
+        for queues in self._queues.values():
+            for queue in queues:
+                _put(queue, None)
 
 
-async def _next(queue: asyncio.Queue[LiveCart], stop: anyio.Event | None) -> LiveCart | None:
+def _put(queue: asyncio.Queue[LiveCart | None], state: LiveCart | None) -> None:
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(state)
+
+
+async def _next(queue: asyncio.Queue[LiveCart | None], stop: anyio.Event | None) -> LiveCart | None:
     """What comes next out of a queue; None if it is to stop before anything does."""
     if stop is None:
         return await queue.get()

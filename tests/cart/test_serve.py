@@ -186,7 +186,7 @@ def test_whoever_is_inside_when_the_store_stops_is_looked_at_by_a_person(tmp_pat
 
 
 def test_streams_of_live_carts_do_not_keep_the_store_from_closing() -> None:
-    ended_streams = threading.Event()
+    ended_streams, broken = threading.Event(), list[httpx.HTTPError]()
     with a_demo_store(speed=1.0) as (server, client, _):
         me = signed_in(client)
         session_id = let_in(client, me)
@@ -197,13 +197,15 @@ def test_streams_of_live_carts_do_not_keep_the_store_from_closing() -> None:
                     with other.stream("GET", f"/v1/sessions/{session_id}/cart/events", headers=me) as stream:
                         for _ in stream.iter_raw():
                             pass
-                except httpx.HTTPError:
-                    pass
+                except httpx.HTTPError as error:
+                    broken.append(error)
             ended_streams.set()
 
         threading.Thread(target=listen, daemon=True).start()
         time.sleep(0.5)
     assert ended_streams.wait(LONGEST_S)
+    # It ended; whoever keeps the store from closing is cut off.
+    assert broken == []
 
 
 def as_owner(client: httpx.Client, password: str) -> dict[str, str]:

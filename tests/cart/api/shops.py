@@ -35,6 +35,7 @@ from cart.doors import Doorman
 from cart.entry_codes import STEP_S
 from cart.events import CartEvent
 from cart.evidence import Evidence, EvidenceCandidate, InteractionFacts, WeightCurve
+from cart.floor_state import LiveFloor
 from cart.layouts import Layouts
 from cart.outbox import Sweeper
 from cart.passkeys import Passkeys
@@ -178,6 +179,10 @@ class ApiStore:
         atexit.register(replays.close)
         self._give(replays=replays)
         return replay_id
+
+    def give_floor(self, floor: LiveFloor) -> None:
+        """Let the floor be looked at."""
+        self._give(live=floor)
 
     def _give(self, **services: Any) -> None:
         self.shop = self.app.state.shop = replace(self.shop, **services)

@@ -162,6 +162,30 @@ def test_only_so_many_listen_and_whoever_leaves_makes_room() -> None:
     asyncio.run(follow())
 
 
+def test_all_listeners_go_when_the_store_closes_and_none_comes_after() -> None:
+    store = ApiStore()
+    ada, _ = store.signed_in("ada")
+    visit = store.visit(ada).session_id
+
+    async def follow() -> None:
+        live = LiveCarts(store.database, SHORT_S)
+        states = live.listen(visit)
+        await next_of(states)
+        waiting = asyncio.create_task(next_of(states))
+        await asyncio.sleep(10 * SHORT_S)
+        # From another thread, as a server is closed.
+        await asyncio.to_thread(live.close)
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+        late = live.listen(visit)
+        await next_of(late)
+        with pytest.raises(StopAsyncIteration):
+            await next_of(late)
+        assert live.listeners == 0
+
+    asyncio.run(follow())
+
+
 def test_nobody_listens_to_a_visit_that_does_not_exist() -> None:
     store = ApiStore()
 

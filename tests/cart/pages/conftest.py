@@ -1,10 +1,13 @@
 """A browser for each worker, a store for each module."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -12,6 +15,7 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from cart.accounts import Role
 from cart.config import Settings
+from cart.events import CartEvent
 from cart.live_store import FloorEvent
 from cart.serve import ServeOptions, StoreServer
 from tests.cart.pages.browsing import chromium, launched
@@ -26,6 +30,15 @@ SETTINGS = Settings(
     # Receivers of webhooks are on this machine.
     webhook_private_networks=True,
 )
+
+
+@dataclass(frozen=True)
+class Somebody:
+    """An account, and a token that speaks for it."""
+
+    account_id: UUID
+    email: str
+    token: str
 
 
 @dataclass
@@ -48,12 +61,48 @@ class Store:
         """Where it is."""
         return self.server.url
 
-    def token(self, role: Role = Role.SHOPPER, **account: Any) -> str:
-        """A token of somebody new, who can pay."""
+    @property
+    def local_url(self) -> str:
+        """The same by a name, which browsers want for passkeys."""
+        return f"http://localhost:{urlsplit(self.url).port}"
+
+    def somebody(self, role: Role = Role.SHOPPER) -> Somebody:
+        """Somebody new, who can pay."""
         name = f"{role}{next(self._numbers)}"
-        made = self.server.accounts.create(f"{name}@example.com", PASSWORD, name.title(), role, by=Role.OWNER)
+        email = f"{name}@example.com"
+        made = self.server.accounts.create(email, PASSWORD, name.title(), role, by=Role.OWNER)
         self.server.accounts.set_payment_method(made.account_id, "pm_1")
-        return self.server.accounts.issue_token(made.account_id, "test", None).secret
+        return Somebody(made.account_id, email, self.server.accounts.issue_token(made.account_id, "test", None).secret)
+
+    def token(self, role: Role = Role.SHOPPER) -> str:
+        """A token of somebody new, who can pay."""
+        return self.somebody(role).token
+
+    def visit(self, who: Somebody, lines: Mapping[str, int], probability: float = 0.999) -> UUID:
+        """Have somebody take something; they are still inside, and nobody has seen them on the floor."""
+        checkout, at = self.server.checkout, self.server.clock()
+        session_id = checkout.check_in(str(who.account_id), at).session_id
+        checkout.hold(session_id, at)
+        for sku, quantity in lines.items():
+            self.take(session_id, sku, quantity, probability)
+        return session_id
+
+    def take(self, session_id: UUID, sku: str, quantity: int = 1, probability: float = 0.999) -> UUID:
+        """Put something into the cart of a visit; the interaction it is put down to."""
+        cause_id = uuid4()
+        event = CartEvent(uuid4(), session_id, self.server.clock(), sku, quantity, cause_id, probability)
+        self.server.checkout.record(event)
+        return cause_id
+
+    def leave(self, session_id: UUID) -> None:
+        """End a visit, and charge it."""
+        self.server.checkout.close(session_id, self.server.clock())
+
+    def paid_visit(self, who: Somebody, lines: Mapping[str, int], probability: float = 0.999) -> UUID:
+        """A visit that is over and was charged."""
+        session_id = self.visit(who, lines, probability)
+        self.leave(session_id)
+        return session_id
 
     def client(self, token: str) -> httpx.Client:
         """Speaks to the store for somebody."""
@@ -78,12 +127,23 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+@contextmanager
+def open_store(
+    folder: Path, settings: Settings = SETTINGS, database: str = "sqlite://", port: int = 0
+) -> Iterator[Store]:
     """The demo store in real time, without shoppers of its own."""
     happened: list[tuple[float, FloorEvent]] = []
-    options = ServeOptions("sqlite://", tmp_path_factory.mktemp("store"), port=0, demo=True, seed=3, regulars=False)
-    server = StoreServer(options, SETTINGS, lambda event: happened.append((time.time(), event)))
+    options = ServeOptions(database, folder, port=port, demo=True, seed=3, regulars=False)
+    server = StoreServer(options, settings, lambda event: happened.append((time.time(), event)))
     server.start()
-    yield Store(server, happened)
-    assert server.stop(30.0)
+    try:
+        yield Store(server, happened)
+    finally:
+        assert server.stop(30.0)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store for a module."""
+    with open_store(tmp_path_factory.mktemp("store")) as store:
+        yield store

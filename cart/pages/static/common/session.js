@@ -49,7 +49,13 @@ export async function signInWithPasskey() {
   const publicKey = /** @type {any} */ (PublicKeyCredential).parseRequestOptionsFromJSON(challenge.public_key);
   const credential = /** @type {any} */ (await navigator.credentials.get({ publicKey }));
   const answer = { challenge_id: challenge.challenge_id, credential: credential.toJSON() };
-  setToken((await send("POST", "/v1/passkeys/tokens", answer)).token);
+  try {
+    setToken((await send("POST", "/v1/passkeys/tokens", answer)).token);
+  } catch (error) {
+    // The store says the same of a wrong password, of which nobody has thought here.
+    if (error instanceof Problem && error.status === 401) throw new Problem(401, error.title, "", "passkey-unknown");
+    throw error;
+  }
 }
 
 /** Add a passkey of this device to the account. */

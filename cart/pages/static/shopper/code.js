@@ -58,6 +58,14 @@ export class EntryCode extends View {
     clearInterval(this.timer);
   }
 
+  /** @param {Map<string, unknown>} changed */
+  willUpdate(changed) {
+    if (!changed.has("counter") || !this.code) return;
+    // The code that is shown was spent by whoever came in with it.
+    this.code = "";
+    void this.tick();
+  }
+
   async tick() {
     if (this.busy || !this.account) return;
     this.busy = true;

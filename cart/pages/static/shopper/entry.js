@@ -53,14 +53,19 @@ export async function entryKey(account_id) {
   return made;
 }
 
+/** Give the device's key up here. @param {string} account_id @returns {Promise<EntryKey | undefined>} The key, if there was one. */
+export async function forgetEntryKey(account_id) {
+  if (!canMakeCodes()) return undefined;
+  const known = await kept("readonly", (store) => store.get(account_id));
+  if (known) await kept("readwrite", (store) => store.delete(account_id));
+  return known;
+}
+
 /** Give the device's key up, here and at the store if it can be reached. @param {string} account_id */
 export async function dropEntryKey(account_id) {
-  if (!canMakeCodes()) return;
-  const known = await kept("readonly", (store) => store.get(account_id));
-  if (!known) return;
-  await kept("readwrite", (store) => store.delete(account_id));
+  const known = await forgetEntryKey(account_id);
   // Without its secret the key is worth nothing to anybody; a store out of reach may keep it.
-  await send("DELETE", `/v1/entry-keys/${known.key_id}`).catch(() => undefined);
+  if (known) await send("DELETE", `/v1/entry-keys/${known.key_id}`).catch(() => undefined);
 }
 
 /** The store's time now, as far as this device knows, milliseconds since 1970. */

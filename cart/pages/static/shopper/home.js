@@ -1,8 +1,8 @@
 /** Where one begins: the code to come in with and, once a gate has read it, the visit. */
 import { html, nothing } from "lit";
 import { Problem, get } from "../common/api.js";
-import { t } from "../common/i18n.js";
-import { View, go } from "../common/view.js";
+import { money, t } from "../common/i18n.js";
+import { Loaded, View, go } from "../common/view.js";
 import "./code.js";
 import "./payment.js";
 import "./visit.js";
@@ -23,11 +23,13 @@ export class ShopperHome extends View {
     this.offline = false;
     /** Codes that this page has seen used. */
     this.counter = 0;
+    this.debt = new Loaded(this, () => get("/v1/account/debt"));
   }
 
   connectedCallback() {
     super.connectedCallback();
     this.look();
+    this.debt.load();
   }
 
   disconnectedCallback() {
@@ -65,6 +67,9 @@ export class ShopperHome extends View {
       <p class="muted">${t("code.hint")}</p>
       <entry-code .account=${this.account.account_id} .counter=${this.counter}></entry-code>
       <p class="small muted reserve" role="status">${this.offline ? t("code.offline") : ""}</p>
+      ${this.debt.value?.amount_minor > 0
+        ? html`<p class="notice bad start" data-test="owes">${t("debt.owed", { amount: money(this.debt.value.amount_minor, this.debt.value.currency) })} <a href="#/me">${t("debt.pay")}</a></p>`
+        : nothing}
       ${this.isDemo ? html`<p class="notice small start">${t("code.demo")} <a href="/gate" target="_blank" rel="noopener" data-test="open-gate">${t("code.open_gate")}</a></p>` : nothing}
     </div>`;
   }

@@ -1,15 +1,21 @@
 /** One's account: how one pays and what one owes, passkeys, language and colours, and what the store keeps of one. */
 import { html, nothing } from "lit";
 import { get, newKey, request, send, setToken } from "../common/api.js";
-import { money, number, t, when } from "../common/i18n.js";
+import { hasText, money, number, t, when } from "../common/i18n.js";
 import { addPasskey, canPasskeys, signOut } from "../common/session.js";
 import { Loaded, View, attempt, confirmed, go, toast } from "../common/view.js";
-import { dropEntryKey } from "./entry.js";
+import { dropEntryKey, forgetEntryKey } from "./entry.js";
 import "./payment.js";
 import { save } from "./receipts.js";
 import { THEMES, setTheme, theme } from "./theme.js";
 
 const KINDS = ["sessions", "receipts", "cart_events", "evidence", "charges", "refunds", "disputes", "scans", "tokens", "passkeys", "entry_keys", "messages", "audit"];
+
+/** What somebody looked at, in the page's language where it has a word for it. @param {any} entry */
+function lookedAt(entry) {
+  const [what] = String(entry.detail?.what ?? entry.subject).split(":");
+  return hasText(`look.${what}`) ? t(`look.${what}`) : what;
+}
 
 export class ShopperAccount extends View {
   static properties = { account: { attribute: false }, store: { attribute: false }, busy: { state: true } };
@@ -45,7 +51,7 @@ export class ShopperAccount extends View {
       if (await attempt(addPasskey)) toast(t("passkey.added"));
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
-      toast(t("signin.passkey_not_used"), "warn");
+      toast(t(error.name === "InvalidStateError" ? "passkey.already" : "signin.passkey_not_used"), "warn");
     }
     this.passkeys.load();
   }
@@ -81,7 +87,8 @@ export class ShopperAccount extends View {
       return true;
     });
     if (!done) return;
-    await dropEntryKey(this.account.account_id);
+    // The store has forgotten it with the account.
+    await forgetEntryKey(this.account.account_id);
     setToken(null);
     toast(t("privacy.erased"));
     go("#/");
@@ -95,7 +102,7 @@ export class ShopperAccount extends View {
       </ul>
       <h3>${t("privacy.looks")}</h3>
       ${looks.length
-        ? html`<ul class="small" data-test="looks">${looks.slice(-20).reverse().map((/** @type {any} */ each) => html`<li>${when(each.at)} · ${t("privacy.look", { what: String(each.detail?.what ?? each.subject).split(":")[0] })}</li>`)}</ul>`
+        ? html`<ul class="small" data-test="looks">${looks.slice(-20).reverse().map((/** @type {any} */ each) => html`<li>${when(each.at)} · ${t("privacy.look", { what: lookedAt(each) })}</li>`)}</ul>`
         : html`<p class="small muted" data-test="looks">${t("privacy.nobody")}</p>`}`;
   }
 

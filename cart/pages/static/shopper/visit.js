@@ -81,9 +81,10 @@ export class LiveVisit extends View {
     go(`#/receipts/${this.session.session_id}`);
   }
 
-  async letIn() {
+  /** @param {number} guests How many more. */
+  async letIn(guests) {
     this.busy = true;
-    const body = { guests_allowed: this.guests };
+    const body = { guests_allowed: guests };
     const session = await attempt(() => send("PUT", `/v1/sessions/${this.session.session_id}/guests`, body));
     this.busy = false;
     if (session) this.session = session;
@@ -190,11 +191,12 @@ export class LiveVisit extends View {
             <output class="numbers">${number(this.guests)}</output>
             <button class="button" aria-label=${t("guests.more")} ?disabled=${this.guests >= 9} @click=${() => this.guests++}>+</button>
           </div>
-          <button class="button grow" ?disabled=${this.busy} @click=${this.letIn} data-test="let-in">${t("guests.let_in", { n: this.guests })}</button>
+          <button class="button grow" ?disabled=${this.busy} @click=${() => this.letIn(this.guests)} data-test="let-in">${t("guests.let_in", { n: this.guests })}</button>
         </div>
         ${open > 0
           ? html`<p class="notice good" aria-live="polite" data-test="guests-open">${t("guests.open", { n: open })}</p>
-              <entry-code .account=${this.account} .counter=${party_size % 256}></entry-code>`
+              <entry-code .account=${this.account} .counter=${party_size % 256}></entry-code>
+              <button class="button" ?disabled=${this.busy} @click=${() => this.letIn(0)} data-test="let-nobody-in">${t("guests.close")}</button>`
           : nothing}
       </div>
     </details>`;

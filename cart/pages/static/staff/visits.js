@@ -1,11 +1,12 @@
 /** Visits: those in the store and those of the day, and everything about one. */
 import { html, nothing } from "lit";
-import { get, newKey, request, send, Problem } from "../common/api.js";
+import { get, request, Problem } from "../common/api.js";
 import { money, number, t, when } from "../common/i18n.js";
 import { Loaded, View, attempt, ask, empty, toast } from "../common/view.js";
 import "./cart.js";
 import { sureness } from "./cart.js";
 import { STATUSES, clock, shortId, span, statusBadge } from "./format.js";
+import "./refund.js";
 import { maySee, mayRefund } from "./roles.js";
 
 /** @typedef {import("./format.js").Visit} Visit */
@@ -15,7 +16,6 @@ const ROW_PX = 56;
 const AROUND = 8;
 const LOOK_EVERY_MS = 5000;
 const TYPES_MS = 250;
-const WHOLE_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Midnight of today where the store is. @param {string} zone */
 export function startOfDay(zone, now = new Date()) {
@@ -161,8 +161,7 @@ class StaffVisits extends View {
   #seek(wish) {
     const search = wish.trim().toLowerCase();
     clearTimeout(this.typing);
-    if (WHOLE_ID.test(search)) location.hash = `#/visits/${search}`;
-    else this.typing = setTimeout(() => {
+    this.typing = setTimeout(() => {
       if (search === this.search) return;
       this.search = search;
       this.#choose({});
@@ -378,22 +377,10 @@ class StaffVisit extends View {
   /** @param {Visit} visit */
   async #refund(visit) {
     const currency = this.receipts.value?.[0]?.currency ?? "EUR";
-    const digits = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
-    const wish = await ask(t("refund.title"), (close) => {
-      const submit = (/** @type {SubmitEvent} */ event) => {
-        event.preventDefault();
-        const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-        close({ amount_minor: Math.round(Number(form.get("amount")) * 10 ** digits), reason: String(form.get("reason")).trim() });
-      };
-      return html`<form class="stack" @submit=${submit}>
-        <div class="field"><label for="amount">${t("refund.amount", { currency })}</label>
-          <input id="amount" name="amount" type="number" inputmode="decimal" min=${10 ** -digits} step=${10 ** -digits} required data-test="refund-amount" /></div>
-        <div class="field"><label for="reason">${t("refund.reason")}</label><input id="reason" name="reason" maxlength="500" required data-test="refund-reason" /></div>
-        <div class="row"><button class="button primary" data-test="refund-send">${t("refund.give")}</button><button type="button" class="button" @click=${() => close()}>${t("cancel")}</button></div>
-      </form>`;
-    });
-    if (!wish) return;
-    const given = await attempt(() => send("POST", `/v1/sessions/${visit.session_id}/refunds`, wish, { key: newKey() }));
+    const given = await ask(
+      t("refund.title"),
+      (close) => html`<refund-form .visit=${visit.session_id} .currency=${currency} @given=${(/** @type {CustomEvent} */ event) => close(event.detail)} @dismissed=${() => close()}></refund-form>`,
+    );
     if (!given) return;
     this.refunds = [...this.refunds, given];
     toast(t("refund.done", { amount: money(given.amount_minor, given.currency) }));
