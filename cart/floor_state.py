@@ -179,6 +179,7 @@ class MarkedPicture:
     Attributes:
         camera_id: The camera.
         captured_at: When it was taken, timezone-aware.
+        marked_at: When people and bins were where they are marked; None if nothing is known of any instant.
         jpeg: The picture.
         resolution_wh: Its size, pixels.
         people: Who is in it.
@@ -187,6 +188,7 @@ class MarkedPicture:
 
     camera_id: str
     captured_at: datetime
+    marked_at: datetime | None
     jpeg: bytes
     resolution_wh: tuple[int, int]
     people: tuple[PersonMarked, ...]

@@ -222,7 +222,13 @@ class LiveView:
         people = () if instant is None else _marked(instant, layout, camera_id, (width, height), coded.scale)
         bins = self._marked_bins(instant, layout, taken, coded.scale)
         return MarkedPicture(
-            camera_id, moment(taken.timestamp_ns), coded.jpeg, coded.resolution_wh, people, tuple(bins)
+            camera_id,
+            moment(taken.timestamp_ns),
+            None if instant is None else moment(_marked_ns(instant, camera_id)),
+            coded.jpeg,
+            coded.resolution_wh,
+            people,
+            tuple(bins),
         )
 
     # Within
@@ -393,6 +399,11 @@ def _coded(taken: Taken) -> _Coded:
     image = made_narrow(taken.image, WIDEST_PX)
     height, width = image.shape[:2]
     return _Coded(taken.timestamp_ns, jpeg_of(image), (width, height), width / taken.image.shape[1])
+
+
+def _marked_ns(instant: _Instant, camera_id: str) -> int:
+    """When people were where an instant has them in a camera's picture."""
+    return next((each.timestamp_ns for each in instant.sightings if each.camera_id == camera_id), instant.timestamp_ns)
 
 
 def _marked(

@@ -120,7 +120,8 @@ def list_cameras(shop: TheShop) -> Cameras:
             "description": "Records without end: the length of a JSON text as four bytes, big-endian, and the text;"
             " the length of a JPEG likewise, and the JPEG. The text says which camera, `captured_at`, `sent_at`,"
             " `latency_s` between the two, the picture's size, and where people, their hands and handled places are in"
-            " this very picture, in its pixels.",
+            " this very picture, in its pixels, as of `marked_at`, which is `captured_at` unless the store has not"
+            " looked at that picture, and null if it has not looked at all.",
             "content": {FRAMES: {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(404, s429="Too many look already"),
@@ -207,6 +208,7 @@ def record_of(picture: MarkedPicture, sent_at: datetime, *, sees_visits: bool) -
     document: dict[str, Any] = {
         "camera_id": picture.camera_id,
         "captured_at": picture.captured_at.isoformat(),
+        "marked_at": None if picture.marked_at is None else picture.marked_at.isoformat(),
         "sent_at": sent_at.isoformat(),
         "latency_s": round((sent_at - picture.captured_at).total_seconds(), 4),
         "resolution_wh": picture.resolution_wh,
