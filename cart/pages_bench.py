@@ -54,6 +54,8 @@ from vision.sources import BgrConverter
 
 NANOSECONDS = 1_000_000_000
 PLAYED_CAMERAS = 4
+SILENT_S = 10.0
+"""A console that gets no picture for so long has seen them all."""
 MATCHES_S = 3.0
 """So far apart, at most, are what a hand did and what the store has made of it."""
 _UNLIMITED = Settings(requests_per_minute=1_000_000, sign_ins_per_minute=1_000_000, no_show_after_s=86_400.0)
@@ -292,12 +294,15 @@ async def _watch(url: str, token: str, load: PagesLoad) -> list[PictureSeen]:
         named = [each["camera_id"] for each in (await client.get("/v1/cameras")).json()["items"]]
         floor = asyncio.create_task(_listen(client, "/v1/floor/events", headers))
         params = {"camera_id": named, "fps": str(CAMERA_FPS)}
+        patience = httpx.Timeout(READY_S, read=SILENT_S)
         try:
-            async with client.stream("GET", "/v1/cameras/live", params=params) as answer:
+            async with client.stream("GET", "/v1/cameras/live", params=params, timeout=patience) as answer:
                 async for said, _ in records(answer.aiter_raw()):
                     seen.append(_picture(said, time.time()))
                     if seen[-1].captured_s - seen[0].captured_s >= load.warm_s + load.console_s:
                         break
+        except httpx.ReadTimeout:
+            pass  # what was recorded is over: it began to play before anybody looked
         finally:
             floor.cancel()
             await asyncio.gather(floor, return_exceptions=True)
