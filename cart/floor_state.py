@@ -228,6 +228,11 @@ class LiveFloor(Protocol):
         """How the cameras are doing."""
         ...
 
-    def picture(self, camera_id: str) -> MarkedPicture | None:
-        """The newest picture of a camera; None if there is none. May take some tens of milliseconds."""
+    def picture(self, camera_id: str, known: datetime | None = None) -> MarkedPicture | None:
+        """The newest picture of a camera; None if there is none. May take some tens of milliseconds.
+
+        Args:
+            camera_id: The camera.
+            known: When the one was taken that whoever asks has already: None if it is the newest.
+        """
         ...
