@@ -1,6 +1,7 @@
 """Measures speed on this machine: the whole store, its parts, and peers on the same work in the same run."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from filterpy.kalman import KalmanFilter
 
 from cart.checkout import Checkout
 from cart.eyes import load_models
+from cart.pages_bench import PagesLoad, measure_console, measure_phones, rows_of_console, rows_of_phones
 from cart.payments import FakeGateway
 from cart.pipeline import StorePipeline, catalogue_of
 from cart.repository import Database
@@ -110,6 +112,27 @@ def measure_till(shoppers: int, database_url: str | None = None) -> Iterator[Mea
     if speed.unseen:
         raise OSError(f"{speed.unseen} things taken reached no live cart")
     for what, value, unit, shown in rows_of(speed, load):
+        yield _alone(what, value, unit, shown)
+
+
+def measure_pages(load: PagesLoad, clips: Sequence[Path], database_url: str | None = None) -> Iterator[Measurement]:
+    """Measure how soon pictures with their overlay are on the console, and changes of carts on phones.
+
+    Args:
+        load: How much is asked of the pages.
+        clips: Video files for the console's cameras; a simulated shop is filmed if there are none.
+        database_url: An empty database for the store that phones follow; a SQLite file of its own if left out.
+
+    Raises:
+        OSError: A store did not start, or broke down, or a change reached no phone.
+        ValueError: A clip is no video that can be read.
+    """
+    for what, value, unit, shown in rows_of_console(measure_console(load, clips), len(os.sched_getaffinity(0))):
+        yield _alone(what, value, unit, shown)
+    speed = measure_phones(load, database_url)
+    if speed.unseen:
+        raise OSError(f"{speed.unseen} changes of carts reached no phone")
+    for what, value, unit, shown in rows_of_phones(speed, load):
         yield _alone(what, value, unit, shown)
 
 

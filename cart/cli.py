@@ -260,7 +260,9 @@ def bench(
     clip: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Follow people through this video with every --weights, and with ultralytics beside."
+            metavar="FILE",
+            help="Follow people through this video with every --weights, and with ultralytics beside; what a camera "
+            "sees for --only-pages. May be given several times.",
         ),
     ] = None,
     frames: Annotated[int, typer.Option(min=0, help="Frames of each clip; 0 takes all.")] = 300,
@@ -268,11 +270,19 @@ def bench(
     only_shop: Annotated[
         bool, typer.Option("--only-shop", help="Measure check-ins, live carts and exits alone, through the API.")
     ] = False,
+    only_pages: Annotated[
+        bool,
+        typer.Option("--only-pages", help="Measure the console's live pictures and the phones' live carts alone."),
+    ] = False,
     database: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Empty database for --only-shop; a SQLite file of its own if left out."),
+        typer.Option(
+            metavar="URL", help="Empty database for --only-shop and --only-pages; a SQLite file of its own if left out."
+        ),
     ] = None,
-    shoppers: Annotated[int, typer.Option(min=1, max=500, help="Shoppers at once for --only-shop.")] = 50,
+    shoppers: Annotated[
+        int, typer.Option(min=1, max=500, help="Shoppers at once for --only-shop and --only-pages.")
+    ] = 50,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page that plots speed against accuracy.")
     ] = None,
@@ -280,14 +290,17 @@ def bench(
 ) -> None:
     """Measure speed on this machine, with peers in the same run."""
     # Its peers take a second to import.
-    from cart.bench import SeeingResults, measure, measure_seeing, measure_till, write_measurements
+    from cart.bench import SeeingResults, measure, measure_pages, measure_seeing, measure_till, write_measurements
     from cart.bench_report import write_bench_report
+    from cart.pages_bench import PagesLoad
 
     with one_line_errors():
-        if only_seeing and only_shop:
-            raise UsageError("--only-seeing and --only-shop leave nothing to measure")
-        if database is not None and not only_shop:
-            raise UsageError("--database is for --only-shop")
+        parts_alone = {"--only-seeing": only_seeing, "--only-shop": only_shop, "--only-pages": only_pages}
+        alone = [name for name, wanted in parts_alone.items() if wanted]
+        if len(alone) > 1:
+            raise UsageError(f"{' and '.join(alone)} leave nothing to measure")
+        if database is not None and not (only_shop or only_pages):
+            raise UsageError("--database is for --only-shop and --only-pages")
         models = {Path(name).stem: weight_files([name]) for name in weights or []}
         table = Table("what", "measured", "peer", "ratio")
         rows = []
@@ -296,6 +309,8 @@ def bench(
             seeing = SeeingResults()
             if only_shop:
                 parts = measure_till(shoppers, database)
+            elif only_pages:
+                parts = measure_pages(PagesLoad(shoppers=shoppers), clip or [], database)
             else:
                 cameras = measure_seeing(clip or [], models, frames, seeing)
                 parts = cameras if only_seeing else chain(measure(seconds, models), cameras)

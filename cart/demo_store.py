@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from cart.pictures import RenderedPictures
 from cart.sessions import SessionStatus
 from store_sim.demo_shop import DEMO_LAYOUT
 from store_sim.joints import JointSettings
-from store_sim.live import MOST_UNITS, LiveStore, Wish, random_wishes
+from store_sim.live import MOST_UNITS, Grip, LiveStore, Wish, random_wishes
 from store_sim.live_pictures import LivePictures
 from store_sim.scenarios import Action
 from vision.frames import Tick
@@ -191,6 +191,11 @@ class DemoStore:
             if not grant.is_regular:
                 self._guests_until_s = self._played_s + ROOM_FOR_GUESTS_S
 
+    @property
+    def grips(self) -> tuple[Grip, ...]:
+        """What bodies have really done lately, in time order, as the store's sensors date it."""
+        return tuple(replace(grip, time_ns=grip.time_ns + self._shift_ns) for grip in self._live.grips)
+
     # What the API asks
 
     def products(self) -> tuple[Product, ...]:
@@ -247,12 +252,14 @@ class DemoStore:
         """Let the store trade, in its time, until it is closed."""
         self._feeding_thread = threading.get_ident()
         pace = Pace(self._speed)
+        # The clock went on while the store was put together.
+        late_ns = round(self._clock().timestamp() * 1e6) * 1000 - self._start_ns
         while not self._closed.is_set():
-            wait_s = pace.wait_s(self._played_s)
-            if wait_s > 0 and self._closed.wait(wait_s):
+            if not self._is_due(pace, self._played_s):
                 return
-            # After the machine slept, the clock has gone on without the store.
-            self._shift_ns = shift_ns = round(pace.skipped_s * NANOSECONDS) if self._speed == 1.0 else 0
+            # So it does after the machine slept.
+            skipped_ns = round(pace.skipped_s * NANOSECONDS)
+            self._shift_ns = shift_ns = late_ns + skipped_ns if self._speed == 1.0 else 0
             self._send_regulars()
             ticks = self._live.ticks()
             self._clock.at_least(moment(self._live.now_ns))
@@ -260,7 +267,15 @@ class DemoStore:
                 if departure.code is not None and not departure.inside:
                     self._really[UUID(departure.code)] = dict(departure.lines)
             for tick in ticks:
+                # No sensor speaks ahead of its time.
+                if not self._is_due(pace, (tick.timestamp_ns - self._start_ns) / NANOSECONDS):
+                    return
                 yield shifted(tick, shift_ns)
+
+    def _is_due(self, pace: Pace, played_s: float) -> bool:
+        """Wait until a moment is due; False if the store is closed meanwhile."""
+        wait_s = pace.wait_s(played_s)
+        return not (wait_s > 0 and self._closed.wait(wait_s))
 
     @property
     def _played_s(self) -> float:

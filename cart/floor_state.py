@@ -196,6 +196,7 @@ class MarkedPicture:
     Attributes:
         camera_id: The camera.
         captured_at: When it was taken, timezone-aware.
+        marked_at: When people and bins were where they are marked; None if nothing is known of any instant.
         jpeg: The picture.
         resolution_wh: Its size, pixels.
         people: Who is in it.
@@ -204,6 +205,7 @@ class MarkedPicture:
 
     camera_id: str
     captured_at: datetime
+    marked_at: datetime | None
     jpeg: bytes
     resolution_wh: tuple[int, int]
     people: tuple[PersonMarked, ...]
@@ -247,6 +249,11 @@ class LiveFloor(Protocol):
         """How the cameras are doing."""
         ...
 
-    def picture(self, camera_id: str) -> MarkedPicture | None:
-        """The newest picture of a camera; None if there is none. May take some tens of milliseconds."""
+    def picture(self, camera_id: str, known: datetime | None = None) -> MarkedPicture | None:
+        """The newest picture of a camera; None if there is none. May take some tens of milliseconds.
+
+        Args:
+            camera_id: The camera.
+            known: When the one was taken that whoever asks has already: None if it is the newest.
+        """
         ...

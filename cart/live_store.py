@@ -533,11 +533,18 @@ class FloorThread:
 class InItsTime:
     """Gives the ticks of something recorded as if they happened now, in real time (``Feed``).
 
+    In real time it loses pictures as cameras do: one whose successor is due already when its turn comes is left out, so
+    that a machine that is too slow sees fewer pictures, and never older ones. At any other speed all are given.
+
     Args:
         ticks: In time order.
         start_ns: The recording's beginning, on its own clock.
         clock_ns: The store clock.
         speed: How many times real time; infinite for as fast as it goes.
+        clock_s: A clock that is never set, seconds.
+
+    Attributes:
+        left_out: How many pictures were.
     """
 
     def __init__(
@@ -546,11 +553,15 @@ class InItsTime:
         start_ns: int,
         clock_ns: Callable[[], int] = time.time_ns,
         speed: float = 1.0,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed: expected more than 0, got {speed}")
         self._ticks, self._start_ns, self._clock_ns, self._speed = ticks, start_ns, clock_ns, speed
+        self._clock_s = clock_s
         self._closed = threading.Event()
+        self._filmed_ns: dict[str, int] = {}
+        self.left_out = 0
 
     def close(self) -> None:
         """Stop."""
@@ -558,13 +569,33 @@ class InItsTime:
 
     def __iter__(self) -> Iterator[Tick]:
         """Give ticks when they are due."""
-        shift_ns = self._clock_ns() - self._start_ns
-        pace = Pace(self._speed)
+        began_ns = self._clock_ns() - self._start_ns
+        pace = Pace(self._speed, self._clock_s)
         for tick in self._ticks:
-            wait_s = pace.wait_s((tick.timestamp_ns - self._start_ns) / NANOSECONDS)
+            wait_s = pace.ahead_s((tick.timestamp_ns - self._start_ns) / NANOSECONDS)
             if self._closed.wait(wait_s) if wait_s > 0 else self._closed.is_set():
                 return
-            yield shifted(tick, shift_ns)
+            if self._speed == 1.0:
+                # After the machine slept, what is played later happens later.
+                shift_ns = began_ns + round(pace.skipped_s * NANOSECONDS)
+                yield shifted(self._without_stale(tick, -wait_s), shift_ns)
+            else:
+                yield shifted(tick, began_ns)
+
+    def _without_stale(self, tick: Tick, late_s: float) -> Tick:
+        """Leave out pictures whose successors are due already."""
+        kept = []
+        for frame in tick.frames:
+            before_ns = self._filmed_ns.get(frame.camera_id, -np.inf)
+            self._filmed_ns[frame.camera_id] = frame.timestamp_ns
+            if late_s * NANOSECONDS <= frame.timestamp_ns - before_ns:
+                kept.append(frame)
+        if len(kept) == len(tick.frames):
+            return tick
+        if not self.left_out:
+            _log.warning("this machine is too slow for all pictures in real time; some are left out")
+        self.left_out += len(tick.frames) - len(kept)
+        return replace(tick, frames=tuple(kept))
 
 
 class Pace:
@@ -586,6 +617,10 @@ class Pace:
         After a long sleep of the machine nothing hurries to catch up: the rest is played later by as much, which
         ``skipped_s`` adds up, in seconds of what is played.
         """
+        return max(0.0, self.ahead_s(played_s))
+
+    def ahead_s(self, played_s: float) -> float:
+        """The same; below 0 for how long a moment has been due already."""
         if self._speed == np.inf:
             return 0.0
         now_s = self._clock_s()
@@ -596,7 +631,7 @@ class Pace:
             self._began_s += now_s - due_s
             self.skipped_s += (now_s - due_s) * self._speed
             return 0.0
-        return max(0.0, due_s - now_s)
+        return due_s - now_s
 
 
 class Sightings(Protocol):

@@ -33,7 +33,7 @@ from cart.floor_state import (
     PointPx,
 )
 from cart.live_store import AWAY_S, moment
-from cart.pictures import WIDEST_PX, RecentPictures, Taken, jpeg_of, made_narrow
+from cart.pictures import RecentPictures, Taken
 from cart.pipeline import InteractionSeen, StoreEvent, StorePipeline, VisitClosed
 from tracking.types import Sightings
 from vision.annotate import bin_mark
@@ -73,16 +73,6 @@ class _Instant:
     touched: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Coded:
-    """The newest picture of a camera, made for sending."""
-
-    timestamp_ns: int
-    jpeg: bytes
-    resolution_wh: tuple[int, int]
-    scale: float
-
-
 class LiveView:
     """Keeps the newest state of a floor (``cart.floor_state.LiveFloor``); one thread tells, any may ask.
 
@@ -113,8 +103,7 @@ class LiveView:
         self._notices: dict[str, str] = {}
         self._lock = threading.Lock()
         camera_ids = () if pictures is None else pictures.camera_ids
-        self._coding = {camera_id: threading.Lock() for camera_id in camera_ids}
-        self._coded: dict[str, _Coded] = {}
+        self._drawing = {camera_id: threading.Lock() for camera_id in camera_ids}
         self._outlines: OrderedDict[tuple[str, str, str, tuple[int, int]], tuple[PointPx, ...]] = OrderedDict()
         self._closed = threading.Event()
 
@@ -162,7 +151,7 @@ class LiveView:
     @property
     def camera_ids(self) -> tuple[str, ...]:
         """Cameras that pictures may be asked of."""
-        return tuple(self._coding)
+        return tuple(self._drawing)
 
     def plan(self) -> Plan:
         """The store from above."""
@@ -212,28 +201,33 @@ class LiveView:
                 None if (camera := layout.camera(camera_id)) is None else camera.resolution_wh,
                 latency_s,
             )
-            for camera_id in self._coding
+            for camera_id in self._drawing
         )
 
-    def picture(self, camera_id: str) -> MarkedPicture | None:
-        """The newest picture of a camera, with what was believed of that instant."""
-        lock = self._coding.get(camera_id)
+    def picture(self, camera_id: str, known: datetime | None = None) -> MarkedPicture | None:
+        """The newest picture of a camera, with what was believed of that instant; None if it is known already."""
+        lock = self._drawing.get(camera_id)
         if lock is None or self._pictures is None:
             return None
-        with lock:  # several who look at one camera have it drawn and coded once
+        with lock:  # several who look at one camera have it drawn once
             taken = self._pictures.latest(camera_id)
-            if taken is None:
-                return None
-            coded = self._coded.get(camera_id)
-            if coded is None or coded.timestamp_ns != taken.timestamp_ns:
-                coded = self._coded[camera_id] = _coded(taken)
+        if taken is None or moment(taken.timestamp_ns) == known:
+            return None
         layout = self._layout
         height, width = taken.image.shape[:2]
+        small = taken.small()
+        scale = small.resolution_wh[0] / width
         instant = self._instant_of(camera_id, taken.timestamp_ns)
-        people = () if instant is None else _marked(instant, layout, camera_id, (width, height), coded.scale)
-        bins = self._marked_bins(instant, layout, taken, coded.scale)
+        people = () if instant is None else _marked(instant, layout, camera_id, (width, height), scale)
+        bins = self._marked_bins(instant, layout, taken, scale)
         return MarkedPicture(
-            camera_id, moment(taken.timestamp_ns), coded.jpeg, coded.resolution_wh, people, tuple(bins)
+            camera_id,
+            moment(taken.timestamp_ns),
+            None if instant is None else moment(_marked_ns(instant, camera_id)),
+            small.jpeg,
+            small.resolution_wh,
+            people,
+            tuple(bins),
         )
 
     # Within
@@ -408,10 +402,9 @@ def _name(identity_id: int, visit: tuple[UUID, str] | None) -> str:
     return "staff" if shopper_id.startswith(STAFF_PREFIX) else session_id.hex[:4]
 
 
-def _coded(taken: Taken) -> _Coded:
-    image = made_narrow(taken.image, WIDEST_PX)
-    height, width = image.shape[:2]
-    return _Coded(taken.timestamp_ns, jpeg_of(image), (width, height), width / taken.image.shape[1])
+def _marked_ns(instant: _Instant, camera_id: str) -> int:
+    """When people were where an instant has them in a camera's picture."""
+    return next((each.timestamp_ns for each in instant.sightings if each.camera_id == camera_id), instant.timestamp_ns)
 
 
 def _marked(

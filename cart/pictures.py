@@ -14,7 +14,7 @@ import numpy as np
 from cart.pipeline import StoreEvent, StorePipeline
 from store_sim.live_pictures import LivePictures
 from vision.arrays import ImageArray
-from vision.frames import Frame, Tick
+from vision.frames import Tick
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +29,15 @@ WAITING = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Small:
+    """A picture made at most ``WIDEST_PX`` wide: as JPEG, and its size in pixels."""
+
+    jpeg: bytes
+    resolution_wh: tuple[int, int]
+
+
 class Taken:
-    """A picture that a camera took.
+    """A picture that a camera took. Safe to ask from any thread.
 
     Attributes:
         camera_id: The camera.
@@ -38,9 +45,22 @@ class Taken:
         image: Shape (h, w, 3), 8 bits, blue-green-red.
     """
 
-    camera_id: str
-    timestamp_ns: int
-    image: ImageArray
+    def __init__(self, camera_id: str, timestamp_ns: int, image: ImageArray) -> None:
+        self.camera_id, self.timestamp_ns, self.image = camera_id, timestamp_ns, image
+        self._lock = threading.Lock()
+        self._small: Small | None = None
+
+    def small(self) -> Small:
+        """The picture made small and coded: once, however many ask.
+
+        Raises:
+            ValueError: It cannot be coded.
+        """
+        with self._lock:
+            if self._small is None:
+                image = made_narrow(self.image, WIDEST_PX)
+                self._small = Small(jpeg_of(image), (image.shape[1], image.shape[0]))
+            return self._small
 
 
 class RecentPictures(Protocol):
@@ -91,7 +111,7 @@ class RememberedPictures:
         self._kept: dict[str, deque[tuple[int, bytes]]] = {camera_id: deque() for camera_id in self._camera_ids}
         self._bytes = dict.fromkeys(self._camera_ids, 0)
         self._lock = threading.Lock()
-        self._queue: queue.Queue[Frame | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[Taken | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._code, name="remembered pictures", daemon=True)
         self._thread.start()
 
@@ -105,13 +125,13 @@ class RememberedPictures:
         for frame in tick.frames:
             if frame.camera_id not in self._kept:
                 continue
-            self._newest[frame.camera_id] = Taken(frame.camera_id, frame.timestamp_ns, frame.image)
+            taken = self._newest[frame.camera_id] = Taken(frame.camera_id, frame.timestamp_ns, frame.image)
             last_ns = self._taken_ns.get(frame.camera_id)
             if last_ns is not None and 0 <= frame.timestamp_ns - last_ns < self._least_gap_ns:
                 continue
             self._taken_ns[frame.camera_id] = frame.timestamp_ns
             try:
-                self._queue.put_nowait(frame)
+                self._queue.put_nowait(taken)
             except queue.Full:
                 continue  # the machine is busy: a clip with a gap is better than a floor that waits
 
@@ -142,21 +162,21 @@ class RememberedPictures:
         self._thread.join(2.0)
 
     def _code(self) -> None:
-        while (frame := self._queue.get()) is not None:
+        while (taken := self._queue.get()) is not None:
             try:
-                coded = jpeg_of(made_narrow(frame.image, WIDEST_PX))
+                coded = taken.small().jpeg
             except (cv2.error, ValueError):
-                _log.exception("a picture of camera %s could not be remembered", frame.camera_id)
+                _log.exception("a picture of camera %s could not be remembered", taken.camera_id)
                 continue
             with self._lock:
-                kept = self._kept[frame.camera_id]
-                kept.append((frame.timestamp_ns, coded))
-                self._bytes[frame.camera_id] += len(coded)
+                kept = self._kept[taken.camera_id]
+                kept.append((taken.timestamp_ns, coded))
+                self._bytes[taken.camera_id] += len(coded)
                 while kept and (
-                    kept[0][0] < frame.timestamp_ns - self._remembered_ns
-                    or self._bytes[frame.camera_id] > self._most_bytes
+                    kept[0][0] < taken.timestamp_ns - self._remembered_ns
+                    or self._bytes[taken.camera_id] > self._most_bytes
                 ):
-                    self._bytes[frame.camera_id] -= len(kept.popleft()[1])
+                    self._bytes[taken.camera_id] -= len(kept.popleft()[1])
 
 
 class RenderedPictures:
@@ -172,6 +192,7 @@ class RenderedPictures:
         self, pictures: LivePictures, now_ns: Callable[[], int], shift_ns: Callable[[], int] = lambda: 0
     ) -> None:
         self._pictures, self._now_ns, self._shift_ns = pictures, now_ns, shift_ns
+        self._newest: dict[str, Taken] = {}
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -182,7 +203,13 @@ class RenderedPictures:
         """What a camera sees now."""
         shift_ns = self._shift_ns()
         found = self._pictures.latest(camera_id, self._now_ns() - shift_ns)
-        return None if found is None else Taken(camera_id, found[0] + shift_ns, found[1])
+        if found is None:
+            return None
+        known = self._newest.get(camera_id)
+        if known is None or known.timestamp_ns != found[0] + shift_ns:
+            # Whoever else asks for it is given the same, which is coded once.
+            known = self._newest[camera_id] = Taken(camera_id, found[0] + shift_ns, found[1])
+        return known
 
     def between(self, camera_id: str, start_ns: int, end_ns: int, fps: float) -> Sequence[Taken]:
         """What a camera saw in a span of time; takes some hundredths of a second for each picture."""

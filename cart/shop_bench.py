@@ -11,8 +11,9 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -101,39 +102,70 @@ def measure_shop(load: ShopLoad, database_url: str | None = None) -> ShopSpeed:
     Raises:
         OSError: The shop did not start, or broke down.
     """
-    context = get_context("spawn")
     with TemporaryDirectory() as folder:
         url = database_url or f"sqlite:///{folder}/shop.db"
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, url, folder, load), daemon=True)
-        process.start()
-        try:
-            there.close()  # so that a shop that ends is noticed at once
-            if not here.poll(READY_S):
-                raise OSError("the shop did not start in time")
-            opened = json.loads(here.recv())
-            check_in_s, update_s, unseen = asyncio.run(_shop_in(here, opened, load))
-            here.send(json.dumps({"close": load.exits}))
-            if not here.poll(READY_S + load.exits):
-                raise OSError("the shop did not close its visits in time")
-            exits_per_s = float(json.loads(here.recv())["exits_per_s"])
-        except EOFError as error:
-            raise OSError("the shop broke down") from error
-        finally:
-            with contextlib.suppress(OSError):
-                here.send(json.dumps({"end": True}))
-            process.join(10)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        kind = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(make_url(url).get_backend_name(), url)
-        return ShopSpeed(kind, tuple(check_in_s), tuple(update_s), exits_per_s, unseen)
+        with process_of_a_shop(_serve, url, folder, load) as (pipe, opened):
+            check_in_s, update_s, unseen = asyncio.run(_shop_in(pipe, opened, load))
+            pipe.send(json.dumps({"close": load.exits}))
+            exits_per_s = float(heard_from(pipe, READY_S + load.exits)["exits_per_s"])
+    return ShopSpeed(kind_of(url), tuple(check_in_s), tuple(update_s), exits_per_s, unseen)
 
 
-def quantiles_ms(seconds: tuple[float, ...]) -> tuple[float, float]:
-    """Median and 99th percentile, milliseconds."""
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-    return float(p50), float(p99)
+@contextmanager
+def process_of_a_shop(serve: Callable[..., None], *arguments: object) -> Iterator[tuple[Connection, dict[str, Any]]]:
+    """Run a shop in a process of its own until it is left.
+
+    Args:
+        serve: What the process does; it is given its end of a pipe and the arguments. Once the shop is open it sends
+            a JSON object, and it ends when it is sent ``{"end": true}``.
+        arguments: For ``serve``.
+
+    Yields:
+        The other end of the pipe, and what the shop has sent.
+
+    Raises:
+        OSError: The shop did not start, or broke down.
+    """
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, *arguments), daemon=True)
+    process.start()
+    try:
+        there.close()  # so that a shop that ends is noticed at once
+        yield here, heard_from(here, READY_S)
+    except EOFError as error:
+        raise OSError("the shop broke down") from error
+    finally:
+        with contextlib.suppress(OSError):
+            here.send(json.dumps({"end": True}))
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def heard_from(pipe: Connection, patience_s: float) -> dict[str, Any]:
+    """What a shop says next.
+
+    Raises:
+        OSError: It says nothing in time, seconds.
+        EOFError: It has ended.
+    """
+    if not pipe.poll(patience_s):
+        raise OSError(f"the shop said nothing for {patience_s:.0f} s")
+    said: dict[str, Any] = json.loads(pipe.recv())
+    return said
+
+
+def kind_of(database_url: str) -> str:
+    """What a database is called by people."""
+    name = make_url(database_url).get_backend_name()
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(name, name)
+
+
+def quantiles_ms(seconds: Sequence[float], percents: Sequence[float] = (50, 99)) -> tuple[float, ...]:
+    """Percentiles of some times, seconds, in milliseconds."""
+    return tuple((np.percentile(seconds, percents) * 1000).tolist())
 
 
 class _Gate:
@@ -169,7 +201,7 @@ async def _shop_in(pipe: Connection, opened: dict[str, Any], load: ShopLoad) -> 
             key = EntryKey(shopper["key_id"], UUID(shopper["account_id"]), bytes.fromhex(shopper["secret"]), _now())
             took_s, session_id = await gate.scan(make_code(key, STORE, _now()))
             heard = asyncio.Event()
-            listening.append(asyncio.create_task(_listen(client, session_id, shopper["token"], arrivals, heard)))
+            listening.append(asyncio.create_task(follow_cart(client, session_id, shopper["token"], arrivals, heard)))
             await heard.wait()
             for number, wait_s in enumerate(picks, 1):
                 await asyncio.sleep(wait_s)
@@ -191,17 +223,17 @@ async def _shop_in(pipe: Connection, opened: dict[str, Any], load: ShopLoad) -> 
         )
         await asyncio.to_thread(told.join, ARRIVAL_S)
         until_s = time.monotonic() + ARRIVAL_S
-        while time.monotonic() < until_s and not all(_seen(arrivals, key) for key in taken):
+        while time.monotonic() < until_s and not all(first_seen(arrivals, key) for key in taken):
             await asyncio.sleep(0.05)
         for task in listening:
             task.cancel()
         await asyncio.gather(*listening, return_exceptions=True)
-    seen = {key: at for key in taken if (at := _seen(arrivals, key)) is not None}
+    seen = {key: at for key in taken if (at := first_seen(arrivals, key)) is not None}
     return list(check_in_s), [at - taken[key] for key, at in seen.items()], load.shoppers * load.picks - len(seen)
 
 
-def _seen(arrivals: dict[tuple[str, int], float], key: tuple[str, int]) -> float | None:
-    """When a state with so many events, or with more, arrived."""
+def first_seen(arrivals: Mapping[tuple[str, int], float], key: tuple[str, int]) -> float | None:
+    """When a visit's state with so many events, or with more, arrived."""
     session_id, number = key
     later = [at for (whose, events), at in arrivals.items() if whose == session_id and events >= number]
     return min(later, default=None)
@@ -214,14 +246,23 @@ def _hear(pipe: Connection, taken: dict[tuple[str, int], float], count: int) -> 
         taken[told["session_id"], int(told["number"])] = float(told["at_s"])
 
 
-async def _listen(
+async def follow_cart(
     client: httpx.AsyncClient,
     session_id: str,
     token: str,
     arrivals: dict[tuple[str, int], float],
     heard: asyncio.Event,
 ) -> None:
-    """Follow a live cart, as the app does."""
+    """Follow a live cart, as the app does.
+
+    Args:
+        client: Where the shop is.
+        session_id: The visit.
+        token: Of whoever follows it.
+        arrivals: Filled with when, on the machine's monotonic clock, each state of the visit arrived first, by the
+            visit and the number of cart events it is made of.
+        heard: Set when the first one has.
+    """
     headers = {"Authorization": f"Bearer {token}"}
     async with client.stream("GET", f"/v1/sessions/{session_id}/cart/events", headers=headers) as answer:
         async for line in answer.aiter_lines():

@@ -14,7 +14,7 @@ import numpy as np
 from store_sim.day import day_layout
 from store_sim.random_range import gtin_check_digit
 from store_sim.scenarios import read_scenario, site_of
-from store_sim.simulation import JOINTS, SCALES, Simulation
+from store_sim.simulation import JOINTS, SCALES, SensorSettings, Simulation
 from vision.arrays import FloatArray
 from vision.cameras import Camera, looking_at
 from vision.layout import Bin, Box, Plate, ProductRecord, StoreLayout, Surface, SurfaceKind, upright_box
@@ -79,6 +79,7 @@ def demo_simulation(
     cameras: Sequence[str] = (),
     *,
     pixels: bool = True,
+    settings: SensorSettings | None = None,
 ) -> Simulation:
     """Open the shop of the demo on its day, as its two files describe it.
 
@@ -87,10 +88,11 @@ def demo_simulation(
         sensors: Which sensors it has.
         cameras: Which cameras film; empty for all.
         pixels: False for frames without content (``Simulation``).
+        settings: How good the sensors are.
     """
     scenario = read_scenario(DEMO_SCENARIO)
     layout = day_layout(site_of(scenario), scenario)
-    return Simulation(layout, scenario, seed, sensors=sensors, cameras=cameras, pixels=pixels)
+    return Simulation(layout, scenario, seed, sensors=sensors, cameras=cameras, pixels=pixels, settings=settings)
 
 
 def demo_layout() -> StoreLayout:

@@ -21,10 +21,12 @@ from store_sim.random_visits import AFTER_S, LOOKING_S, PACE_MPS
 from store_sim.scales import PlateSensors, PlateSettings
 from store_sim.scenarios import Action, Place, Scenario, ScenarioEvent, ScenarioShopper
 from store_sim.simulation import STEPS_A_BODY, posed
+from store_sim.truth import TrueInteraction
 from store_sim.world import START_NS, World
 from vision.arrays import FloatArray
 from vision.frames import GateEvent, ScaleSamples, Tick
 from vision.layout import Bin, StoreLayout
+from vision.shelf import Handling
 
 NANOSECONDS = 1_000_000_000
 BODIES = 12
@@ -34,6 +36,7 @@ MOST_WISHES, MOST_UNITS = 12, 4
 MOST_OF_ONE = USUAL_COUNT - 2
 """Units of a product that one person can want: so many stand there also when somebody else has taken some."""
 WAITING_LINE = 64
+REMEMBERED_GRIPS = 2000
 COMES_AFTER_S = 0.4  # the gate opens, and somebody begins to walk
 BETWEEN_S = 1.2  # people of one party, behind each other
 RESTS_S = 3.0
@@ -77,6 +80,21 @@ class Departure:
     left_ns: int
     lines: Mapping[str, int]
     inside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grip:
+    """What a hand really did at a shelf.
+
+    Attributes:
+        time_ns: When the goods left or reached their place, store clock.
+        sku: With which product.
+        quantity: Units, below 0 for what was put back.
+    """
+
+    time_ns: int
+    sku: str
+    quantity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +153,7 @@ class LiveStore:
         self._line: deque[_Coming] = deque()
         self._carried: dict[str, dict[str, int]] = {}
         self._departures: list[Departure] = []
+        self._grips: deque[Grip] = deque(maxlen=REMEMBERED_GRIPS)
         self.moments = Moments()
 
     @property
@@ -157,6 +176,11 @@ class LiveStore:
         """How many were sent in and have not yet crossed the entrance."""
         with self._lock:
             return len(self._line) + len(self._busy) - self._world.people_inside
+
+    @property
+    def grips(self) -> tuple[Grip, ...]:
+        """What hands have really done lately, in time order."""
+        return tuple(self._grips)
 
     def come_in(self, code: str | None, wishes: Sequence[Wish], *, after_s: float = COMES_AFTER_S) -> None:
         """Send somebody in; from any thread. They come when there is a body for them, in the order they were sent.
@@ -202,6 +226,7 @@ class LiveStore:
             self._steps += 1
             now_ns = self._world.now_ns
             self._plates.feel(happenings, figures, now_ns)
+            self._grips.extend(_grip(one) for one in happenings.interactions if one.sku is not None)
             moments.append((self._steps, now_ns, tuple(self._plates.messages(now_ns)), happenings.gates))
             if self._steps % STEPS_A_BODY == 0:
                 looks.append(figures)
@@ -303,6 +328,11 @@ def random_wishes(layout: StoreLayout, rng: np.random.Generator, *, most: int = 
     if len(taken) > 1 and rng.random() < 0.1:
         wishes.append(Wish(taken[0].sku, action=Action.PUT_BACK))
     return tuple(wishes)
+
+
+def _grip(interaction: TrueInteraction) -> Grip:
+    sign = 1 if interaction.kind is Handling.PICK else -1
+    return Grip(interaction.time_ns, str(interaction.sku), sign * interaction.quantity)
 
 
 def _is_usable(a_bin: Bin) -> bool:

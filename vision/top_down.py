@@ -7,7 +7,9 @@ points, then for the left and right hand the chance that it holds a product and 
 cut-out.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,16 @@ class JointsOnCrops:
 
         Args:
             weights: An ONNX file as this module's text says.
-            threads: CPU threads for one run; None leaves it to the runtime.
+            threads: CPU threads; None for as many as there are cores. Each person is looked at with one: a network so
+                small is slower with several, all the more on a machine that has other things to do.
 
         Raises:
             ValueError: It is another model.
             OSError: The file cannot be read.
         """
-        self._session = open_session(weights, threads=threads)
+        self._session = open_session(weights, threads=1)
+        self._thread_count = len(os.sched_getaffinity(0)) if threads is None else threads
+        self._threads: ThreadPoolExecutor | None = None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         sound = (
@@ -114,21 +119,46 @@ class JointsOnCrops:
             image: The picture, shape (h, w, 3), uint8 BGR.
             xyxy: Their boxes, shape (n, 4), pixels.
         """
-        check_shape("xyxy", xyxy, ("n", 4))
-        n = len(xyxy)
-        keypoints = np.zeros((n, KEYPOINT_COUNT, 3), np.float32)
-        hands = np.zeros((n, 2, 5), np.float32)
-        for row, box in enumerate(np.asarray(xyxy, np.float64)):
-            crop_from_picture = crop_transform(box, self.crop_wh)
-            # One by one: on a CPU a batch of people takes as long, and keeps the caches less warm.
-            found = self._run(cut_out(image, crop_from_picture, self.crop_wh)[None])[0]
-            inverse = cv2.invertAffineTransform(crop_from_picture)
-            keypoints[row] = found[: 3 * KEYPOINT_COUNT].reshape(KEYPOINT_COUNT, 3)
-            keypoints[row, :, :2] = keypoints[row, :, :2] @ inverse[:, :2].T + inverse[:, 2]
-            hands[row] = found[3 * KEYPOINT_COUNT :].reshape(2, 5)
-            corners = hands[row, :, 1:].reshape(2, 2, 2) @ inverse[:, :2].T + inverse[:, 2]
-            hands[row, :, 1:] = corners.reshape(2, 4)
-        return BodiesSeen(keypoints, hands[..., 0], hands[..., 1:])
+        return self.look_at([image], [xyxy])[0]
+
+    def look_at(self, images: Sequence[ImageArray], xyxy: Sequence[FloatArray]) -> list[BodiesSeen]:
+        """Find the joints of people in several pictures; one entry a picture, in the same order.
+
+        Args:
+            images: Pictures, shape (h, w, 3), uint8 BGR.
+            xyxy: The boxes of people in each of them, shape (n, 4), pixels.
+        """
+        for boxes in xyxy:
+            check_shape("xyxy", boxes, ("n", 4))
+        people = [(image, box) for image, boxes in zip(images, xyxy, strict=True) for box in np.asarray(boxes, float)]
+        # One by one: on a CPU a batch of people takes as long, and keeps the caches less warm.
+        found: list[tuple[FloatArray, FloatArray]]
+        if len(people) > 1 and self._thread_count > 1:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._thread_count, "joints")
+            found = list(self._threads.map(self._look_at_one, people))
+        else:
+            found = [self._look_at_one(each) for each in people]
+        seen, first = [], 0
+        for boxes in xyxy:
+            rows, first = found[first : first + len(boxes)], first + len(boxes)
+            keypoints = np.array([each[0] for each in rows], np.float32).reshape(-1, KEYPOINT_COUNT, 3)
+            hands = np.array([each[1] for each in rows], np.float32).reshape(-1, 2, 5)
+            seen.append(BodiesSeen(keypoints, hands[..., 0], hands[..., 1:]))
+        return seen
+
+    def _look_at_one(self, person: tuple[ImageArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+        """Joints, shape (17, 3), and hands, shape (2, 5), of whoever is in a box of a picture."""
+        image, box = person
+        crop_from_picture = crop_transform(box, self.crop_wh)
+        found = self._run(cut_out(image, crop_from_picture, self.crop_wh)[None])[0]
+        inverse = cv2.invertAffineTransform(crop_from_picture)
+        keypoints = found[: 3 * KEYPOINT_COUNT].reshape(KEYPOINT_COUNT, 3)
+        keypoints[:, :2] = keypoints[:, :2] @ inverse[:, :2].T + inverse[:, 2]
+        hands = found[3 * KEYPOINT_COUNT :].reshape(2, 5)
+        corners = hands[:, 1:].reshape(2, 2, 2) @ inverse[:, :2].T + inverse[:, 2]
+        hands[:, 1:] = corners.reshape(2, 4)
+        return keypoints, hands
 
     def _run(self, crops: NDArray[Any]) -> FloatArray:
         return np.asarray(self._session.run(None, {self._input_name: crops})[0], np.float32)
@@ -171,12 +201,18 @@ class TopDownDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """See who is in each frame, where their joints are and what they hold; one entry a frame, in the same order."""
-        return [self._posed(frame, seen) for frame, seen in zip(frames, self._people.detect(frames), strict=True)]
+        found = self._people.detect(frames)
+        rows = [self._sure_people(seen) for seen in found]
+        boxes = [seen.xyxy[own] for seen, own in zip(found, rows, strict=True)]
+        bodies = self._joints.look_at([frame.image for frame in frames], boxes)
+        return [self._posed(*each) for each in zip(frames, found, rows, bodies, strict=True)]
 
-    def _posed(self, frame: Frame, seen: Detections) -> Detections:
+    def _sure_people(self, seen: Detections) -> IntArray:
+        """Rows of people who get joints."""
+        return np.flatnonzero((seen.class_id == COCO_PERSON) & (seen.confidence >= self._min_person))
+
+    def _posed(self, frame: Frame, seen: Detections, rows: IntArray, bodies: BodiesSeen) -> Detections:
         keypoints = np.full((len(seen), KEYPOINT_COUNT, 3), np.nan, np.float32)
-        rows = np.flatnonzero((seen.class_id == COCO_PERSON) & (seen.confidence >= self._min_person))
-        bodies = self._joints.look(frame.image, seen.xyxy[rows])
         keypoints[rows] = bodies.keypoints
         person, hand = np.nonzero(bodies.holding >= self._min_held)
         height, width = frame.image.shape[:2]

@@ -40,7 +40,7 @@ from cart.tables import AdmissionRow, AuditRow, GateCommandRow
 from store_sim.demo_shop import DEMO_LAYOUT
 from store_sim.live import LiveStore, Wish
 from tests.cart.shopfloor import LAYOUT, START_NS, Touch, play, units_g
-from vision.frames import GateEvent, ScaleSamples, Tick, TrackedBodies
+from vision.frames import Frame, GateEvent, ScaleSamples, Tick, TrackedBodies
 from vision.layout import read_layout
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -285,6 +285,45 @@ def test_a_recording_plays_as_if_it_happened_now() -> None:
     assert first.bodies is not None
     assert {first.scales[0].timestamp_ns[0], first.bodies.timestamp_ns, first.gates[0].timestamp_ns} == {5000 * SECOND}
     assert shifted(first, 0) is first
+
+
+def filmed(number: int) -> Tick:
+    """A tick of two cameras: the first gives ten pictures a second, the other every third of these."""
+    at_ns = (100 * SECOND) + number * SECOND // 10
+    cameras = ("door", "shelf") if number % 3 == 0 else ("door",)
+    return Tick(at_ns, tuple(Frame(camera_id, number, at_ns, np.zeros((2, 2, 3), np.uint8)) for camera_id in cameras))
+
+
+def pictures_given(speed: float, slow_at: int, by_s: float) -> tuple[list[list[str]], InItsTime]:
+    """Whose pictures come in ticks of a recording, where the machine takes so long for one of them."""
+    now_s = [0.0]
+    feed = InItsTime(map(filmed, range(9)), 100 * SECOND, lambda: 5000 * SECOND, speed, lambda: now_s[0])
+    given = []
+    for number, tick in enumerate(feed):
+        given.append([frame.camera_id for frame in tick.frames])
+        now_s[0] = max(now_s[0], (number + 1) / 10) + (by_s if number == slow_at else 0.0)
+    return given, feed
+
+
+def test_a_picture_whose_successor_is_due_is_left_out_as_a_camera_would() -> None:
+    both, door, shelf, nobody = ["door", "shelf"], ["door"], ["shelf"], []
+    on_time = [both, door, door] * 3
+    assert pictures_given(1.0, 0, 0.05)[0] == on_time
+    given, feed = pictures_given(1.0, 0, 0.45)
+    # At 0.55 s the pictures of 0.1 to 0.4 s are stale; the other camera's of 0.3 s has no successor yet.
+    assert given == [both, nobody, nobody, shelf, nobody, door, both, door, door]
+    assert feed.left_out == 4
+    assert pictures_given(2.0, 0, 0.45)[0] == on_time
+
+
+def test_what_is_played_after_the_machine_slept_happens_later() -> None:
+    now_s = [0.0]
+    feed = InItsTime(map(filmed, range(3)), 100 * SECOND, lambda: 5000 * SECOND, 1.0, lambda: now_s[0])
+    times_s = []
+    for tick in feed:
+        times_s.append((tick.timestamp_ns - 5000 * SECOND) / SECOND)
+        now_s[0] = 60.1 if len(times_s) == 1 else 60.2
+    assert times_s == pytest.approx([0.0, 60.1, 60.2])
 
 
 def test_a_feed_that_is_closed_gives_nothing_more() -> None:

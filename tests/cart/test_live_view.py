@@ -2,20 +2,29 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import cast
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 
 from cart.api.floor_feed import FIRST_EVENTS, FloorFeed, FloorNews, read_carts
 from cart.events import CartEvent
 from cart.floor_state import FloorState, Happened, LiveFloor, PersonSeen
 from cart.live_view import LiveView
+from cart.pictures import RememberedPictures
+from cart.pipeline import StorePipeline
 from store_sim.demo_shop import demo_layout
 from store_sim.live import LiveStore, Wish
 from tests.cart.test_live_store import NOON, OATS, Store, walk_in
+from tracking.types import Identities, Sightings
+from vision.arrays import ImageArray
+from vision.frames import Frame, Tick
+from vision.layout import StoreLayout
 
 
 @dataclass
@@ -144,3 +153,73 @@ def test_carts_at_a_glance() -> None:
     assert (briefs[ada.session_id].units, briefs[ada.session_id].flagged) == (2, False)
     assert (briefs[ben.session_id].units, briefs[ben.session_id].flagged) == (1, True)
     assert read_carts(store.database, []) == {}
+
+
+FILMED = StoreLayout("filmed")
+
+
+def film(view: LiveView, pictures: RememberedPictures, number: int, *, looked: bool = True) -> Frame:
+    """A camera gives a picture with somebody in it, at whom the store looks or not."""
+    at_ns = round(NOON.timestamp() * 1e9) + number * 100_000_000
+    frame = Frame("door", number, at_ns, np.full((40, 80, 3), number, np.uint8))
+    tick = Tick(at_ns, (frame,))
+    box = np.array([[number, 5.0, number + 10, 35.0]])
+    hands = np.full((1, 2, 2), np.nan)
+    seen = Sightings("door", at_ns, np.array([7]), box, hands, np.zeros((1, 2)))
+    people = Identities.nobody(at_ns, (seen,) if looked else ())
+    pipeline = SimpleNamespace(layout=FILMED, people=people, camera_notices=(), open_contacts=())
+    if looked:
+        view.watched(tick, cast(StorePipeline, pipeline), ())
+    pictures.watched(tick, cast(StorePipeline, pipeline), ())
+    return frame
+
+
+@pytest.fixture
+def remembered() -> Iterator[RememberedPictures]:
+    pictures = RememberedPictures(["door"])
+    yield pictures
+    pictures.close()
+
+
+def test_a_picture_comes_with_what_was_seen_in_it_and_says_of_when_that_is(remembered: RememberedPictures) -> None:
+    view = LiveView(FILMED, lambda: NOON + timedelta(seconds=5), remembered)
+    assert view.picture("door") is None
+    film(view, remembered, 1)
+    film(view, remembered, 2)
+    picture = view.picture("door")
+    assert picture is not None
+    assert picture.marked_at == picture.captured_at == NOON + timedelta(seconds=0.2)
+    assert [person.box_px for person in picture.people] == [(2, 5, 12, 35)]
+    film(view, remembered, 3, looked=False)
+    later = view.picture("door")
+    assert later is not None
+    assert (later.captured_at, later.marked_at) == (NOON + timedelta(seconds=0.3), NOON + timedelta(seconds=0.2))
+    assert view.picture("window") is None
+
+
+def test_a_picture_that_is_known_is_not_given_again(remembered: RememberedPictures) -> None:
+    view = LiveView(FILMED, lambda: NOON + timedelta(seconds=5), remembered)
+    film(view, remembered, 1)
+    first = view.picture("door")
+    assert first is not None
+    assert view.picture("door", first.captured_at) is None
+    film(view, remembered, 2)
+    assert view.picture("door", first.captured_at) is not None
+
+
+def test_a_picture_is_coded_once_however_many_look(
+    remembered: RememberedPictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded: list[int] = []
+
+    def code(image: ImageArray) -> bytes:
+        coded.append(int(image[0, 0, 0]))
+        return b"jpeg"
+
+    monkeypatch.setattr("cart.pictures.jpeg_of", code)
+    view = LiveView(FILMED, lambda: NOON + timedelta(seconds=5), remembered)
+    film(view, remembered, 1)
+    given = [view.picture("door") for _ in range(3)]
+    remembered.close()  # which has remembered it as well by then
+    assert {None if picture is None else picture.jpeg for picture in given} == {b"jpeg"}
+    assert coded == [1]

@@ -252,6 +252,40 @@ def test_a_product_that_is_laid_out_anew_is_taxed_like_the_others() -> None:
         assert product_of(client, sku)["tax_rate_bp"] == product_of(client, OATS)["tax_rate_bp"] == DEMO_TAX_BP
 
 
+LIVE_VIEWS = {
+    "pictures": "/v1/cameras/live",
+    "floor": "/v1/floor/events",
+    "place": "/v1/sessions/{session_id}/place/events",
+}
+
+
+@pytest.mark.parametrize("path", LIVE_VIEWS.values(), ids=LIVE_VIEWS.keys())
+def test_streams_of_live_views_end_by_themselves_when_the_store_closes(path: str) -> None:
+    ended_well: list[bool] = []
+    with a_demo_store(speed=1.0) as (server, client, _):
+        session_id = let_in(client, signed_in(client))
+        owner = server.accounts.by_email(OWNER)
+        assert owner is not None
+        staff = {"authorization": f"Bearer {server.accounts.issue_token(owner.account_id, 'test').secret}"}
+        heard = threading.Event()
+
+        def listen() -> None:
+            with httpx.Client(base_url=server.url, timeout=LONGEST_S) as other:
+                try:
+                    with other.stream("GET", path.format(session_id=session_id), headers=staff) as stream:
+                        for _ in stream.iter_raw():
+                            heard.set()
+                    ended_well.append(True)
+                except httpx.HTTPError:
+                    ended_well.append(False)
+
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        assert heard.wait(LONGEST_S)
+    listening.join(LONGEST_S)
+    assert ended_well == [True]
+
+
 def test_a_port_that_is_taken_is_told_before_anything_is_begun(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         options = ServeOptions(f"sqlite:///{tmp_path / 'shop.db'}", tmp_path, port=taken.getsockname()[1], demo=True)

@@ -90,6 +90,16 @@ def test_what_somebody_carried_out_is_told_once(layout: StoreLayout) -> None:
     assert live.departures() == ()
 
 
+def test_what_hands_did_is_known_with_when_and_how_many(layout: StoreLayout) -> None:
+    live = LiveStore(layout, 3)
+    live.come_in("ada", [Wish(OATS, 2), Wish(JAM), Wish(JAM, action=Action.PUT_BACK), Wish(OATS, action=Action.TOUCH)])
+    began_ns = live.now_ns
+    until_empty(live)
+    assert [(grip.sku, grip.quantity) for grip in live.grips] == [(OATS, 2), (JAM, 1), (JAM, -1)]
+    times_ns = [began_ns, *(grip.time_ns for grip in live.grips), live.now_ns]
+    assert times_ns == sorted(times_ns)
+
+
 def test_a_gate_tells_the_code_of_whoever_comes_in_and_nothing_of_whoever_has_none(layout: StoreLayout) -> None:
     live = LiveStore(layout, 2)
     live.come_in("one", [])

@@ -165,3 +165,21 @@ def test_pixels_of_a_cut_out_are_those_of_the_picture() -> None:
     grown = cut_out(np.ascontiguousarray(slope), np.array([[2.0, 0, -40], [0, 2, -20]]), CROP_WH).astype(float)
     # Each pixel becomes two around the same middle.
     assert abs(grown.reshape(40, 16, 2, 3).mean(axis=2) - slope[:40, 20:36]).max() <= 0.5
+
+
+def test_people_of_several_pictures_are_told_apart_whatever_thread_looks_at_them(tmp_path: Path) -> None:
+    file = write_joints(tmp_path / "j.onnx", numbers(left=0.9))
+    images = [np.zeros((90, 160, 3), np.uint8)] * 3
+    boxes = [np.array([[10.0, 10, 30, 60], [60, 5, 100, 80]]), np.zeros((0, 4)), np.array([[20.0, 20, 90, 88]])]
+    for threads in (1, 3):
+        joints = JointsOnCrops(file, threads=threads)
+        together = joints.look_at(images, boxes)
+        for image, own, seen in zip(images, boxes, together, strict=True):
+            alone = joints.look(image, own)
+            assert len(seen.keypoints) == len(own)
+            np.testing.assert_array_equal(seen.keypoints, alone.keypoints)
+            np.testing.assert_array_equal(seen.held_xyxy, alone.held_xyxy)
+        middles = [
+            (seen.keypoints[:, 0, 0] - own[:, [0, 2]].mean(axis=1)) for seen, own in zip(together, boxes, strict=True)
+        ]
+        np.testing.assert_allclose(np.concatenate(middles), 0, atol=1)

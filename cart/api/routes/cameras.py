@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import struct
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -120,7 +121,8 @@ def list_cameras(shop: TheShop) -> Cameras:
             "description": "Records without end: the length of a JSON text as four bytes, big-endian, and the text;"
             " the length of a JPEG likewise, and the JPEG. The text says which camera, `captured_at`, `sent_at`,"
             " `latency_s` between the two, the picture's size, and where people, their hands and handled places are in"
-            " this very picture, in its pixels.",
+            " this very picture, in its pixels, as of `marked_at`, which is `captured_at` unless the store has not"
+            " looked at that picture, and null if it has not looked at all.",
             "content": {FRAMES: {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(404, s429="Too many look already"),
@@ -182,24 +184,41 @@ def _check_camera(live: LiveFloor, camera_id: str) -> None:
 async def _records(
     shop: Shop, live: LiveFloor, camera_ids: Sequence[str], fps: float, *, sees_visits: bool
 ) -> AsyncIterator[bytes]:
-    """Records of each camera's newest picture, as soon as there is one, at most so many a second."""
+    """Records of each camera's newest picture, as soon as there is one, on average at most so many a second."""
     least_gap_s = 1.0 / fps
     sent: dict[str, datetime] = {}
-    due_s = dict.fromkeys(camera_ids, 0.0)
+    due_s = dict.fromkeys(camera_ids, -math.inf)
     until_s = time.monotonic() + LONGEST_STREAM_S
     while not live.is_closed and time.monotonic() < until_s:
         for camera_id in camera_ids:
             now_s = time.monotonic()
             if now_s < due_s[camera_id]:
                 continue
-            picture = await run_in_threadpool(live.picture, camera_id)
-            if picture is None or sent.get(camera_id) == picture.captured_at:
+            picture = await run_in_threadpool(live.picture, camera_id, sent.get(camera_id))
+            if picture is None:
                 continue
-            sent[camera_id], due_s[camera_id] = picture.captured_at, now_s + least_gap_s
+            sent[camera_id] = picture.captured_at
+            due_s[camera_id] = next_due_s(due_s[camera_id], now_s, least_gap_s)
             yield record_of(picture, shop.now(), sees_visits=sees_visits)
             if live.is_closed:
                 return
         await asyncio.sleep(LOOK_S)
+
+
+def next_due_s(due_s: float, sent_s: float, gap_s: float) -> float:
+    """When a camera's next picture may be sent.
+
+    One that came late does not hold up the next: no camera's pace is quite even, and at its own pace none is lost.
+
+    Args:
+        due_s: When the last one might have been sent.
+        sent_s: When it was.
+        gap_s: Between two, on average.
+
+    >>> next_due_s(10.0, 10.03, 0.1), next_due_s(10.0, 12.0, 0.1)
+    (10.1, 12.0)
+    """
+    return max(due_s, sent_s - gap_s) + gap_s
 
 
 def record_of(picture: MarkedPicture, sent_at: datetime, *, sees_visits: bool) -> bytes:
@@ -213,6 +232,7 @@ def record_of(picture: MarkedPicture, sent_at: datetime, *, sees_visits: bool) -
     document: dict[str, Any] = {
         "camera_id": picture.camera_id,
         "captured_at": picture.captured_at.isoformat(),
+        "marked_at": None if picture.marked_at is None else picture.marked_at.isoformat(),
         "sent_at": sent_at.isoformat(),
         "latency_s": round((sent_at - picture.captured_at).total_seconds(), 4),
         "resolution_wh": picture.resolution_wh,
