@@ -76,7 +76,8 @@ def test_every_picture_counts_once_models_are_warm() -> None:
     speed = console_speed(pictures, warm_s=1.0)
     assert len(speed.late_s) == 2 * 21
     assert max(speed.late_s) == pytest.approx(0.9)
-    assert (len(speed.overlay_age_s), max(speed.overlay_age_s), speed.bare) == (41, pytest.approx(0.1), 1)
+    assert (len(speed.overlay_age_s), speed.bare) == (41, 1)
+    assert max(speed.overlay_age_s) == pytest.approx(0.1)
     assert speed.per_second == pytest.approx({"a": 10, "b": 10})
     assert speed.people == pytest.approx((2 * 20 + 3) / 42)
 
@@ -157,7 +158,8 @@ def test_one_clip_is_four_cameras_of_a_cameras_size_and_frame_rate(tmp_path: Pat
     for film in films:
         with av.open(str(film)) as container:
             stream = container.streams.video[0]
-            assert (stream.width, stream.height, stream.average_rate) == (*CAMERA_WH, CAMERA_FPS)
+            assert (stream.width, stream.height) == CAMERA_WH
+            assert stream.average_rate == CAMERA_FPS
             means = [float(frame.to_ndarray(format="gray").mean()) for frame in container.decode(stream)]
             assert len(means) == 2 * CAMERA_FPS  # of a clip of little more than a second
             firsts.append(round(means[0]))

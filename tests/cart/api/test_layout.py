@@ -1,6 +1,7 @@
 """The layout by the API: versions, refusals, changing over."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import cv2
@@ -50,10 +51,10 @@ class OneCamera(LiveView):
         """It alone."""
         return ("cam1",)
 
-    def picture(self, camera_id: str) -> MarkedPicture | None:
+    def picture(self, camera_id: str, known: datetime | None = None) -> MarkedPicture | None:
         """The grey picture."""
         jpeg = jpeg_of(np.full((180, 320, 3), 128, np.uint8))
-        return MarkedPicture(camera_id, NOON, jpeg, (640, 360), (), ())
+        return MarkedPicture(camera_id, NOON, NOON, jpeg, (640, 360), (), ())
 
 
 @pytest.fixture
