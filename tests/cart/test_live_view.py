@@ -15,6 +15,7 @@ import pytest
 from cart.api.floor_feed import FIRST_EVENTS, FloorFeed, FloorNews, read_carts
 from cart.events import CartEvent
 from cart.floor_state import FloorState, Happened, LiveFloor, PersonSeen
+from cart.live_store import Left
 from cart.live_view import LiveView
 from cart.pictures import RememberedPictures
 from cart.pipeline import StorePipeline
@@ -167,7 +168,7 @@ def film(view: LiveView, pictures: RememberedPictures, number: int, *, looked: b
     hands = np.full((1, 2, 2), np.nan)
     seen = Sightings("door", at_ns, np.array([7]), box, hands, np.zeros((1, 2)))
     people = Identities.nobody(at_ns, (seen,) if looked else ())
-    pipeline = SimpleNamespace(layout=FILMED, people=people, camera_notices=(), open_contacts=())
+    pipeline = SimpleNamespace(layout=FILMED, people=people, camera_notices=(), open_contacts=(), expected=tuple)
     if looked:
         view.watched(tick, cast(StorePipeline, pipeline), ())
     pictures.watched(tick, cast(StorePipeline, pipeline), ())
@@ -223,3 +224,20 @@ def test_a_picture_is_coded_once_however_many_look(
     remembered.close()  # which has remembered it as well by then
     assert {None if picture is None else picture.jpeg for picture in given} == {b"jpeg"}
     assert coded == [1]
+
+
+def test_what_a_hand_has_just_taken_is_expected_for_its_visit_until_it_is_in_the_cart() -> None:
+    store = Store()
+    session = store.admitted()
+    live = LiveStore(demo_layout(), 1)
+    view = LiveView(demo_layout(), lambda: NOON)
+    floor = store.floor(watchers=[view])
+    live.come_in(str(session.session_id), [Wish(OATS, 1)])
+    expected: list[list[tuple[str, int]]] = []
+    while not any(isinstance(event, Left) for event in store.told):
+        for tick in live.ticks():
+            floor.step(tick)
+            expected.append([(each.sku, each.quantity) for each in view.expected(session.session_id)])
+    assert [(OATS, 1)] in expected
+    assert expected[-1] == []
+    assert view.expected(UUID(int=9)) == ()
