@@ -645,7 +645,8 @@ def _content(text: str) -> object:
 
 def _layout_from(entry: _LayoutFile) -> StoreLayout:
     flaws: list[Flaw] = []
-    cameras, views = [], []
+    cameras: list[Camera] = []
+    views = []
     for camera_id, camera in entry.cameras.items():
         with _noted(flaws, "cameras", camera_id):
             cameras += _cameras_from(camera_id, camera)
