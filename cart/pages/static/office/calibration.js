@@ -4,7 +4,7 @@ import { live } from "lit/directives/live.js";
 import { Problem, picture, request, send } from "../common/api.js";
 import { number, t } from "../common/i18n.js";
 import { Loaded, View, empty, place, toast } from "../common/view.js";
-import { Drawing } from "./drawing.js";
+import { Drawing, zooming } from "./drawing.js";
 import { withCamera } from "./editing.js";
 
 /** @typedef {{pixel: number[] | null, place: number[] | null}} Pair Pixels of the picture as the layout has its size; metres. */
@@ -238,7 +238,7 @@ class LayoutCalibration extends View {
         <button class="button" data-test="new-picture" @click=${() => this.#choose(this.camera)}>${t("calibrate.new_picture")}</button></div>
       <p class="notice" role="status" data-test="next">${this.next}</p>
       <div class="both"><section class="card" aria-label=${t("calibrate.picture_of", { camera: this.camera })}>${this.shot.show((address) => this.#picture(address))}</section>
-        <section class="card plan-card" aria-label=${t("draw.plan")}><div class="drawing" dir="ltr" data-test="drawing" aria-hidden="true"></div></section></div>
+        <section class="card plan-card" aria-label=${t("draw.plan")}><div class="drawing" dir="ltr" data-test="drawing" aria-hidden="true"></div>${zooming(() => this.plan)}</section></div>
       ${this.#pairs()}
       <div class="row"><button class="button" data-test="add-pair" @click=${() => this.#put([...this.work.pairs, { pixel: [0, 0], place: [0, 0, this.height] }])}>${t("calibrate.add")}</button>
         <button class="button primary" data-test="fit-camera" ?disabled=${this.busy || this.complete.length < this.enough} @click=${this.#fit}>${t("calibrate.fit")}</button>

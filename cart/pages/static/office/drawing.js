@@ -1,5 +1,7 @@
 /** The layout drawn from above with Konva: it shows a document, and tells what somebody does to it with a pointer. */
 import Konva from "konva";
+import { html } from "lit";
+import { t } from "../common/i18n.js";
 import { cornersOf, drawnTo, entryOf, extentOf, gondolasOf, handlesOf, movedOnGrid, parts, pointsOf, thingsOf } from "./editing.js";
 import { boxOf, footprint, middle, paneOf, poseOf, snapped } from "./geometry.js";
 import { thingName } from "./words.js";
@@ -22,6 +24,13 @@ const MOST_LINES = 400;
 const SIGHT_M = 1.4;
 const MOST_ZOOM = 12;
 const KINDS = /** @type {Record<string, string>} */ ({ glass: "info", door: "accent", mirror: "warn", wall: "ink-2" });
+
+/** Buttons that come nearer to a drawing and go back. @param {() => Drawing | undefined} drawing */
+export function zooming(drawing) {
+  return html`<div class="row"><button class="button" data-test="zoom-in" aria-label=${t("draw.nearer")} @click=${() => drawing()?.zoomBy(1.4)}>+</button>
+    <button class="button" data-test="zoom-out" aria-label=${t("draw.farther")} @click=${() => drawing()?.zoomBy(1 / 1.4)}>−</button>
+    <button class="button" data-test="zoom-fit" @click=${() => drawing()?.fit()}>${t("draw.all")}</button></div>`;
+}
 
 /** A plan within an element of the page; call `close` when it goes. */
 export class Drawing {

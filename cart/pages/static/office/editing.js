@@ -75,16 +75,27 @@ export function same(a, b) {
 
 // What there is.
 
+/** What was found in a document; nobody changes one. @type {WeakMap<any, Thing[]>} */
+const found = new WeakMap();
+
 /** All that can be selected, what belongs to a gondola behind it. @param {any} document @returns {Thing[]} */
 export function thingsOf(document) {
+  const known = found.get(document) ?? listed(document);
+  found.set(document, known);
+  return known;
+}
+
+/** @param {any} document @returns {Thing[]} */
+function listed(document) {
   /** @type {Thing[]} */
   const things = [];
   for (const kind of /** @type {const} */ (["floor", "entrance", "exit"])) if (document[OUTLINES[kind]]) things.push({ id: kind, kind, name: "", parent: "" });
   const bins = binThings(document);
   const plates = entries(document, "plate").map((each, index) => thing("plate", index, each.plate, `gondola:${gondolaOfPlate(each)}`));
+  const inside = Map.groupBy([...bins, ...plates], (each) => each.parent);
   for (const number of gondolasOf(document)) {
     const id = `gondola:${number}`;
-    things.push({ id, kind: "gondola", name: String(number), parent: "" }, ...[...bins, ...plates].filter((each) => each.parent === id));
+    things.push({ id, kind: "gondola", name: String(number), parent: "" }, ...(inside.get(id) ?? []));
   }
   things.push(...bins.filter((each) => each.parent === ""));
   for (const name of Object.keys(document.cameras ?? {})) things.push({ id: `camera:${name}`, kind: "camera", name, parent: "" });
@@ -137,7 +148,9 @@ export function exists(document, id) {
 
 /** Bins and plates of a gondola, by id. @param {any} document @param {number} number */
 export function membersOf(document, number) {
-  return thingsOf(document).filter((each) => each.parent === `gondola:${number}`).map(({ id }) => id);
+  const own = (/** @type {"bin" | "plate"} */ kind, /** @type {(entry: any) => number} */ gondola) =>
+    entries(document, kind).flatMap((each, index) => (gondola(each) === number ? [`${kind}:${index}`] : []));
+  return [...own("bin", (each) => each.gondola), ...own("plate", gondolaOfPlate)];
 }
 
 /** The box that a thing fills, of a gondola around all that it has; null for what is no box. @param {any} document @param {string} id @returns {Box | null} */
@@ -188,11 +201,16 @@ function changed(document, id, change) {
 /** Change the box of a thing, or the boxes of all that a gondola has. @param {any} document @param {string} id @param {(box: Box) => Box} change @returns {any} */
 function reboxed(document, id, change) {
   const { kind, key } = parts(id);
-  if (kind === "gondola") return membersOf(document, Number(key)).reduce((soFar, each) => reboxed(soFar, each, change), document);
-  return changed(document, id, (entry) => {
+  const other = (/** @type {any} */ entry) => {
     const box = boxOf(entry);
     return box ? withBox(entry, change(box)) : entry;
-  });
+  };
+  if (kind !== "gondola") return changed(document, id, other);
+  const number = Number(key);
+  const next = { ...document };
+  if (document.bins) next.bins = document.bins.map((/** @type {any} */ each) => (each.gondola === number ? other(each) : each));
+  if (document.plates) next.plates = document.plates.map((/** @type {any} */ each) => (gondolaOfPlate(each) === number ? other(each) : each));
+  return next;
 }
 
 /** @param {any} document @param {string} id @param {Point[]} points */

@@ -4,7 +4,7 @@ import { live } from "lit/directives/live.js";
 import { all } from "../common/api.js";
 import { t } from "../common/i18n.js";
 import { Loaded, View } from "../common/view.js";
-import { Drawing } from "./drawing.js";
+import { Drawing, zooming } from "./drawing.js";
 import {
   binAdded, cameraAdded, cameraRenamed, entryOf, exists, extentOf, gondolaAdded, gondolasOf, moved, numbered, parts, placeOf, pointsOf,
   removed, shelfAdded, shelvesOf, surfaceAdded, thingAt, thingsOf, withField, withPoints, withProduct, zoneAdded,
@@ -319,9 +319,7 @@ class LayoutEditor extends View {
       <p class="visually-hidden" aria-live="polite" data-test="spoken">${this.spoken}</p>
       <div class="drawn"><section class="card plan-card" aria-label=${t("draw.plan")}>
           <div class="drawing" dir="ltr" data-test="drawing" aria-hidden="true"></div>
-          <div class="row"><button class="button" data-test="zoom-in" aria-label=${t("draw.nearer")} @click=${() => this.drawing?.zoomBy(1.4)}>+</button>
-            <button class="button" data-test="zoom-out" aria-label=${t("draw.farther")} @click=${() => this.drawing?.zoomBy(1 / 1.4)}>−</button>
-            <button class="button" data-test="zoom-fit" @click=${() => this.drawing?.fit()}>${t("draw.all")}</button></div></section>
+          ${zooming(() => this.drawing)}</section>
         <section class="card" aria-labelledby="things-title"><h2 id="things-title">${t("draw.things")}</h2>${this.#list()}</section>
         <section class="card" aria-labelledby="fields-title" data-test="fields"><h2 id="fields-title">${t("draw.selected")}</h2>${this.#selected()}</section></div>
       ${this.#front()}</div>`;

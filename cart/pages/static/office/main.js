@@ -8,7 +8,6 @@ import "./audit.js";
 import "./catalogue.js";
 import "./devices.js";
 import "./figures.js";
-import "./layout.js";
 import "./people.js";
 import "./webhooks.js";
 
@@ -26,6 +25,8 @@ const ROLES = {
 class BackOffice extends View {
   who = new Loaded(this, whoIsHere);
   store = new Loaded(this, theStore);
+  // What the layout is drawn with is large, and few come for it.
+  layout = new Loaded(this, () => import("./layout.js"));
   shown = place().path[0];
 
   #moved = () => {
@@ -60,20 +61,31 @@ class BackOffice extends View {
     window.removeEventListener("signed", this.#signed);
   }
 
+  /** Which view is shown to somebody. @param {import("../common/session.js").Account} who */
+  #view(who) {
+    const views = Object.keys(ROLES).filter((each) => ROLES[each].includes(who.role));
+    const [first = ""] = place().path;
+    return { views, view: views.includes(first) ? first : views[0] };
+  }
+
+  updated() {
+    const { layout } = this;
+    if (this.who.value && this.#view(this.who.value).view === "layout" && !layout.value && !layout.loading && !layout.problem) void layout.load();
+  }
+
   render() {
     const who = this.who.value;
     if (!who)
       return html`<main id="main" class="alone"><div class="card" data-test="signin">
         ${who === null ? html`<h1>${t("signin.title")}</h1><sign-in-form></sign-in-form>` : this.who.show(() => nothing)}
       </div><language-choice></language-choice></main>`;
-    const views = Object.keys(ROLES).filter((each) => ROLES[each].includes(who.role));
+    const { views, view } = this.#view(who);
     if (!views.length)
       return html`<main id="main" class="alone"><div class="card" data-test="not-for-you">
         <h1>${t("office.not_for_you")}</h1>
         <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
       </div><language-choice></language-choice></main>`;
-    const [first = "", second = ""] = place().path;
-    const view = views.includes(first) ? first : views[0];
+    const second = place().path[1] ?? "";
     return html`<a class="skip" href="#main" @click=${this.#skip}>${t("skip")}</a>
       <header class="top">
         <strong>${this.store.value?.name ?? "Tillfree"}</strong>
@@ -87,7 +99,7 @@ class BackOffice extends View {
         ${view === "figures" ? html`<office-figures></office-figures>` : nothing}
         ${view === "catalogue" ? html`<office-catalogue .chosen=${second}></office-catalogue>` : nothing}
         ${view === "devices" ? html`<office-devices .own=${who}></office-devices>` : nothing}
-        ${view === "layout" ? html`<office-layout .tab=${live(second)}></office-layout>` : nothing}
+        ${view === "layout" ? this.layout.show(() => html`<office-layout .tab=${live(second)}></office-layout>`) : nothing}
         ${view === "webhooks" ? html`<office-webhooks></office-webhooks>` : nothing}
         ${view === "people" ? html`<office-people .own=${who}></office-people>` : nothing}
         ${view === "audit" ? html`<office-audit></office-audit>` : nothing}
