@@ -18,6 +18,7 @@ from cart.serve import DEMO_TAX_BP
 from cart.webhooks import EVENT_TYPES
 from tests.cart.pages.browsing import be, settled, watched
 from tests.cart.pages.conftest import Store
+from tests.cart.pages.test_access import troubles
 
 HONEY, GRANOLA = "2000000001067", "2000000001081"
 REFUSED = [r"status of 422"]
@@ -190,6 +191,7 @@ def test_cameras_show_their_last_picture_and_a_device_gets_a_token_once(browser:
         page.get_by_test_id("device-kind").select_option("gate")
         page.get_by_test_id("device-name").press("Enter")
         secret = page.get_by_test_id("secret").input_value()
+        assert troubles(page) == []
         with store.client(secret) as gate:
             assert gate.get("/v1/gates/back/commands").status_code == 200
             page.get_by_test_id("secret-kept").press("Enter")
@@ -228,6 +230,7 @@ def test_a_webhook_is_added_tested_seen_to_fail_paused_and_removed(browser: Brow
         delivery = page.locator("[data-test=delivery][data-status=waiting]")
         expect(delivery).to_contain_text("got 500")
         expect(delivery).to_contain_text("webhook.test")
+        assert troubles(page) == []
         page.get_by_test_id("webhook-secret").click()
         page.locator("dialog .danger").press("Enter")
         assert page.get_by_test_id("secret").input_value().startswith("whsec_")
@@ -295,6 +298,7 @@ def test_figures_are_drawn_and_told_over_the_period_that_is_chosen(browser: Brow
         page.get_by_test_id("period-week").press("Enter")
         expect(rows).to_have_count(9)
         page.get_by_test_id("period-between").press("Enter")
+        assert troubles(page) == []
         page.get_by_test_id("period-from").fill("2026-01-05")
         page.get_by_test_id("period-to").fill("2026-01-18")
         page.get_by_test_id("period-show").press("Enter")

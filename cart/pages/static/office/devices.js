@@ -52,6 +52,8 @@ class OfficeDevices extends View {
     this.tick = 0;
     /** Pictures by camera. @type {Map<string, string>} */
     this.pictures = new Map();
+    /** Cameras whose picture was asked for. @type {Set<string>} */
+    this.asked = new Set();
     this.pictured_ms = -Infinity;
     this.picturing = false;
   }
@@ -82,6 +84,8 @@ class OfficeDevices extends View {
     try {
       for (const { camera_id } of this.cameras.value?.items ?? []) {
         const fresh = await picture(`/v1/cameras/${encodeURIComponent(camera_id)}/picture`).catch(() => undefined);
+        this.asked.add(camera_id);
+        this.tick++;
         if (fresh === undefined) continue;
         if (!this.isConnected) {
           URL.revokeObjectURL(fresh);
@@ -89,7 +93,6 @@ class OfficeDevices extends View {
         }
         const old = this.pictures.get(camera_id);
         this.pictures.set(camera_id, fresh);
-        this.tick++;
         await this.updateComplete;
         if (old) URL.revokeObjectURL(old);
       }
@@ -104,7 +107,7 @@ class OfficeDevices extends View {
     const src = this.pictures.get(each.camera_id);
     const size = each.resolution_wh?.map((/** @type {number} */ side) => number(side, { useGrouping: false })).join(" × ");
     return html`<figure class="card" data-test="camera" data-camera=${each.camera_id}>
-      ${SEES_CAMERAS.includes(this.own?.role) ? html`<div class="seen">${src ? html`<img src=${src} alt=${t("devices.sees", { camera: each.camera_id })} data-test="camera-picture" />` : html`<p class="muted">${t("devices.no_picture_yet")}</p>`}</div>` : nothing}
+      ${SEES_CAMERAS.includes(this.own?.role) ? html`<div class="seen">${src ? html`<img src=${src} alt=${t("devices.sees", { camera: each.camera_id })} data-test="camera-picture" />` : html`<p class="muted">${t(this.asked.has(each.camera_id) ? "devices.no_picture_yet" : "loading")}</p>`}</div>` : nothing}
       <figcaption class="stack"><div class="row spread"><strong><bdi>${each.camera_id}</bdi></strong>${health(each.healthy)}</div>
         <p class="muted small">${size ? html`<bdi class="numbers">${size}</bdi> · ` : nothing}${t("devices.last")} ${lastAt(each.last_frame_at)}${each.latency_s == null ? nothing : html` · ${t("devices.latency", { n: Math.round(each.latency_s * 1000) })}`}</p>
         ${each.detail ? html`<p class="small" dir="auto">${worded(each.detail)}</p>` : nothing}

@@ -81,6 +81,9 @@ class OfficeWebhooks extends View {
   /** @param {any} endpoint */
   async #remove(endpoint) {
     if (!(await confirmed(t("webhooks.remove"), t("webhooks.remove.more", { url: endpoint.url }), t("webhooks.remove")))) return;
+    // Nobody asks for deliveries of what is gone.
+    this.open = "";
+    await this.updateComplete;
     if (!(await this.#do(async () => (await send("DELETE", `/v1/webhooks/${endpoint.endpoint_id}`), true)))) return;
     toast(t("saved"));
     // The button that was pressed is gone.
