@@ -4,18 +4,25 @@ import asyncio
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import cast
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 
 from cart.api.floor_feed import FIRST_EVENTS, FloorFeed, FloorNews, read_carts
 from cart.events import CartEvent
-from cart.floor_state import FloorState, Happened, LiveFloor, PersonSeen
+from cart.floor_state import FloorState, Happened, LiveFloor, PersonMarked, PersonSeen
 from cart.live_view import LiveView
+from cart.pictures import Taken
+from cart.pipeline import StorePipeline
 from store_sim.demo_shop import demo_layout
 from store_sim.live import LiveStore, Wish
 from tests.cart.test_live_store import NOON, OATS, Store, walk_in
+from vision.cameras import Camera, looking_at
+from vision.frames import Tick
+from vision.layout import Bin, StoreLayout, upright_box
 
 
 @dataclass
@@ -144,3 +151,54 @@ def test_carts_at_a_glance() -> None:
     assert (briefs[ada.session_id].units, briefs[ada.session_id].flagged) == (2, False)
     assert (briefs[ben.session_id].units, briefs[ben.session_id].flagged) == (1, True)
     assert read_carts(store.database, []) == {}
+
+
+@dataclass
+class OnePicture:
+    """A camera (``RecentPictures``) that has taken one picture, of nothing."""
+
+    taken: Taken
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        """The camera."""
+        return (self.taken.camera_id,)
+
+    def latest(self, camera_id: str) -> Taken | None:
+        """The picture."""
+        return self.taken
+
+    def between(self, camera_id: str, start_ns: int, end_ns: int, fps: float) -> tuple[Taken, ...]:
+        """Nothing."""
+        return ()
+
+
+def marked_in(layout: StoreLayout, place_m: tuple[float, float]) -> PersonMarked:
+    """How somebody is marked whom an outside tracker has placed."""
+    at_ns = round(NOON.timestamp()) * 1_000_000_000
+    view = LiveView(layout, lambda: NOON, OnePicture(Taken("north", at_ns, np.zeros((360, 640, 3), np.uint8))))
+    hands_m = np.full((1, 2, 3), np.nan)
+    people = SimpleNamespace(identity_id=np.array([1]), position_m=np.array([place_m]), hands_m=hands_m, sightings=())
+    pipeline = SimpleNamespace(layout=layout, people=people, session=lambda _: None, open_contacts=())
+    tick = SimpleNamespace(timestamp_ns=at_ns, frames=(), bodies=())
+    view.watched(cast(Tick, tick), cast(StorePipeline, pipeline), ())
+    picture = view.picture("north")
+    assert picture is not None
+    (person,) = picture.people
+    return person
+
+
+@pytest.mark.parametrize(
+    ("place_m", "yaw_deg", "is_hidden"),
+    [((2.0, 6.0), 0.0, True), ((2.0, 6.0), 30.0, True), ((4.5, 6.0), 0.0, False), ((2.0, 3.0), 0.0, False)],
+    ids=["behind a shelf", "behind one that is turned", "beside it", "before it"],
+)
+def test_who_stands_behind_a_shelf_is_marked_as_hidden(
+    place_m: tuple[float, float], yaw_deg: float, is_hidden: bool
+) -> None:
+    hangs_at_m, intrinsics = np.array([2.0, 0.0, 2.5]), np.array([[400.0, 0, 320], [0, 400, 180], [0, 0, 1]])
+    camera = Camera("north", intrinsics, np.zeros(5), looking_at(hangs_at_m, np.array([2.0, 5.0, 1.0])), (640, 360))
+    shelf = Bin("a", box=upright_box(np.array([1.0, 4.0, 0.0]), yaw_deg, np.array([2.0, 0.5, 2.4])))
+    layout = StoreLayout("one shelf", cameras=(camera,), bins=(shelf,))
+    assert marked_in(layout, place_m).is_hidden == is_hidden
+    assert not marked_in(replace(layout, bins=()), place_m).is_hidden

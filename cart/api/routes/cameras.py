@@ -120,7 +120,7 @@ def list_cameras(shop: TheShop) -> Cameras:
             "description": "Records without end: the length of a JSON text as four bytes, big-endian, and the text;"
             " the length of a JPEG likewise, and the JPEG. The text says which camera, `captured_at`, `sent_at`,"
             " `latency_s` between the two, the picture's size, and where people, their hands and handled places are in"
-            " this very picture, in its pixels.",
+            " this very picture, in its pixels; who `is_hidden` stands behind shelves.",
             "content": {FRAMES: {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(404, s429="Too many look already"),
@@ -217,6 +217,7 @@ def record_of(picture: MarkedPicture, sent_at: datetime, *, sees_visits: bool) -
                 "box_px": each.box_px,
                 "feet_px": each.feet_px,
                 "hands_px": each.hands_px,
+                "is_hidden": each.is_hidden,
             }
             for each in picture.people
         ],

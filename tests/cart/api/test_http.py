@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from cart.api.problems import ProblemError
 from cart.api.shop import Readiness
 from cart.outbox import Effect, put
 from cart.payments import Fault
-from tests.cart.api.shops import NOON, PASSWORD, ApiStore, TestClient
+from tests.cart.api.shops import NOON, PASSWORD, ApiStore
 
 PROBLEM = "application/problem+json"
 
@@ -123,7 +124,7 @@ def test_visits_are_found_by_how_their_number_or_their_shoppers_begins() -> None
     _, staff = store.signed_in("sam", Role.STAFF)
     visits = {str(store.paid_visit(who).session_id): who for who in (ada, ben, ben)}
 
-    def found(text: str, by: TestClient = staff) -> set[str]:
+    def found(text: str, by: httpx.Client = staff) -> set[str]:
         answer = by.get("/v1/sessions", params={"begins_with": text})
         assert answer.status_code == 200, answer.text
         return {each["session_id"] for each in answer.json()["items"]}

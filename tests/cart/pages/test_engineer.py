@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from cart.accounts import Role
 from store_sim.demo_shop import DEMO_LAYOUT, demo_layout
@@ -96,6 +97,17 @@ def test_a_filmed_visit_is_looked_at_instant_by_instant_and_compared_with_anothe
     of_one = shot.get_attribute("src")
     cameras.nth(1).click()
     expect(page.locator(f".shot img:not([src='{of_one}'])")).to_be_visible()
+
+    # What is refused late, of an instant that one has left, takes nothing away.
+    held: list[Route] = []
+    page.route(re.compile(r"/pictures\?.*t_s=1\.0$"), held.append)
+    seek(page, 1.0)
+    shown = shot.get_attribute("src")
+    seek(page, PICK_S + 0.4)
+    expect(page.locator(f".shot img:not([src='{shown}'])")).to_be_visible()
+    held[0].fulfill(status=404)
+    page.wait_for_timeout(300)
+    expect(shot).to_be_visible()
 
     page.locator(".happened button").first.click()
     expect(page.locator("svg.curve")).to_be_visible()
