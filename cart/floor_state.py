@@ -170,6 +170,7 @@ class PersonMarked:
         box_px: Left, top, right, bottom; None if that is not known.
         feet_px: Where they stand; None if that is not known.
         hands_px: The hands that are seen.
+        is_hidden: Whether shelves stand between them and the camera, so that the picture does not show them.
     """
 
     identity_id: int
@@ -178,6 +179,7 @@ class PersonMarked:
     box_px: tuple[float, float, float, float] | None
     feet_px: PointPx | None
     hands_px: tuple[PointPx, ...]
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
 import numpy as np
@@ -55,6 +55,8 @@ AHEAD_NS = NANOSECONDS
 """What is further ahead of the clock than this runs in a time of its own."""
 BODY_HEIGHT_M, BODY_RADIUS_M = 1.75, 0.28
 """Of the outline of somebody whom an outside tracker has placed, and no camera of ours has measured."""
+SIGHTED_M = (0.9, 1.2, 1.6)
+"""Heights of hips, chest and head: whoever shows none of them is hidden."""
 _CORNERS = np.array([[x, y, z] for z in (0.0, BODY_HEIGHT_M) for x in (-1, 1) for y in (-1, 1)], float) * (
     BODY_RADIUS_M,
     BODY_RADIUS_M,
@@ -71,6 +73,28 @@ class _Instant:
     people: tuple[PersonSeen, ...]
     sightings: tuple[Sightings, ...]
     touched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """Where bins are, all together: what may stand between a camera and somebody.
+
+    Attributes:
+        origin_m: Corners, shape (n, 3).
+        axes: Their own axes as columns, shape (n, 3, 3).
+        size_m: Lengths along those, shape (n, 3).
+    """
+
+    origin_m: FloatArray
+    axes: FloatArray
+    size_m: FloatArray
+
+    @classmethod
+    def of(cls, layout: StoreLayout) -> Self:
+        boxes = [each.box for each in layout.bins if each.box is not None]
+        worlds = np.array([each.world_from_box for each in boxes], float).reshape(-1, 4, 4)
+        sizes = np.array([each.size_m for each in boxes], float).reshape(-1, 3)
+        return cls(worlds[:, :3, 3], worlds[:, :3, :3], sizes)
 
 
 class LiveView:
@@ -91,7 +115,7 @@ class LiveView:
         health: Callable[[], tuple[CameraHealth, ...]] | None = None,
     ) -> None:
         self._now, self._pictures, self._health = now, pictures, health
-        self._layout, self._plan = layout, plan_of(layout)
+        self._layout, self._plan, self._boxes = layout, plan_of(layout), _Boxes.of(layout)
         self._instants: deque[_Instant] = deque(maxlen=INSTANTS)
         self._happened: deque[Happened] = deque(maxlen=REMEMBERED_EVENTS)
         self._count = 0
@@ -113,9 +137,9 @@ class LiveView:
         """Take what was believed of one instant."""
         now_ns = _nanoseconds(self._now())
         if pipeline.layout is not self._layout:
-            plan = plan_of(pipeline.layout)
+            plan, boxes = plan_of(pipeline.layout), _Boxes.of(pipeline.layout)
             with self._lock:
-                self._layout, self._plan = pipeline.layout, plan
+                self._layout, self._plan, self._boxes = pipeline.layout, plan, boxes
         for frame in tick.frames:
             self._camera_latency_s[frame.camera_id] = max(0.0, (now_ns - frame.timestamp_ns) / NANOSECONDS)
             self._resolutions_wh[frame.camera_id] = (frame.image.shape[1], frame.image.shape[0])
@@ -213,12 +237,12 @@ class LiveView:
             taken = self._pictures.latest(camera_id)
         if taken is None or moment(taken.timestamp_ns) == known:
             return None
-        layout = self._layout
+        layout, boxes = self._layout, self._boxes
         height, width = taken.image.shape[:2]
         small = taken.small()
         scale = small.resolution_wh[0] / width
         instant = self._instant_of(camera_id, taken.timestamp_ns)
-        people = () if instant is None else _marked(instant, layout, camera_id, (width, height), scale)
+        people = () if instant is None else _marked(instant, layout, boxes, camera_id, (width, height), scale)
         bins = self._marked_bins(instant, layout, taken, scale)
         return MarkedPicture(
             camera_id,
@@ -408,7 +432,12 @@ def _marked_ns(instant: _Instant, camera_id: str) -> int:
 
 
 def _marked(
-    instant: _Instant, layout: StoreLayout, camera_id: str, resolution_wh: tuple[int, int], scale: float
+    instant: _Instant,
+    layout: StoreLayout,
+    boxes: _Boxes,
+    camera_id: str,
+    resolution_wh: tuple[int, int],
+    scale: float,
 ) -> tuple[PersonMarked, ...]:
     """Everybody in a picture: where a camera has seen them, or where the outside tracker says that they are."""
     known = {person.identity_id: person for person in instant.people}
@@ -422,7 +451,7 @@ def _marked(
     if camera is None:
         return ()
     fitted = camera.resized(resolution_wh)
-    marked = [_projected(person, fitted, scale) for person in instant.people]
+    marked = [_projected(person, fitted, scale, boxes) for person in instant.people]
     return tuple(each for each in marked if each is not None)
 
 
@@ -440,7 +469,7 @@ def _seen_by_camera(person: PersonSeen | None, sightings: Sightings, row: int, s
     )
 
 
-def _projected(person: PersonSeen, camera: Camera, scale: float) -> PersonMarked | None:
+def _projected(person: PersonSeen, camera: Camera, scale: float, boxes: _Boxes) -> PersonMarked | None:
     """Somebody whose place is known, in a camera's picture; None for somebody who is not in it."""
     if person.position_m is None:
         return None
@@ -463,7 +492,26 @@ def _projected(person: PersonSeen, camera: Camera, scale: float) -> PersonMarked
         (_px(low[0] * scale), _px(low[1] * scale), _px(high[0] * scale), _px(high[1] * scale)),
         (_px(px[0, 0] * scale), _px(px[0, 1] * scale)) if inside[0] else None,
         tuple((_px(x * scale), _px(y * scale)) for x, y in hands.tolist()),
+        _is_hidden(place_m, camera, boxes),
     )
+
+
+def _is_hidden(place_m: FloatArray, camera: Camera, boxes: _Boxes) -> bool:
+    """Whether boxes stand between a camera and all that could be seen of somebody at a place."""
+    ends_m = place_m + np.array([[0.0, 0.0, height] for height in SIGHTED_M])
+    return bool(_crossed(camera.position_m, ends_m, boxes).any(axis=0).all())
+
+
+def _crossed(start_m: FloatArray, ends_m: FloatArray, boxes: _Boxes) -> BoolArray:
+    """Which boxes the lines from a point to several others go through (slabs): shape (boxes, lines)."""
+    start = np.einsum("bi,bij->bj", start_m - boxes.origin_m, boxes.axes)[:, None]
+    along = np.einsum("bni,bij->bnj", ends_m - boxes.origin_m[:, None], boxes.axes) - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = np.stack([-start / along, (boxes.size_m[:, None] - start) / along])
+    # A line along a side that it lies in is in that slab all the way.
+    enters = np.nan_to_num(sides.min(axis=0), nan=-np.inf).max(axis=-1)
+    leaves = np.nan_to_num(sides.max(axis=0), nan=np.inf).min(axis=-1)
+    return np.asarray((enters < leaves) & (leaves > 0) & (enters < 1))
 
 
 def _px(value: float) -> float:

@@ -14,18 +14,19 @@ import pytest
 
 from cart.api.floor_feed import FIRST_EVENTS, FloorFeed, FloorNews, read_carts
 from cart.events import CartEvent
-from cart.floor_state import FloorState, Happened, LiveFloor, PersonSeen
+from cart.floor_state import FloorState, Happened, LiveFloor, PersonMarked, PersonSeen
 from cart.live_store import Left
 from cart.live_view import LiveView
-from cart.pictures import RememberedPictures
+from cart.pictures import RememberedPictures, Taken
 from cart.pipeline import StorePipeline
 from store_sim.demo_shop import demo_layout
 from store_sim.live import LiveStore, Wish
 from tests.cart.test_live_store import NOON, OATS, Store, walk_in
 from tracking.types import Identities, Sightings
 from vision.arrays import ImageArray
+from vision.cameras import Camera, looking_at
 from vision.frames import Frame, Tick
-from vision.layout import StoreLayout
+from vision.layout import Bin, StoreLayout, upright_box
 
 
 @dataclass
@@ -241,3 +242,54 @@ def test_what_a_hand_has_just_taken_is_expected_for_its_visit_until_it_is_in_the
     assert [(OATS, 1)] in expected
     assert expected[-1] == []
     assert view.expected(UUID(int=9)) == ()
+
+
+@dataclass
+class OnePicture:
+    """A camera (``RecentPictures``) that has taken one picture, of nothing."""
+
+    taken: Taken
+
+    @property
+    def camera_ids(self) -> tuple[str, ...]:
+        """The camera."""
+        return (self.taken.camera_id,)
+
+    def latest(self, camera_id: str) -> Taken | None:
+        """The picture."""
+        return self.taken
+
+    def between(self, camera_id: str, start_ns: int, end_ns: int, fps: float) -> tuple[Taken, ...]:
+        """Nothing."""
+        return ()
+
+
+def marked_in(layout: StoreLayout, place_m: tuple[float, float]) -> PersonMarked:
+    """How somebody is marked whom an outside tracker has placed."""
+    at_ns = round(NOON.timestamp()) * 1_000_000_000
+    view = LiveView(layout, lambda: NOON, OnePicture(Taken("north", at_ns, np.zeros((360, 640, 3), np.uint8))))
+    hands_m = np.full((1, 2, 3), np.nan)
+    people = SimpleNamespace(identity_id=np.array([1]), position_m=np.array([place_m]), hands_m=hands_m, sightings=())
+    pipeline = SimpleNamespace(layout=layout, people=people, session=lambda _: None, open_contacts=(), expected=tuple)
+    tick = SimpleNamespace(timestamp_ns=at_ns, frames=(), bodies=())
+    view.watched(cast(Tick, tick), cast(StorePipeline, pipeline), ())
+    picture = view.picture("north")
+    assert picture is not None
+    (person,) = picture.people
+    return person
+
+
+@pytest.mark.parametrize(
+    ("place_m", "yaw_deg", "is_hidden"),
+    [((2.0, 6.0), 0.0, True), ((2.0, 6.0), 30.0, True), ((4.5, 6.0), 0.0, False), ((2.0, 3.0), 0.0, False)],
+    ids=["behind a shelf", "behind one that is turned", "beside it", "before it"],
+)
+def test_who_stands_behind_a_shelf_is_marked_as_hidden(
+    place_m: tuple[float, float], yaw_deg: float, is_hidden: bool
+) -> None:
+    hangs_at_m, intrinsics = np.array([2.0, 0.0, 2.5]), np.array([[400.0, 0, 320], [0, 400, 180], [0, 0, 1]])
+    camera = Camera("north", intrinsics, np.zeros(5), looking_at(hangs_at_m, np.array([2.0, 5.0, 1.0])), (640, 360))
+    shelf = Bin("a", box=upright_box(np.array([1.0, 4.0, 0.0]), yaw_deg, np.array([2.0, 0.5, 2.4])))
+    layout = StoreLayout("one shelf", cameras=(camera,), bins=(shelf,))
+    assert marked_in(layout, place_m).is_hidden == is_hidden
+    assert not marked_in(replace(layout, bins=()), place_m).is_hidden

@@ -122,7 +122,7 @@ def list_cameras(shop: TheShop) -> Cameras:
             " the length of a JPEG likewise, and the JPEG. The text says which camera, `captured_at`, `sent_at`,"
             " `latency_s` between the two, the picture's size, and where people, their hands and handled places are in"
             " this very picture, in its pixels, as of `marked_at`, which is `captured_at` unless the store has not"
-            " looked at that picture, and null if it has not looked at all.",
+            " looked at that picture, and null if it has not looked at all; who `is_hidden` stands behind shelves.",
             "content": {FRAMES: {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(404, s429="Too many look already"),
@@ -243,6 +243,7 @@ def record_of(picture: MarkedPicture, sent_at: datetime, *, sees_visits: bool) -
                 "box_px": each.box_px,
                 "feet_px": each.feet_px,
                 "hands_px": each.hands_px,
+                "is_hidden": each.is_hidden,
             }
             for each in picture.people
         ],

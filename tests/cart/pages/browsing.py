@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, Response, expect
 
+from cart.pages.serving import LIBRARIES
+
+AXE = LIBRARIES / "axe-core" / "axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox",
@@ -33,6 +36,7 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PATIENCE_MS = 20_000
 RENDERED_MS = 60_000
 """The demo draws what a camera sees when it is asked, which takes seconds at first, and more on a busy machine."""
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def chromium() -> str:
@@ -160,3 +164,15 @@ def picture_of(page: Page, path: Path) -> Path:
     """Take a picture of a page."""
     page.screenshot(path=path)
     return path
+
+
+def troubles(page: Page) -> list[str]:
+    """What axe finds serious or critical in a page as it stands."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then(({ violations }) => violations)")
+    return [
+        f"{page.url}: {each['impact']} {each['id']}: {node['html'][:160]}: {node['failureSummary'][:200]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"][:3]
+    ]

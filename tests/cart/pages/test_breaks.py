@@ -1,14 +1,16 @@
 """What pages do when the line to the store breaks, or the store itself stops and comes back: they say so, and go on."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from cart.accounts import Role
 from tests.cart.pages.browsing import PHONE, be, watched
@@ -114,6 +116,26 @@ def test_the_floor_goes_on_after_a_break_and_shows_what_happened_meanwhile(
         expect(page.get_by_test_id("happening")).to_have_count(1)
         expect(lost).to_have_count(0)
         expect(page.get_by_test_id("chosen").get_by_test_id("cart-line")).to_have_count(1)
+
+
+def test_a_store_that_counts_people_anew_does_not_pass_one_off_as_another(browser: Browser, store: Store) -> None:
+    told = [{"label": "aaaa", "session_id": str(UUID(int=1))}]
+
+    def tell(route: Route) -> None:
+        unseen = {"identity_id": 1, "position_m": [1.0, 1.0], "hands_m": [], "units": 0, "flagged": False}
+        news = {"at": "2026-05-04T12:00:00Z", "latency_s": 0.1, "people": [unseen | told[-1]], "happened": []}
+        route.fulfill(content_type="text/event-stream", body=f"event: floor\ndata: {json.dumps(news)}\n\n")
+
+    with watched(browser, store.url, ["status of 404 .*/cart/events"]) as (page, _):
+        be(page.context, store.token(Role.MANAGER))
+        page.route("**/v1/floor/events", tell)
+        page.goto("/staff#/floor")
+        page.get_by_test_id("person").filter(has_text="aaaa").click()
+        expect(page.get_by_test_id("chosen")).to_contain_text("aaaa")
+        told.append({"label": "bbbb", "session_id": str(UUID(int=2))})
+        other = page.get_by_test_id("person").filter(has_text="bbbb")
+        expect(other).to_have_attribute("aria-pressed", "false")
+        expect(page.get_by_test_id("chosen")).to_contain_text("aaaa")
 
 
 def test_pictures_go_on_after_a_break(browser: Browser, store: Store, cable: Cable) -> None:

@@ -16,9 +16,8 @@ from cart.accounts import Role
 from cart.pages.serving import STATIC
 from cart.serve import DEMO_TAX_BP
 from cart.webhooks import EVENT_TYPES
-from tests.cart.pages.browsing import be, settled, watched
+from tests.cart.pages.browsing import be, settled, troubles, watched
 from tests.cart.pages.conftest import Store
-from tests.cart.pages.test_access import troubles
 
 HONEY, GRANOLA = "2000000001067", "2000000001081"
 REFUSED = [r"status of 422"]

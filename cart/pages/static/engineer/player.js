@@ -80,14 +80,16 @@ class ReplayPane extends View {
   async #look(path) {
     if (path === this.shotKey) return;
     this.shotKey = path;
+    let found = "";
     try {
-      const found = await picture(path);
-      if (path !== this.shotKey) return URL.revokeObjectURL(found);
-      if (this.shot) URL.revokeObjectURL(this.shot);
-      this.shot = found;
+      found = await picture(path);
     } catch {
-      this.shot = ""; // this camera had not begun yet
+      // This camera had not begun yet.
     }
+    // One has gone on to another instant meanwhile, or away.
+    if (path !== this.shotKey || !this.isConnected) return URL.revokeObjectURL(found);
+    URL.revokeObjectURL(this.shot);
+    this.shot = found;
     this.requestUpdate();
   }
 

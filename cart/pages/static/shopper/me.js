@@ -102,7 +102,7 @@ export class ShopperAccount extends View {
       </ul>
       <h3>${t("privacy.looks")}</h3>
       ${looks.length
-        ? html`<ul class="small" data-test="looks">${looks.slice(-20).reverse().map((/** @type {any} */ each) => html`<li>${when(each.at)} · ${t("privacy.look", { what: lookedAt(each) })}</li>`)}</ul>`
+        ? html`<ul class="kept small" data-test="looks">${looks.slice(-20).reverse().map((/** @type {any} */ each) => html`<li>${when(each.at)} · ${t("privacy.look", { what: lookedAt(each) })}</li>`)}</ul>`
         : html`<p class="small muted" data-test="looks">${t("privacy.nobody")}</p>`}`;
   }
 

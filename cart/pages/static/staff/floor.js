@@ -80,11 +80,20 @@ class StaffFloor extends View {
       if (now - each.left > GONE_AFTER_MS && !this.looking) this.people.delete(id);
     }
     this.latency = told.latency_s;
-    const chosen = this.people.get(this.selected);
-    if (chosen) this.chosen = chosen.person;
     this.plan?.set(told.people);
+    this.#keepChosen();
     if (told.happened.length) this.#happen(told.happened, now);
     this.requestUpdate();
+  }
+
+  #keepChosen() {
+    const now = this.people.get(this.selected)?.person;
+    if (!now) return;
+    // A store that was started anew counts people anew; this is somebody else.
+    if (this.chosen?.session_id && this.chosen.session_id !== now.session_id) {
+      this.selected = "";
+      this.plan?.select("");
+    } else this.chosen = now;
   }
 
   /** @param {Happening[]} news @param {number} now */

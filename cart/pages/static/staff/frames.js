@@ -6,7 +6,7 @@
 import { Problem, request } from "../common/api.js";
 
 /** @typedef {[number, number]} Pixel */
-/** @typedef {{camera_id: string, captured_at: string, sent_at: string, latency_s: number, resolution_wh: [number, number], people: {identity_id: string, label: string, box_px: [number, number, number, number] | null, feet_px: Pixel | null, hands_px: Pixel[]}[], bins: {bin_id: string, outline_px: Pixel[], kind: "touched" | "pick" | "put_back"}[]}} Seen */
+/** @typedef {{camera_id: string, captured_at: string, sent_at: string, latency_s: number, resolution_wh: [number, number], people: {identity_id: string, label: string, box_px: [number, number, number, number] | null, feet_px: Pixel | null, hands_px: Pixel[], is_hidden: boolean}[], bins: {bin_id: string, outline_px: Pixel[], kind: "touched" | "pick" | "put_back"}[]}} Seen */
 /** @typedef {{seen: Seen, jpeg: Uint8Array<ArrayBuffer>}} FrameRecord */
 
 export const LARGEST_PART = 16 * 1024 * 1024;
@@ -126,6 +126,8 @@ export function drawFrame(canvas, bitmap, seen, colours) {
   for (const each of seen.people) {
     pen.strokeStyle = pen.fillStyle = colours.person;
     pen.lineWidth = thin;
+    // Behind shelves: known to be there, not to be seen.
+    pen.setLineDash(each.is_hidden ? [4 * thin, 3 * thin] : []);
     if (each.box_px) {
       const [x1, y1, x2, y2] = each.box_px;
       pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
@@ -139,6 +141,7 @@ export function drawFrame(canvas, bitmap, seen, colours) {
       pen.ellipse(...each.feet_px, 12 / scale, 6 / scale, 0, 0, 2 * Math.PI);
       pen.stroke();
     }
+    pen.setLineDash([]);
     pen.fillStyle = colours.hand;
     for (const hand of each.hands_px) {
       pen.beginPath();

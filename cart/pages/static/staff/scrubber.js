@@ -182,7 +182,7 @@ export class EvidenceScrubber extends View {
         </button>
         <input class="grow" type="range" data-test="scrub" aria-label=${t("scrub.label")} aria-valuetext=${said} min=${from} max=${to} step="0.01" .value=${String(this.at)}
           @input=${(/** @type {any} */ event) => (this.pause(), this.seek(Number(event.target.value)))} />
-        <output class="numbers small" data-test="scrub-at">${said}</output>
+        <output class="numbers small" dir="auto" data-test="scrub-at">${said}</output>
       </div>
       ${this.#candidates()}
     </div>`;
