@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +15,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from cart.catalog import Catalogue
 from cart.config import Settings
-from cart.live_store import Came, FloorEvent, Handled, Left
+from cart.demo_store import DemoStore, StoreClock
+from cart.live_store import Came, FloorEvent, Handled, Left, moment
 from cart.serve import OWNER, ServeOptions, StoreServer
 from cart.sessions import SessionStatus
 
@@ -204,6 +208,16 @@ def test_streams_of_live_carts_do_not_keep_the_store_from_closing() -> None:
         threading.Thread(target=listen, daemon=True).start()
         time.sleep(0.5)
     assert ended_streams.wait(LONGEST_S)
+
+
+def test_the_demos_sensors_speak_when_it_is_so_late_and_not_before() -> None:
+    clock = StoreClock()
+    demo = DemoStore(Catalogue("EUR", []), clock, 1, regulars=False)
+    time.sleep(0.3)  # the rest of the store is put together
+    opened_at = clock()
+    for tick in islice(demo, 15):
+        # Clocks are read one after the other, and waits end a little early.
+        assert opened_at <= moment(tick.timestamp_ns) <= clock() + timedelta(milliseconds=20)
 
 
 LIVE_VIEWS = {
