@@ -306,7 +306,8 @@ def pictures_given(speed: float, slow_at: int, by_s: float) -> tuple[list[list[s
 
 
 def test_a_picture_whose_successor_is_due_is_left_out_as_a_camera_would() -> None:
-    both, door, shelf, nobody = ["door", "shelf"], ["door"], ["shelf"], []
+    both, door, shelf = ["door", "shelf"], ["door"], ["shelf"]
+    nobody: list[str] = []
     on_time = [both, door, door] * 3
     assert pictures_given(1.0, 0, 0.05)[0] == on_time
     given, feed = pictures_given(1.0, 0, 0.45)
