@@ -12,6 +12,7 @@ import math
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from cart.pictures import RenderedPictures
 from cart.sessions import SessionStatus
 from store_sim.demo_shop import DEMO_LAYOUT
 from store_sim.joints import JointSettings
-from store_sim.live import MOST_UNITS, Grip, LiveStore, Wish, random_wishes
+from store_sim.live import MOST_UNITS, REMEMBERED_GRIPS, Grip, LiveStore, Wish, random_wishes
 from store_sim.live_pictures import LivePictures
 from store_sim.scenarios import Action
 from vision.frames import Tick
@@ -161,6 +162,7 @@ class DemoStore:
         self._keys: dict[UUID, EntryKey] = {}
         self._known: list[Account] = []
         self._busy: dict[UUID, UUID] = {}
+        self._grips: deque[Grip] = deque(maxlen=REMEMBERED_GRIPS)
         self._next_s = 2.0
         self._guests_until_s = -math.inf
         self._feeding_thread: int | None = None
@@ -194,7 +196,7 @@ class DemoStore:
     @property
     def grips(self) -> tuple[Grip, ...]:
         """What bodies have really done lately, in time order, as the store's sensors date it."""
-        return tuple(replace(grip, time_ns=grip.time_ns + self._shift_ns) for grip in self._live.grips)
+        return tuple(self._grips)
 
     # What the API asks
 
@@ -262,6 +264,7 @@ class DemoStore:
             self._shift_ns = shift_ns = late_ns + skipped_ns if self._speed == 1.0 else 0
             self._send_regulars()
             ticks = self._live.ticks()
+            self._grips.extend(replace(grip, time_ns=grip.time_ns + shift_ns) for grip in self._live.grips())
             self._clock.at_least(moment(self._live.now_ns))
             for departure in self._live.departures():
                 if departure.code is not None and not departure.inside:

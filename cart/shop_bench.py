@@ -44,7 +44,7 @@ from cart.repository import Database
 
 CURRENCY, STORE, GATE = "EUR", "bench", "front"
 SKUS = tuple(f"{number:03}" for number in range(1, 21))
-READY_S, ARRIVAL_S = 60.0, 30.0
+READY_S, ARRIVAL_S = 120.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,11 +177,6 @@ class LiveStore:
         with self._lock:
             return len(self._line) + len(self._busy) - self._world.people_inside
 
-    @property
-    def grips(self) -> tuple[Grip, ...]:
-        """What hands have really done lately, in time order."""
-        return tuple(self._grips)
-
     def come_in(self, code: str | None, wishes: Sequence[Wish], *, after_s: float = COMES_AFTER_S) -> None:
         """Send somebody in; from any thread. They come when there is a body for them, in the order they were sent.
 
@@ -210,6 +205,12 @@ class LiveStore:
     def departures(self) -> tuple[Departure, ...]:
         """Who has left since this was last asked, and what they really carried out."""
         told, self._departures = tuple(self._departures), []
+        return told
+
+    def grips(self) -> tuple[Grip, ...]:
+        """What hands have really done since this was last asked, in time order; the last two thousand if it is rare."""
+        told = tuple(self._grips)
+        self._grips.clear()
         return told
 
     def ticks(self) -> list[Tick]:

@@ -463,6 +463,20 @@ def test_the_installed_command_refuses_in_one_line_too(tmp_path: Path) -> None:
         assert refusal(Ran(done.returncode, done.stdout, done.stderr))
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--only-seeing", "--only-pages"), "leave nothing to measure"),
+        (("--only-shop", "--only-pages"), "leave nothing to measure"),
+        (("--database", "sqlite://"), "--only-shop and --only-pages"),
+    ],
+)
+def test_parts_of_the_benchmark_that_exclude_each_other_are_refused(
+    tillfree: Tillfree, words: tuple[str, ...], reason: str
+) -> None:
+    assert reason in refusal(tillfree("bench", *words))
+
+
 # Helping
 
 

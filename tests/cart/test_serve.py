@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +15,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from cart.catalog import Catalogue
 from cart.config import Settings
-from cart.live_store import Came, FloorEvent, Handled, Left
+from cart.demo_store import DemoStore, StoreClock
+from cart.live_store import Came, FloorEvent, Handled, Left, moment
 from cart.serve import DEMO_TAX_BP, OWNER, ServeOptions, StoreServer
 from cart.sessions import SessionStatus
 
@@ -250,6 +254,16 @@ def test_a_product_that_is_laid_out_anew_is_taxed_like_the_others() -> None:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
         assert product_of(client, sku)["tax_rate_bp"] == product_of(client, OATS)["tax_rate_bp"] == DEMO_TAX_BP
+
+
+def test_the_demos_sensors_speak_when_it_is_so_late_and_not_before() -> None:
+    clock = StoreClock()
+    demo = DemoStore(Catalogue("EUR", []), clock, 1, regulars=False)
+    time.sleep(0.3)  # the rest of the store is put together
+    opened_at = clock()
+    for tick in islice(demo, 15):
+        # Clocks are read one after the other, and waits end a little early.
+        assert opened_at <= moment(tick.timestamp_ns) <= clock() + timedelta(milliseconds=20)
 
 
 LIVE_VIEWS = {

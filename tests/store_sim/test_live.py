@@ -95,9 +95,11 @@ def test_what_hands_did_is_known_with_when_and_how_many(layout: StoreLayout) -> 
     live.come_in("ada", [Wish(OATS, 2), Wish(JAM), Wish(JAM, action=Action.PUT_BACK), Wish(OATS, action=Action.TOUCH)])
     began_ns = live.now_ns
     until_empty(live)
-    assert [(grip.sku, grip.quantity) for grip in live.grips] == [(OATS, 2), (JAM, 1), (JAM, -1)]
-    times_ns = [began_ns, *(grip.time_ns for grip in live.grips), live.now_ns]
+    grips = live.grips()
+    assert [(grip.sku, grip.quantity) for grip in grips] == [(OATS, 2), (JAM, 1), (JAM, -1)]
+    times_ns = [began_ns, *(grip.time_ns for grip in grips), live.now_ns]
     assert times_ns == sorted(times_ns)
+    assert live.grips() == ()
 
 
 def test_a_gate_tells_the_code_of_whoever_comes_in_and_nothing_of_whoever_has_none(layout: StoreLayout) -> None:
