@@ -135,7 +135,7 @@ TO_TRY = r"""
 Go shopping: open the app and the gate side by side, or, in another terminal:
 
   A=ADDRESS/v1 J='content-type: application/json' ME='{"email":"you@example.com","password":"correct horse battery"'
-  field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
+  field() { sed -nE "s/.*\"$1\":\"([^\"]*)\".*/\1/p"; }
   curl -s $A/accounts -H "$J" -d "$ME,\"name\":\"You\"}"
   T="authorization: Bearer $(curl -s $A/tokens -H "$J" -d "$ME}" | field token)"
   CODE=$(curl -s -X POST $A/entry-codes -H "$T" | field code)

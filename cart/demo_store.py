@@ -200,6 +200,11 @@ class DemoStore:
 
     # What the API asks
 
+    @property
+    def gate_ids(self) -> frozenset[str]:
+        """The one gate."""
+        return frozenset({GATE})
+
     def products(self) -> tuple[Product, ...]:
         """What the shelves hold."""
         return tuple(product for product in self._catalogue if product.sku in set(self._live.products))

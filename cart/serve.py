@@ -7,11 +7,14 @@ else, so that whatever ends suddenly can be started again.
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -88,6 +91,7 @@ GRACE_S = 3
 """Streams of live carts only end with their visit or the server; nobody waits longer for them."""
 PATIENCE_S = 5.0
 FIRST_PICTURE_S = 15.0
+CLAIM_S = 2.0  # children of a process that was killed may have its files open for a moment
 DEMO_TAX_BP = 700  # food
 OWNER = "owner@tillfree.invalid"
 
@@ -167,6 +171,7 @@ class StoreServer:
         self._socket: socket.socket | None = None
         try:
             self._socket = _listening(options.host, options.port)
+            self._closing.append(_Claim(options.database))
             self._build(tell)
         except BaseException:
             self._close()
@@ -640,4 +645,38 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise OSError(f"{host}:{port}: cannot listen there: {error.strerror or error}") from error
+        reason = f"{host}:{port}: cannot listen there: {error.strerror or error}"
+        raise OSError(f"{reason}; --port chooses another port") from error
+
+
+class _Claim:
+    """Keeps a second process from running a store on the same SQLite file, until it is closed or its process ends.
+
+    Args:
+        database: The database's address; one that is not a file is not claimed.
+
+    Raises:
+        OSError: Another process has claimed it.
+    """
+
+    def __init__(self, database: str) -> None:
+        url = make_url(database)
+        self._file: int | None = None
+        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+            return
+        self._file = os.open(f"{url.database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        until_s = time.monotonic() + CLAIM_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if time.monotonic() > until_s:
+                    os.close(self._file)
+                    raise OSError(f"{url.database}: another process runs a store on it already") from error
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._file is not None:
+            os.close(self._file)

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 class DemoStore(Protocol):
     """A simulated store in which bodies shop for visitors."""
 
+    @property
+    def gate_ids(self) -> frozenset[str]:
+        """The gates that it has."""
+        ...
+
     def shop(self, session_id: UUID, lines: Mapping[str, int]) -> None:
         """Have a simulated body take something and walk out; it does so after this has returned.
 

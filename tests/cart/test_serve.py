@@ -300,6 +300,21 @@ def test_streams_of_live_views_end_by_themselves_when_the_store_closes(path: str
     assert ended_well == [True]
 
 
+def test_a_second_store_on_one_file_is_refused_until_the_first_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cart.serve.CLAIM_S", 0.2)
+    options = ServeOptions(f"sqlite:///{tmp_path / 'shop.db'}", tmp_path, port=0, demo=True)
+    first = StoreServer(options, Settings())
+    with pytest.raises(OSError, match="another process runs a store"):
+        StoreServer(options, Settings())
+    first.start()
+    assert first.stop()
+    again = StoreServer(options, Settings())
+    again.start()
+    assert again.stop()
+
+
 def test_a_port_that_is_taken_is_told_before_anything_is_begun(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         options = ServeOptions(f"sqlite:///{tmp_path / 'shop.db'}", tmp_path, port=taken.getsockname()[1], demo=True)

@@ -80,6 +80,11 @@ class DemoShelves:
         """Remember it."""
         self.sent.append((session_id, dict(lines)))
 
+    @property
+    def gate_ids(self) -> frozenset[str]:
+        """Its gates."""
+        return frozenset({"entrance", "front", "back"})
+
     def products(self) -> tuple[Product, ...]:
         """Two products."""
         return OAT_BAR, COLA

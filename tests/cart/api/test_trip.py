@@ -14,6 +14,7 @@ def test_a_trip_from_account_to_refund_goes_through_the_api_alone() -> None:
     token = anybody.post("/v1/tokens", json={"email": "ada@example.com", "password": PASSWORD}).json()["token"]
     ada = store.client(token)
     code = ada.post("/v1/entry-codes").json()["code"]
+    assert anybody.post("/v1/gates/side/scans", json={"code": code}).status_code == 404
     scan = anybody.post("/v1/gates/front/scans", json={"code": code}).json()
     assert (scan["decision"], scan["reason"]) == ("open", "welcome")
     visit = scan["session_id"]

@@ -137,7 +137,8 @@ def watched(browser: Browser, url: str, allowed: Sequence[str] = (), **options: 
 
 def be(context: BrowserContext, token: str) -> None:
     """Sign in as whoever a token is of."""
-    context.add_init_script(f"localStorage.setItem('tillfree.token', {token!r})")
+    for key in ("tillfree.token", "tillfree.work"):
+        context.add_init_script(f"localStorage.setItem('{key}', {token!r})")
 
 
 def settled(page: Page) -> None:

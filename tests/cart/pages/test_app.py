@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Playwright, expect
 
+from cart.accounts import Role
 from tests.cart.pages.browsing import (
     ARGUMENTS,
     PHONE,
@@ -80,3 +81,20 @@ def test_the_code_is_there_without_a_network_and_renews_itself(browser: Browser,
         assert decided["decision"] == "open"
         expect(page.get_by_test_id("live-visit")).to_be_visible()
         expect(page.get_by_test_id("offline")).to_be_hidden()
+
+
+def test_a_shopper_and_an_owner_may_be_signed_in_side_by_side_in_one_browser(browser: Browser, store: Store) -> None:
+    owner = store.somebody(Role.OWNER)
+    shopper = store.somebody()
+    with watched(browser, store.url) as (app, _):
+        app.goto("/")
+        app.evaluate("token => localStorage.setItem('tillfree.token', token)", shopper.token)
+        office = app.context.new_page()
+        office.goto(f"{store.url}/office")
+        office.evaluate("token => localStorage.setItem('tillfree.work', token)", owner.token)
+        office.reload()
+        expect(office.locator("office-figures")).to_be_visible()
+        office.get_by_test_id("signout").click()
+        expect(office.get_by_test_id("signin")).to_be_visible()
+        app.reload()
+        expect(app.locator("[data-test=entry-code]")).to_be_visible()

@@ -4,7 +4,8 @@
  */
 import { t, hasText } from "./i18n.js";
 
-const TOKEN = "tillfree.token";
+/** Who shops and who works here may be two people in one browser: the app and the other pages have a token each. */
+const TOKEN = location.pathname === "/" ? "tillfree.token" : "tillfree.work";
 const WAITS_MS = [300, 1000, 3000];
 const LONGEST_PAUSE_MS = 10_000;
 

@@ -106,6 +106,8 @@ export class LiveVisit extends View {
     sessionStorage.setItem("tillfree.sent", this.session.session_id);
     this.sent = true;
     toast(t("body.sent"));
+    // The cart, which is what there is to see now, stands above the form.
+    scrollTo({ top: 0 });
   }
 
   /** Lines with what was just taken or put back, which the store is still making sure of. @param {Cart} cart */
@@ -154,7 +156,8 @@ export class LiveVisit extends View {
     if (!this.isDemo || !this.cart) return nothing;
     if (this.sent) return html`<p class="notice good" data-test="body-sent">${t("body.under_way")}</p>`;
     return html`<details class="card" data-test="body">
-      <summary><strong>${t("body.title")}</strong><br /><span class="small muted">${t("body.hint")}</span></summary>
+      <summary class="button primary wide">${t("body.title")}</summary>
+      <p class="small muted">${t("body.hint")}</p>
       <form class="stack" @submit=${this.sendBody}>
         ${this.products.show(
           (items) => html`<ul class="wishes">

@@ -149,7 +149,7 @@ class StaffCameras extends View {
           (id) =>
             html`<figure class="card" data-test="camera" data-camera=${id}>
               <canvas data-camera=${id} width="640" height="360" role="img" aria-label=${t("floor.camera", { camera: id })}></canvas>
-              <figcaption class="row spread small"><strong><bdi>${id}</bdi></strong><span class="numbers muted" data-latency=${id} data-test="camera-latency"></span></figcaption>
+              <figcaption class="row spread small"><strong><bdi>${id}</bdi></strong><span class="numbers muted" data-latency=${id} data-test="camera-latency">${t("cameras.waiting")}</span></figcaption>
             </figure>`,
         )}
       </div>
