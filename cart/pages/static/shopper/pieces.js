@@ -3,8 +3,10 @@ import { html, nothing, svg } from "lit";
 import { percent, t } from "../common/i18n.js";
 import { View } from "../common/view.js";
 
-/** Products that were asked for and have no picture, so that none is asked for twice. @type {Set<string>} */
+/** Products without a picture by now, so that none is asked for again at once. A store that has just opened draws them one by one. @type {Set<string>} */
 const without = new Set();
+const ASKS_AGAIN_MS = 20_000;
+const MOST_ASKED = 4;
 
 /** A product's picture, or its initials where there is none. */
 export class ProductPicture extends View {
@@ -14,6 +16,17 @@ export class ProductPicture extends View {
     super();
     this.sku = "";
     this.name = "";
+    this.asked = 0;
+  }
+
+  #missing() {
+    without.add(this.sku);
+    this.requestUpdate();
+    if (++this.asked < MOST_ASKED)
+      setTimeout(() => {
+        without.delete(this.sku);
+        if (this.isConnected) this.requestUpdate();
+      }, ASKS_AGAIN_MS);
   }
 
   render() {
@@ -28,10 +41,7 @@ export class ProductPicture extends View {
             alt=""
             width="56"
             height="56"
-            @error=${() => {
-              without.add(this.sku);
-              this.requestUpdate();
-            }}
+            @error=${() => this.#missing()}
           />`}
     </span>`;
   }
