@@ -32,7 +32,7 @@ PHONE: dict[str, Any] = {
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PATIENCE_MS = 20_000
 RENDERED_MS = 60_000
-"""The demo draws what a camera sees when it is asked, which takes seconds the first time, and more on a busy machine."""
+"""The demo draws what a camera sees when it is asked, which takes seconds the first time, more where all is busy."""
 
 
 def chromium() -> str:
