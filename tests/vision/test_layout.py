@@ -11,10 +11,12 @@ import store_sim
 from vision.layout import (
     Bin,
     Box,
+    LayoutError,
     ProductRecord,
     StoreLayout,
     View,
     check_polygon,
+    layout_from_entry,
     polygon_area,
     polygon_margins,
     read_layout,
@@ -192,6 +194,15 @@ def test_a_layout_that_contradicts_itself_is_refused_in_one_line(tmp_path: Path,
         read_layout(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_all_that_is_wrong_is_told_with_its_place() -> None:
+    boxes: list[dict[str, object]] = [{"bin": name, "min_m": [0, 0, 0], "max_m": [1, 1, 1]} for name in "AAB"]
+    entry = {"format": "tillfree-layout/1", "name": "x", "bins": boxes, "exit_m": [[0, 0], [0, 0.01]]}
+    boxes[2]["plates"] = ["1/1/1"]
+    with pytest.raises(LayoutError, match=r"A is listed twice; .* plate 1/1/1, which .* shorter than 5 cm") as caught:
+        layout_from_entry(entry)
+    assert [flaw.place for flaw in caught.value.flaws] == [("bins", 1), ("bins", 2, "plates"), ("exit_m",)]
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -186,6 +186,10 @@ def test_handles_turn_stretch_and_move_points() -> None:
     ("change", "told"),
     [
         ("moved(given, 'gondola:1', [0.3, 0.4])", [("moved", "gondola", "1")]),
+        (
+            "all.withField(moved(moved(given, 'gondola:1', [0.3, 0]), 'bin:2', [0.1, 0]), 'bin:3', 'bin', 'x')",
+            [("moved", "gondola", "1"), ("moved", "bin", "1/1/3"), ("removed", "bin", "1/1/4"), ("added", "bin", "x")],
+        ),
         ("turned(given, 'gondola:2', 15)", [("turned", "gondola", "2")]),
         ("removed(given, 'gondola:3')", [("removed", "gondola", "3")]),
         ("all.gondolaAdded(given, [3, 2]).document", [("added", "gondola", "4")]),

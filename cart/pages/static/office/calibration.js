@@ -243,7 +243,7 @@ class LayoutCalibration extends View {
       <div class="row"><button class="button" data-test="add-pair" @click=${() => this.#put([...this.work.pairs, { pixel: [0, 0], place: [0, 0, this.height] }])}>${t("calibrate.add")}</button>
         <button class="button primary" data-test="fit-camera" ?disabled=${this.busy || this.complete.length < this.enough} @click=${this.#fit}>${t("calibrate.fit")}</button>
         ${this.entry?.intrinsics ? html`<button class="button" data-test="draw-draft" ?disabled=${this.busy} @click=${() => this.#try(() => this.#draw(this.document))}>${t("calibrate.draw_draft")}</button>` : nothing}</div>
-      <p class="error" role="alert" dir="auto" data-test="fit-problem">${this.problem}</p>
+      <div class="field"><p class="error" role="alert" dir="auto" data-test="fit-problem">${this.problem}</p></div>
       ${this.#result()}</div>`;
   }
 }

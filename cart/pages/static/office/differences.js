@@ -1,6 +1,9 @@
 /** What is different between two layouts, so that it can be told in words. Nothing here knows of the page. */
-import { gondolasOf, extentOf, membersOf, entryOf, same } from "./editing.js";
-import { around, boxOf, poseOf, within } from "./geometry.js";
+import { entryOf, gondolasOf, membersOf, same } from "./editing.js";
+import { around, boxOf, poseOf, rotated } from "./geometry.js";
+
+/** @typedef {import("./geometry.js").Box} Box */
+/** @typedef {(box: Box) => Box} Carry */
 
 /**
  * One difference: what has happened, to what, and what is told with it.
@@ -8,7 +11,8 @@ import { around, boxOf, poseOf, within } from "./geometry.js";
  *   kind: string, name: string, values: Record<string, string | number>}} Difference
  */
 
-const NEAR = 1e-5;
+const NEAR = 1e-4;
+const MOST_TRIED = 20;
 const OUTLINES = /** @type {const} */ ([["floor", "walkable_m"], ["entrance", "entrance_m"], ["exit", "exit_m"]]);
 const TOLD = new Set(["format", "name", "bins", "plates", "cameras", "surfaces", "products", "walkable_m", "entrance_m", "exit_m"]);
 
@@ -18,9 +22,9 @@ export function differences(before, after) {
   const found = [];
   const tell = (/** @type {Difference["key"]} */ key, /** @type {string} */ kind, /** @type {string} */ name = "", values = {}) => void found.push({ key, kind, name, values });
   if (before.name !== after.name) tell("renamed", "store", after.name, { from: before.name });
-  const wholes = gondolas(before, after, tell);
-  boxes(before, after, "bins", "bin", wholes, tell);
-  boxes(before, after, "plates", "plate", wholes, tell);
+  const carried = gondolas(before, after, tell);
+  boxes(before, after, "bins", "bin", carried, tell);
+  boxes(before, after, "plates", "plate", carried, tell);
   cameras(before.cameras ?? {}, after.cameras ?? {}, tell);
   for (const [kind, key] of OUTLINES) whole(kind, "", before[key], after[key], tell);
   surfaces(before.surfaces ?? [], after.surfaces ?? [], tell);
@@ -39,57 +43,74 @@ function whole(kind, name, before, after, tell) {
 }
 
 /**
- * Tell of gondolas that came, went or were moved as they are.
- * @param {any} before @param {any} after @param {Tell} tell @returns {Set<number>} Whose bins and plates need no words about where they are.
+ * Tell of gondolas that came, went, or were moved with most of what they have.
+ * @param {any} before @param {any} after @param {Tell} tell @returns {Map<number, Carry | null>} Where a box of each would be
+ *   if it had only gone along; null for a gondola that is there in one of the two alone.
  */
 function gondolas(before, after, tell) {
-  /** @type {Set<number>} */
-  const wholes = new Set();
+  /** @type {Map<number, Carry | null>} */
+  const carried = new Map();
   const [had, has] = [gondolasOf(before), gondolasOf(after)];
   for (const number of new Set([...had, ...has])) {
-    const [from, to] = [before, after].map((each) => extentOf(each, `gondola:${number}`));
-    const name = String(number);
-    if (!has.includes(number) || !had.includes(number)) tell(has.includes(number) ? "added" : "removed", "gondola", name);
-    else if (!from || !to || !same(arrangement(before, number, from), arrangement(after, number, to))) continue;
-    else {
-      const far = distance(from.corner, to.corner);
-      const angle = around(to.yaw - from.yaw);
-      if (Math.abs(angle) > NEAR) tell("turned", "gondola", name, { angle });
-      else if (far > NEAR) tell("moved", "gondola", name, { far });
+    if (!has.includes(number) || !had.includes(number)) {
+      tell(has.includes(number) ? "added" : "removed", "gondola", String(number));
+      carried.set(number, null);
+      continue;
     }
-    wholes.add(number);
+    const way = wayOf(boxesOn(before, number), boxesOn(after, number));
+    if (!way) continue;
+    carried.set(number, way.carry);
+    if (Math.abs(way.angle) > NEAR) tell("turned", "gondola", String(number), { angle: way.angle });
+    else if (way.far > NEAR) tell("moved", "gondola", String(number), { far: way.far });
   }
-  return wholes;
+  return carried;
 }
 
-/** How the bins and plates of a gondola stand on it, to a tenth of a millimetre. @param {any} document @param {number} number @param {import("./geometry.js").Box} frame */
-function arrangement(document, number, frame) {
-  const round = (/** @type {number} */ value) => Math.round(value * 1e4);
-  return Object.fromEntries(membersOf(document, number).map((id) => {
+/** @param {any} document @param {number} number @returns {Map<string, Box>} */
+function boxesOn(document, number) {
+  return new Map(membersOf(document, number).flatMap((id) => {
     const entry = entryOf(document, id);
     const box = boxOf(entry);
-    const own = box && within(box, frame);
-    return [`${entry.bin ?? ""} ${entry.plate ?? ""}`, own && [own.corner.map(round), round(own.yaw), own.size.map(round)]];
+    return box ? [[entry.bin === undefined ? `plate ${entry.plate}` : `bin ${entry.bin}`, box]] : [];
   }));
+}
+
+/** The way that more than half of some boxes went together; undefined if there is none. @param {Map<string, Box>} had @param {Map<string, Box>} has */
+function wayOf(had, has) {
+  const pairs = [...had].flatMap(([name, from]) => {
+    const to = has.get(name);
+    return to ? [{ from, to }] : [];
+  });
+  for (const { from, to } of pairs.slice(0, MOST_TRIED)) {
+    const angle = around(to.yaw - from.yaw);
+    const carry = (/** @type {Box} */ box) => {
+      const [x, y] = rotated([box.corner[0] - from.corner[0], box.corner[1] - from.corner[1]], angle);
+      return { corner: [to.corner[0] + x, to.corner[1] + y, box.corner[2] + to.corner[2] - from.corner[2]], yaw: around(box.yaw + angle), size: box.size };
+    };
+    const along = pairs.filter((each) => distance(carry(each.from).corner, each.to.corner) < NEAR && Math.abs(around(each.to.yaw - each.from.yaw - angle)) < NEAR);
+    if (2 * along.length > pairs.length) return { angle, far: distance(from.corner, to.corner), carry };
+  }
+  return undefined;
 }
 
 /**
  * @param {any} before @param {any} after @param {"bins" | "plates"} list @param {"bin" | "plate"} key
- * @param {Set<number>} wholes @param {Tell} tell
+ * @param {Map<number, Carry | null>} carried @param {Tell} tell
  */
-function boxes(before, after, list, key, wholes, tell) {
+function boxes(before, after, list, key, carried, tell) {
   const [had, has] = [before, after].map((each) => new Map((each[list] ?? []).map((/** @type {any} */ entry) => [entry[key], entry])));
   const names = productNames(before, after);
   for (const name of new Set([...had.keys(), ...has.keys()])) {
     const [from, to] = [had.get(name), has.get(name)];
-    const isWhole = wholes.has(key === "bin" ? (to ?? from).gondola : Number(name.split("/")[0]));
+    const carry = carried.get(key === "bin" ? (to ?? from).gondola : Number(name.split("/")[0]));
     if (!from || !to) {
-      if (!isWhole) tell(to ? "added" : "removed", key, name);
+      if (carry !== null) tell(to ? "added" : "removed", key, name);
       continue;
     }
     if (from.sku !== to.sku) tell("product", key, name, { from: names(from.sku), to: names(to.sku) });
     if (from.capacity !== to.capacity) tell("capacity", key, name, { from: from.capacity ?? "–", to: to.capacity ?? "–" });
-    if (!isWhole) placed(key, name, boxOf(from), boxOf(to), tell);
+    const box = boxOf(from);
+    placed(key, name, box && carry ? carry(box) : box, boxOf(to), tell);
     if (!same(rest(from), rest(to))) tell("changed", key, name);
   }
 }
@@ -99,7 +120,7 @@ function rest({ sku, capacity, corner_m, size_m, yaw_deg, min_m, max_m, ...other
   return other;
 }
 
-/** @param {string} kind @param {string} name @param {import("./geometry.js").Box | null} from @param {import("./geometry.js").Box | null} to @param {Tell} tell */
+/** @param {string} kind @param {string} name @param {Box | null} from @param {Box | null} to @param {Tell} tell */
 function placed(kind, name, from, to, tell) {
   if (!from || !to) return from === to ? undefined : tell("changed", kind, name);
   const far = distance(from.corner, to.corner);

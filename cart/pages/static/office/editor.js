@@ -192,7 +192,10 @@ class LayoutEditor extends View {
   /** What the store objects to at a field of the selected thing; without one, at what has no field of its own. @param {string} [key] */
   #objections(key) {
     const own = this.flaws.filter((each) => thingAt(this.document, each.place) === this.selected);
-    return own.filter(({ place }) => (key === undefined ? !(String(place[2]) in KEYS) : KEYS[String(place[2])]?.includes(key)));
+    return own.filter(({ place: [, , entry, axis] }) => {
+      const fields = KEYS[String(entry)];
+      return key === undefined ? !fields : typeof axis === "number" && axis in (fields ?? []) ? fields[axis] === key : fields?.includes(key);
+    });
   }
 
   /** @param {string} key @param {number} [step] */

@@ -339,7 +339,7 @@ class OfficeLayout extends View {
         <div class="field"><label for="apply">${t("layout.apply")}</label><select id="apply" name="apply" data-test="layout-apply">
           ${["later", "when_empty", "now"].map((each) => html`<option value=${each}>${t(`layout.${each}`)}</option>`)}</select></div>
         <button class="button primary" data-test="layout-save" ?disabled=${this.busy}>${t(this.busy ? "saving" : "save")}</button></div>
-      <p id="document-problem" class="error" role="alert" dir="auto" data-test="document-problem">${this.problem}</p></form>`;
+      <div class="field"><p id="document-problem" class="error" role="alert" dir="auto" data-test="document-problem">${this.problem}</p></div></form>`;
   }
 
   /** @param {History} history */
