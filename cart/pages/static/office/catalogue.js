@@ -6,7 +6,7 @@ import { money, t } from "../common/i18n.js";
 import { theStore } from "../common/session.js";
 import { Loaded, View, attempt, empty, toast } from "../common/view.js";
 import { localIn, minorOf, rate, rateOf, typedAmount, validity } from "./amounts.js";
-import { Intention } from "./intention.js";
+import { Intention } from "../common/intention.js";
 import "./offers.js";
 import { span, validityFields } from "./pieces.js";
 

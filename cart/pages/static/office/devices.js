@@ -3,7 +3,7 @@ import { html, nothing } from "lit";
 import { all, get, picture, send } from "../common/api.js";
 import { ago, number, t, when } from "../common/i18n.js";
 import { Loaded, View, announce, attempt, confirmed, empty, toast } from "../common/view.js";
-import { Intention } from "./intention.js";
+import { Intention } from "../common/intention.js";
 import { shownOnce } from "./pieces.js";
 
 const LOOK_EVERY_MS = 5000;

@@ -4,7 +4,7 @@ import { Problem, all, get, request, send } from "../common/api.js";
 import { t } from "../common/i18n.js";
 import { Loaded, View, attempt, confirmed, go, toast } from "../common/view.js";
 import { applied, begun, isChanged, kept, redone, thingAt, undone } from "./editing.js";
-import { Intention } from "./intention.js";
+import { Intention } from "../common/intention.js";
 import { thingName } from "./words.js";
 import "./calibration.js";
 import "./editor.js";

@@ -5,7 +5,7 @@ import { money, t } from "../common/i18n.js";
 import { theStore } from "../common/session.js";
 import { Loaded, View, announce, attempt, confirmed, empty, toast } from "../common/view.js";
 import { minorOf, rate, rateOf, validity } from "./amounts.js";
-import { Intention } from "./intention.js";
+import { Intention } from "../common/intention.js";
 import { span, stateBadge, stateOf, validityFields, whenIn } from "./pieces.js";
 
 /** @typedef {{kind: string, quantity?: number, price_minor?: number, percent_bp?: number}} Deal */

@@ -5,7 +5,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { all, send } from "../common/api.js";
 import { t } from "../common/i18n.js";
 import { Loaded, View, attempt, confirmed, toast } from "../common/view.js";
-import { Intention } from "./intention.js";
+import { Intention } from "../common/intention.js";
 
 const ROLES = ["owner", "manager", "staff", "reviewer", "engineer", "viewer", "shopper"];
 

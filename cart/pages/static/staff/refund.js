@@ -3,7 +3,7 @@ import { html, nothing } from "lit";
 import { Problem, send } from "../common/api.js";
 import { t } from "../common/i18n.js";
 import { View } from "../common/view.js";
-import { Intention } from "../office/intention.js";
+import { Intention } from "../common/intention.js";
 
 /** Fires `given` with the refund, and `dismissed`. */
 class RefundForm extends View {
