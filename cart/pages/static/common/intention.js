@@ -1,5 +1,5 @@
 /** What somebody means to do that takes several requests. */
-import { Problem, newKey } from "../common/api.js";
+import { Problem, newKey } from "./api.js";
 
 /** One intention: each of its parts is done once, under one idempotency key, however often it is tried. */
 export class Intention {
