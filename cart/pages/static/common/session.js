@@ -106,6 +106,21 @@ export class LanguageChoice extends View {
 }
 customElements.define("language-choice", LanguageChoice);
 
+/** Which roles are offered which of the pages of those who work here. @type {Record<string, string[]>} */
+const WORK = {
+  staff: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
+  office: ["owner", "manager", "staff", "reviewer", "engineer", "viewer"],
+  engineer: ["owner", "engineer"],
+};
+
+/** Links to the other pages that somebody's role is offered. @param {string} role */
+export function otherPages(role) {
+  const others = Object.keys(WORK).filter((each) => WORK[each].includes(role) && location.pathname !== `/${each}`);
+  return others.length
+    ? html`<nav class="row small others" aria-label=${t("pages.others")}>${others.map((each) => html`<a href="/${each}" data-test="page-${each}">${t(`pages.${each}`)}</a>`)}</nav>`
+    : nothing;
+}
+
 /** The form to sign in or, for shoppers, to open an account. Fires `signed` on the window when it is done. */
 export class SignInForm extends View {
   static properties = { opens: { type: Boolean }, isNew: { state: true }, busy: { state: true }, problem: { state: true } };

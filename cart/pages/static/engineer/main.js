@@ -2,7 +2,7 @@
 import { html, nothing } from "lit";
 import { get, send } from "../common/api.js";
 import { percent, startTexts, t, when } from "../common/i18n.js";
-import { signOut, whoIsHere } from "../common/session.js";
+import { otherPages, signOut, whoIsHere } from "../common/session.js";
 import { Loaded, View, announce, attempt, confirmed, empty, go, place } from "../common/view.js";
 import "./player.js";
 
@@ -141,7 +141,7 @@ class EngineerView extends View {
     return html`<a class="skip" href="#main" @click=${this.#skip}>${t("skip")}</a>
       ${navigator.onLine ? nothing : html`<p class="offline" role="status">${t("connection.offline")}</p>`}
       <header class="bar"><img src="/static/icons/icon.svg" alt="" width="28" height="28" />
-        <nav class="grow"><a href="#/">${t("replays.title")}</a></nav><language-choice></language-choice>
+        <nav class="grow"><a href="#/">${t("replays.title")}</a></nav>${this.who.value ? otherPages(this.who.value.role) : nothing}<language-choice></language-choice>
         ${this.who.value ? html`<button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>` : nothing}</header>
       <main id="main" tabindex="-1">${this.who.show((who) => this.#for(who))}</main>`;
   }

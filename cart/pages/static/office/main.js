@@ -2,7 +2,7 @@
 import { html, nothing } from "lit";
 import { live } from "lit/directives/live.js";
 import { startTexts, t } from "../common/i18n.js";
-import { signOut, theStore, whoIsHere } from "../common/session.js";
+import { otherPages, signOut, theStore, whoIsHere } from "../common/session.js";
 import { Loaded, View, announce, place } from "../common/view.js";
 import "./audit.js";
 import "./catalogue.js";
@@ -92,6 +92,7 @@ class BackOffice extends View {
         <nav aria-label=${t("office.views")}>
           ${views.map((each) => html`<a class="button plain" href="#/${each}" aria-current=${each === view ? "page" : "false"} data-test="nav-${each}">${t(`office.${each}`)}</a>`)}
         </nav>
+        ${otherPages(who.role)}
         <language-choice></language-choice>
         <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
       </header>

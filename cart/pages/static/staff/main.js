@@ -2,7 +2,7 @@
 import { html, nothing, svg } from "lit";
 import { get } from "../common/api.js";
 import { startTexts, t } from "../common/i18n.js";
-import { signOut, theStore, whoIsHere } from "../common/session.js";
+import { otherPages, signOut, theStore, whoIsHere } from "../common/session.js";
 import { Loaded, View, announce, place } from "../common/view.js";
 import { VIEWS, maySee, worksHere } from "./roles.js";
 import "./cameras.js";
@@ -158,6 +158,7 @@ class StaffConsole extends View {
         </nav>
         <div class="me">
           <p class="small who" data-test="me"><strong dir="auto">${who.name || who.email}</strong><br /><span class="muted">${t(`role.${who.role}`)}</span></p>
+          ${otherPages(who.role)}
           <language-choice></language-choice>
           <button class="button" data-test="signout" @click=${() => signOut()}>${t("signout")}</button>
         </div>
