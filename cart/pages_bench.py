@@ -159,12 +159,14 @@ class PhoneSpeed:
     Attributes:
         database: Which database, for people.
         known_s: From the store's knowing of a change to the phone, one for each change, seconds.
-        hand_s: From the hand to the phone, one for each change whose hand was found, seconds.
+        shown_s: From the hand to when the phone first told of it, sure or not, one for each product that a hand took.
+        hand_s: From the hand to the line in the cart, one for each change whose hand was found, seconds.
         unseen: Changes that reached no phone.
     """
 
     database: str
     known_s: tuple[float, ...]
+    shown_s: tuple[float, ...]
     hand_s: tuple[float, ...]
     unseen: int
 
@@ -367,6 +369,9 @@ def rows_of_phones(speed: PhoneSpeed, load: PagesLoad) -> Iterator[tuple[str, fl
     """What was measured as (what, value, unit, text for people)."""
     name = f"cart on the phone, {load.shoppers} shoppers connected, {speed.database}"
     yield from _shares(f"{name}: after the store knew", speed.known_s, counted(len(speed.known_s), "change"))
+    if speed.shown_s:
+        what = f"{name}: first told of, sure or not, after the hand"
+        yield from _shares(what, speed.shown_s, counted(len(speed.shown_s), "product"))
     if speed.hand_s:
         yield from _shares(f"{name}: after the hand", speed.hand_s, counted(len(speed.hand_s), "change"))
 
@@ -398,9 +403,9 @@ def measure_phones(load: PagesLoad, database_url: str | None = None) -> PhoneSpe
     with TemporaryDirectory() as folder:
         url = database_url or f"sqlite:///{folder}/shop.db"
         with process_of_a_shop(_serve_demo, url, folder, load) as (pipe, opened):
-            arrivals, told = asyncio.run(_shop(pipe, opened, load))
+            arrivals, shown, told = asyncio.run(_shop(pipe, opened, load))
     grips = [Grip(**each) for each in told["grips"]]
-    return phone_speed(kind_of(url), _changes(told), grips, arrivals, told["monotonic_ns"])
+    return phone_speed(kind_of(url), _changes(told), grips, arrivals, shown, told["monotonic_ns"])
 
 
 def phone_speed(
@@ -408,6 +413,7 @@ def phone_speed(
     changes: Sequence[CartChange],
     grips: Sequence[Grip],
     arrivals: Mapping[tuple[str, int], float],
+    shown: Mapping[tuple[str, str], float],
     monotonic_ns: int,
 ) -> PhoneSpeed:
     """Reckon up what arrived.
@@ -417,6 +423,7 @@ def phone_speed(
         changes: Every change of a cart.
         grips: What hands really did.
         arrivals: When phones had each state of a visit, monotonic clock, seconds.
+        shown: When they first told of a product in a visit, sure or not, likewise.
         monotonic_ns: How far the monotonic clock is ahead of the store's.
 
     Raises:
@@ -425,6 +432,7 @@ def phone_speed(
     if not changes:
         raise OSError("no cart changed")
     known_s, hand_s, unseen = [], [], 0
+    shown_s: dict[tuple[str, str], float] = {}
     for change in changes:
         arrived_s = first_seen(arrivals, (change.session_id, change.number))
         if arrived_s is None:
@@ -433,8 +441,12 @@ def phone_speed(
         known_s.append(arrived_s - change.known_s)
         grip = grip_of(change, grips)
         if grip is not None:
-            hand_s.append(arrived_s - (grip.time_ns + monotonic_ns) / NANOSECONDS)
-    return PhoneSpeed(database, tuple(known_s), tuple(hand_s), unseen)
+            gripped_s = (grip.time_ns + monotonic_ns) / NANOSECONDS
+            hand_s.append(arrived_s - gripped_s)
+            product = (change.session_id, change.sku)
+            if change.quantity > 0 and product in shown:
+                shown_s.setdefault(product, shown[product] - gripped_s)
+    return PhoneSpeed(database, tuple(known_s), tuple(shown_s.values()), tuple(hand_s), unseen)
 
 
 def grip_of(change: CartChange, grips: Sequence[Grip]) -> Grip | None:
@@ -513,14 +525,16 @@ def _changes(told: Mapping[str, Any]) -> list[CartChange]:
 
 async def _shop(
     pipe: Connection, opened: Mapping[str, Any], load: PagesLoad
-) -> tuple[dict[tuple[str, int], float], dict[str, Any]]:
+) -> tuple[dict[tuple[str, int], float], dict[tuple[str, str], float], dict[str, Any]]:
     """Let everybody in, follow their carts, send bodies in for them.
 
     Returns:
-        When phones had each state of each visit, and what the store tells of what happened.
+        When phones had each state of each visit, when they first told of each product, and what the store tells of what
+        happened.
     """
     chance = random.Random(load.seed)
     arrivals: dict[tuple[str, int], float] = {}
+    shown: dict[tuple[str, str], float] = {}
     limits = httpx.Limits(max_connections=3 * load.shoppers + 20)
     async with httpx.AsyncClient(base_url=opened["url"], limits=limits, timeout=READY_S) as client:
 
@@ -533,7 +547,7 @@ async def _shop(
             wanted = chance.sample(opened["skus"], min(load.picks, len(opened["skus"])))
             lines = {"lines": [{"sku": sku} for sku in wanted]}
             async with asyncio.TaskGroup() as phone:
-                cart = phone.create_task(follow_cart(client, session_id, token, arrivals, heard))
+                cart = phone.create_task(follow_cart(client, session_id, token, arrivals, heard, shown))
                 phone.create_task(_listen(client, f"/v1/sessions/{session_id}/place/events", headers))
                 await heard.wait()
                 async with room:
@@ -554,7 +568,7 @@ async def _shop(
         for task in shopping:
             task.cancel()
         await asyncio.gather(*shopping, return_exceptions=True)
-    return arrivals, told
+    return arrivals, shown, told
 
 
 async def _asked(

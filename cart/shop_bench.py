@@ -252,6 +252,7 @@ async def follow_cart(
     token: str,
     arrivals: dict[tuple[str, int], float],
     heard: asyncio.Event,
+    shown: dict[tuple[str, str], float] | None = None,
 ) -> None:
     """Follow a live cart, as the app does.
 
@@ -262,6 +263,8 @@ async def follow_cart(
         arrivals: Filled with when, on the machine's monotonic clock, each state of the visit arrived first, by the
             visit and the number of cart events it is made of.
         heard: Set when the first one has.
+        shown: Filled with when each product was told of first, likewise, by the visit and the product: as a line, or as
+            what the store is still making sure of.
     """
     headers = {"Authorization": f"Bearer {token}"}
     async with client.stream("GET", f"/v1/sessions/{session_id}/cart/events", headers=headers) as answer:
@@ -269,6 +272,11 @@ async def follow_cart(
             if line.startswith("id: "):
                 arrivals.setdefault((session_id, int(line[4:].split("-")[0])), time.monotonic())
                 heard.set()
+            elif shown is not None and line.startswith("data: ") and '"lines"' in line:
+                cart = json.loads(line[6:])
+                for each in (*cart["lines"], *cart["expected"]):
+                    if each["quantity"] > 0:
+                        shown.setdefault((session_id, each["sku"]), time.monotonic())
 
 
 def _serve(pipe: Connection, url: str, folder: str, load: ShopLoad) -> None:

@@ -100,20 +100,23 @@ def test_no_picture_is_no_measurement() -> None:
 def test_a_change_has_arrived_with_the_first_state_that_holds_it() -> None:
     changes = [change(1, 10.0), change(2, 10.1), change(3, 20.0), change(4, 30.0)]
     arrivals = {(ADA, 0): 9.0, (ADA, 2): 10.3, (ADA, 3): 20.5, ("ben's visit", 9): 30.1}
-    speed = phone_speed("SQLite", changes, [], arrivals, 0)
+    speed = phone_speed("SQLite", changes, [], arrivals, {}, 0)
     assert speed.known_s == pytest.approx((0.3, 0.2, 0.5))
     assert (speed.hand_s, speed.unseen) == ((), 1)
 
 
 def test_a_hand_is_dated_by_the_clock_that_phones_have() -> None:
     changes = [change(1, 100.0, occurred_s=52.1), change(2, 101.0, occurred_s=90.0)]
-    speed = phone_speed("SQLite", changes, [Grip(52 * SECOND, OATS, 1)], {(ADA, 2): 102.0}, 47 * SECOND)
+    speed = phone_speed(
+        "SQLite", changes, [Grip(52 * SECOND, OATS, 1)], {(ADA, 2): 102.0}, {(ADA, OATS): 100.5}, 47 * SECOND
+    )
     assert speed.hand_s == pytest.approx([102.0 - (52 + 47)])
+    assert speed.shown_s == pytest.approx([100.5 - (52 + 47)])
 
 
 def test_no_change_is_no_measurement() -> None:
     with pytest.raises(OSError, match="no cart"):
-        phone_speed("SQLite", [], [], {}, 0)
+        phone_speed("SQLite", [], [], {}, {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +201,9 @@ def test_rows_say_what_was_measured() -> None:
         *((150, "ms"), (195, "ms"), (199, "ms"), (0, "ms"), (0, "ms")),
         *((10, "pictures/s"), (0, "pictures")),
     ]
-    phones = PhoneSpeed("SQLite", (0.1,), (1.5,), 0)
+    phones = PhoneSpeed("SQLite", (0.1,), (0.9,), (1.5,), 0)
     shown = [(what, text) for what, _, _, text in rows_of_phones(phones, PagesLoad(shoppers=7))]
-    assert len(shown) == 6
+    assert len(shown) == 9
     name = "cart on the phone, 7 shoppers connected, SQLite"
     assert shown[0] == (f"{name}: after the store knew, median (1 change)", "100 ms")
     assert shown[-1] == (f"{name}: after the hand, 99th percentile", "1500 ms")
