@@ -292,7 +292,8 @@ class Doorman:
 
         Args:
             account_id: Who pays.
-            counter: 0 to 255, to have several codes for guests at once; None for the first that was not shown yet.
+            counter: 0 to 255, to have several codes for guests at once; None for the last that was not shown yet:
+                phones that hold a key begin with the first, and neither is to spend a code that the other shows.
 
         Raises:
             AccountNotFound: There is no such account of a person.
@@ -307,7 +308,7 @@ class Doorman:
             key = self.issue_key(account_id)
         if counter is not None:
             return entry_codes.make_entry_code(key, self.store_id, at, counter)
-        for counter in range(entry_codes.MAX_COUNTER + 1):
+        for counter in reversed(range(entry_codes.MAX_COUNTER + 1)):
             made = entry_codes.make_entry_code(key, self.store_id, at, counter)
             with self._database.reading() as repository:
                 if repository.sql.get(UsedCodeRow, entry_codes.fingerprint(made.code)) is None:

@@ -22,7 +22,7 @@ SEES_EVERY_STAGE = frozenset(
         *("cli_simulator", "drawing", "scoring", "evaluate", "evaluation_report"),
         *("cli_models", "cli_products", "cli_calibration", "calibration_evaluation"),
         *("cli_tracking", "tracking_bench", "tracking_peers"),
-        *("seeing_bench", "bench_report"),
+        *("seeing_bench", "pages_bench", "bench_report"),
         *("track_evaluation", "cli_track_evaluation"),
         *("face_evaluation", "cli_faces"),
         *("serve", "live_store", "demo_store", "cli_serve", "live_view", "layouts"),

@@ -249,6 +249,16 @@ def test_nothing_but_a_fresh_code_of_this_store_is_ever_admitted(entrance: Entra
         assert shown == make_code(key, STORE, entrance.clock(), entry_codes.read_code(shown).counter)
 
 
+def test_a_code_made_here_is_none_that_a_phone_with_the_key_shows_in_the_same_step(entrance: Entrance) -> None:
+    ada = entrance.shopper()
+    key = entrance.doorman.issue_key(ada.account_id)
+    shown = {make_code(key, STORE, entrance.clock(), counter) for counter in range(10)}
+    made = [entrance.doorman.entry_code(ada.account_id).code]
+    entrance.doorman.scan("front", made[0])
+    made.append(entrance.doorman.entry_code(ada.account_id).code)
+    assert len({*made, *shown}) == 12
+
+
 def test_whoever_is_inside_does_not_come_in_again_until_the_visit_is_over(entrance: Entrance) -> None:
     ada = entrance.shopper()
     session_id = entrance.come_in(ada)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlalchemy import insert
 
 from cart.accounts import Role
@@ -99,6 +99,20 @@ def test_an_old_visit_is_found_without_all_between(console: tuple[Page, Watch]) 
     expect(page.get_by_text("No visit fits")).to_be_visible()
     page.get_by_test_id("search").fill("")
     expect(row(page, 0)).to_be_visible()
+
+
+def test_a_late_answer_to_what_nobody_asks_any_more_is_left_out(browser: Browser, many: Store) -> None:
+    with watched(browser, many.url) as (page, _):
+        be(page.context, many.token(Role.MANAGER))
+        held: list[Route] = []
+        page.route("**/v1/sessions?*status=open*", lambda route: held.append(route))
+        page.goto("/staff#/visits")
+        page.get_by_test_id("scope-all").click()
+        expect(row(page, 0)).to_be_visible()
+        with page.expect_response("**/v1/sessions?*status=open*"):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        expect(row(page, 0)).to_be_visible()
 
 
 def test_a_status_is_chosen_among_all(console: tuple[Page, Watch]) -> None:

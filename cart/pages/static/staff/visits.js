@@ -76,7 +76,9 @@ class StaffVisits extends View {
   }
 
   async #first() {
+    const { turn } = this;
     const [page, store] = await Promise.all([get(this.#address()), get("/v1/store")]);
+    if (turn !== this.turn) return true; // something else has been chosen since
     this.ahead_ms = Date.parse(store.now) - Date.now();
     this.#take(page, true);
     return true;
