@@ -17,7 +17,7 @@ from cart.serve import ServeOptions, StoreServer
 from tests.cart.pages.browsing import launched
 
 PASSWORD = "correct horse battery"
-HEIGHT_PX, GAP_PX = 844, 16
+HEIGHT_PX, GAP_PX, WISHES = 844, 16, 3
 
 
 def main(target: Path) -> None:
@@ -53,14 +53,25 @@ def _shots(server: StoreServer) -> list[Image.Image]:
         gate.fill("[data-test=typed-code]", str(code))
         gate.get_by_test_id("check-code").click()
         phone.locator("[data-test=body] summary").click()
+        wishes = phone.locator("[data-test=body] li")
+        for number in range(WISHES):
+            # The store that has just opened draws its products' pictures one by one.
+            sku = wishes.nth(number).get_attribute("data-sku")
+            while not phone.request.get(f"/v1/products/{sku}/picture").ok:
+                phone.wait_for_timeout(200)
+        phone.reload()
+        phone.locator("[data-test=body] summary").click()
+        for number in range(WISHES):
+            wishes.nth(number).get_by_test_id("more").click()
         phone.get_by_test_id("send-body").click()
         staff = browser.new_page(base_url=server.url, viewport={"width": 1280, "height": HEIGHT_PX})
         staff.goto("/staff")
         staff.fill("#email", "staff@example.com")
         staff.fill("#password", PASSWORD)
         staff.locator("sign-in-form button.primary").click()
-        phone.get_by_test_id("cart-line").first.wait_for(timeout=60_000)
-        phone.wait_for_timeout(1500)
+        # What it is sure of, and what it has just seen.
+        phone.locator("[data-test=cart-line]:not([data-quantity='0'])").first.wait_for(timeout=60_000)
+        phone.get_by_test_id("checking").first.wait_for(timeout=60_000)
         phone.evaluate("window.scrollTo(0, 0)")
         return [Image.open(BytesIO(page.screenshot())).convert("RGB") for page in (phone, staff)]
 
