@@ -275,7 +275,7 @@ def test_the_audit_log_is_narrowed_turned_page_by_page_and_kept_as_a_file(
         entries = page.locator("[data-test=audit-entry][data-action='price.set']")
         expect(entries).to_have_count(50)
         expect(page.get_by_test_id("audit-entry")).to_have_count(50)
-        page.get_by_test_id("audit-more").press("Enter")
+        page.get_by_test_id("audit-more").click()
         expect(entries).to_have_count(60)
         with page.expect_download() as download:
             page.get_by_test_id("audit-csv").click()

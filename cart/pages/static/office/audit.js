@@ -115,7 +115,7 @@ class OfficeAudit extends View {
       ${this.log.show((cursor) => this.entries.length ? html`<div class="scroll-x" tabindex="0"><table><thead><tr>${["time", "audit.actor", "audit.action", "audit.subject", "audit.detail"].map((each) => html`<th scope="col">${t(each)}</th>`)}</tr></thead>
         <tbody>${this.entries.map((each) => html`<tr data-test="audit-entry" data-action=${each.action}><td>${whenIn(each.at, zone, "medium")}</td><td>${this.#who(each.actor_id, names)}</td>
           <td class="mono"><bdi>${each.action}</bdi></td><td class="mono"><bdi>${each.subject}</bdi></td><td class="mono small"><bdi>${Object.keys(each.detail).length ? JSON.stringify(each.detail) : nothing}</bdi></td></tr>`)}</tbody></table></div>
-        ${cursor ? html`<button class="button wide" data-test="audit-more" ?disabled=${this.busy} @click=${this.#more}>${t(this.busy ? "loading" : "more")}</button>` : nothing}` : empty(t("nothing")))}</div>`;
+        ${cursor ? html`<button class="button wide" data-test="audit-more" ?disabled=${this.busy || this.log.loading} @click=${this.#more}>${t(this.busy ? "loading" : "more")}</button>` : nothing}` : empty(t("nothing")))}</div>`;
   }
 }
 customElements.define("office-audit", OfficeAudit);
