@@ -56,9 +56,10 @@ says the cart was becomes cart events and a new receipt (``correct``), and the d
 (199, 199, 199)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID, uuid4, uuid5
 
 from cart.cart import Cart
@@ -110,6 +111,7 @@ from cart.settlement import (
 )
 
 _OWED = frozenset({SessionStatus.PAYMENT_FAILED})
+_Written = TypeVar("_Written")
 # A coupon that another visit of the shopper takes at the same moment is left out at the next try.
 _COUPON_TRIES = 3
 
@@ -243,14 +245,14 @@ class Checkout:
             if not session.has_account:
                 raise PaymentDeclined(f"visit {session_id} has no account to hold money on")
             hold = repository.hold(session_id)
-            is_new = hold is None
+            known = self._settlement.pending(repository, session_id) if hold is None else None
             if hold is None:
                 hold = Hold(
                     self._new_id(), session_id, self._hold_minor, self._pricing.currency, HoldStatus.PENDING, at
                 )
                 write_hold(repository, hold, at)
         if hold.status is HoldStatus.PENDING:
-            self._settlement.settle(session_id, at, Repository.hold, heard_of=not is_new)
+            self._settlement.settle(session_id, at, Repository.hold, known=known)
             with self._database.transaction() as repository:
                 session = repository.session(session_id)
                 hold = repository.hold(session_id) or hold
@@ -305,7 +307,7 @@ class Checkout:
             hold = repository.hold(session_id)
             if hold is not None:
                 release_hold(repository, hold, at)
-        self._settlement.settle(session_id, at, Repository.hold, heard_of=True)
+        self._settlement.settle(session_id, at, Repository.hold)
 
     def record(self, event: CartEvent) -> Cart:
         """Put an event into its visit's cart, once however often it comes.
@@ -368,8 +370,8 @@ class Checkout:
             SessionNotFound: There is no such visit.
         """
         check_aware("at", at)
-        newly_closed = self._repricing(lambda: self._end_visit(session_id, at))
-        return self._settle(session_id, at, heard_of=not newly_closed)
+        known = self._repricing(lambda: self._end_visit(session_id, at))
+        return self._settle(session_id, at, known)
 
     def resume(self, at: datetime) -> list[Outcome]:
         """Go on with every payment, refund and hold whose outcome is not known, as after a crash, oldest first.
@@ -388,8 +390,8 @@ class Checkout:
         session_ids = list(dict.fromkeys(one.session_id for one in money))
         for hold in holds:
             if hold.session_id not in session_ids:
-                self._settlement.settle(hold.session_id, at, Repository.hold, heard_of=True)
-        return [self._settle(session_id, at, heard_of=True) for session_id in session_ids]
+                self._settlement.settle(hold.session_id, at, Repository.hold)
+        return [self._settle(session_id, at) for session_id in session_ids]
 
     def correct(self, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime, reason: str) -> Outcome:
         """Make the cart of a visit that is over what a person, or a settled question, says it was.
@@ -420,9 +422,9 @@ class Checkout:
         if not reason:
             raise ValueError("reason: expected a sentence, got nothing")
         if self.session(session_id).status is SessionStatus.CLOSED:
-            self._settlement.settle(session_id, at, Repository.session, heard_of=True)
-        is_new = self._repricing(lambda: self._write_correction(session_id, lines, cause_id, at, reason))
-        return self._settle(session_id, at, heard_of=not is_new)
+            self._settlement.settle(session_id, at, Repository.session)
+        known = self._repricing(lambda: self._write_correction(session_id, lines, cause_id, at, reason))
+        return self._settle(session_id, at, known)
 
     def refund(self, session_id: UUID, amount_minor: int, reason: str, cause_id: UUID | None, at: datetime) -> Refund:
         """Give money back out of goodwill: the receipt stays as it is, the visit costs so much less.
@@ -452,15 +454,16 @@ class Checkout:
         with self._database.transaction() as repository:
             session = repository.session(session_id)
             money = Money.of(repository, session_id)
-            known = [
+            refunds = tuple(
                 refund
                 for refund in money.refunds
                 if cause_id is not None and refund.cause_id == cause_id and refund.kind is RefundKind.GOODWILL
-            ]
-            if known and sum(refund.amount_minor for refund in known) != amount_minor:
+            )
+            if refunds and sum(refund.amount_minor for refund in refunds) != amount_minor:
                 raise EventConflict(f"refund for {cause_id} came with two amounts")
-            refunds = known or self._write_goodwill(repository, session, money, amount_minor, reason, cause_id, at)
-        now = self._settlement.settle(session_id, at, Repository.refunds, heard_of=bool(known))
+            known = None if refunds else self._settlement.pending(repository, session_id)
+            refunds = refunds or self._write_goodwill(repository, session, money, amount_minor, reason, cause_id, at)
+        now = self._settlement.settle(session_id, at, Repository.refunds, known=known)
         return next((refund for refund in now if refund.refund_id == refunds[0].refund_id), refunds[0])
 
     def debt_of(self, shopper_id: str) -> int:
@@ -487,10 +490,11 @@ class Checkout:
             with self._database.transaction() as repository:
                 session = repository.session(session_id)
                 # Somebody else may be paying it, or have paid it, by now.
-                is_owed = session.status is SessionStatus.PAYMENT_FAILED
-                if is_owed:
+                known = None
+                if session.status is SessionStatus.PAYMENT_FAILED:
+                    known = self._settlement.pending(repository, session_id)
                     self._write_debt(repository, session, at)
-            outcomes.append(self._settle(session_id, at, heard_of=not is_owed))
+            outcomes.append(self._settle(session_id, at, known))
         return tuple(outcomes)
 
     def outcome(self, session_id: UUID) -> Outcome | None:
@@ -532,10 +536,10 @@ class Checkout:
         with self._database.reading() as repository:
             return repository.receipts(repository.session(session_id))
 
-    def _settle(self, session_id: UUID, at: datetime, *, heard_of: bool) -> Outcome:
-        return self._settlement.settle(session_id, at, _read_outcome, heard_of=heard_of)
+    def _settle(self, session_id: UUID, at: datetime, known: Collection[UUID] | None = None) -> Outcome:
+        return self._settlement.settle(session_id, at, _read_outcome, known=known)
 
-    def _repricing(self, write: Callable[[], bool]) -> bool:
+    def _repricing(self, write: Callable[[], _Written]) -> _Written:
         for _ in range(_COUPON_TRIES - 1):
             try:
                 return write()
@@ -543,16 +547,17 @@ class Checkout:
                 continue
         return write()
 
-    def _end_visit(self, session_id: UUID, at: datetime) -> bool:
+    def _end_visit(self, session_id: UUID, at: datetime) -> frozenset[UUID] | None:
         """Freeze the receipt and decide what the visit comes to; the gateway is not called yet.
 
         Returns:
-            Whether the visit was open.
+            What was pending before; None if the visit was not open.
         """
         with self._database.transaction() as repository:
             session = repository.session(session_id)
             if session.status is not SessionStatus.OPEN:
-                return False
+                return None
+            known = self._settlement.pending(repository, session_id)
             cart = Cart.of(repository.cart_events(session_id))
             priced = self._pricing.price(repository, cart, at, session.shopper_id, session_id)
             for reason in doubts_about(priced.lines):
@@ -581,7 +586,7 @@ class Checkout:
                 charges = self._write_charges(repository, ended, receipt.total_minor or 0, 1, hold, at)
                 dues = dues_of(receipt, ())
                 book(repository, charges[0].charge_id, ended, receipt.currency, Dues(), dues, at)
-            return True
+            return known
 
     def _write_receipt(
         self,
@@ -652,16 +657,17 @@ class Checkout:
 
     def _write_correction(
         self, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime, reason: str
-    ) -> bool:
+    ) -> frozenset[UUID] | None:
         """Write everything that a correction changes; the gateway is not called yet.
 
         Returns:
-            Whether the cause is new.
+            What was pending before; None if the cause is not new.
         """
         with self._database.transaction() as repository:
             session = repository.session(session_id)
             if repository.corrected_by(session_id, cause_id):
-                return False
+                return None
+            known = self._settlement.pending(repository, session_id)
             before = _ended(repository, session)
             self._write_events(repository, session_id, lines, cause_id, at)
             cart = Cart.of(repository.cart_events(session_id))
@@ -696,7 +702,7 @@ class Checkout:
             session = replace(session, status=status)
             self._write_receipt(repository, session, priced, before.sequence + 1, cause_id, at)
             if not session.has_account:
-                return True
+                return known
             book(repository, uuid5(cause_id, str(session_id)), session, before.currency, old, new, at)
             hold = repository.hold(session_id)
             if status is SessionStatus.CLOSED:
@@ -716,7 +722,7 @@ class Checkout:
                     self._new_id,
                     at,
                 )
-            return True
+            return known
 
     def _write_events(
         self, repository: Repository, session_id: UUID, lines: Mapping[str, int], cause_id: UUID, at: datetime

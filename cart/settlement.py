@@ -10,7 +10,7 @@ its own: the shop then has the hold in any case, where voiding it and charging t
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -358,7 +358,12 @@ class Settlement:
             raise NotYetError(str(error)) from error
 
     def settle(
-        self, session_id: UUID, at: datetime, read: "Callable[[Repository, UUID], _Read]", *, heard_of: bool
+        self,
+        session_id: UUID,
+        at: datetime,
+        read: "Callable[[Repository, UUID], _Read]",
+        *,
+        known: Collection[UUID] | None = None,
     ) -> "_Read":
         """Try to bring everything of a visit that is pending to its end.
 
@@ -366,7 +371,9 @@ class Settlement:
             session_id: A visit.
             at: Now.
             read: What the caller wants to know of the visit afterwards, read at the moment nothing is left to try.
-            heard_of: Whether the gateway may have heard of it before.
+            known: What was pending before the caller wrote anything (``pending``), so that the gateway may have heard
+                of it and is asked before it is told again: it may have forgotten its key. None if the caller wrote
+                nothing: it may have heard of everything.
 
         Returns:
             What was read.
@@ -374,16 +381,20 @@ class Settlement:
         tried: set[UUID] = set()
         while True:
             with self._database.reading() as repository:
-                steps = self._pending(repository, session_id)
+                steps = self._steps(repository, session_id)
                 left = {key: step for key, step in steps.items() if key not in tried}
                 if not left:
                     return read(repository, session_id)
             for key, step in left.items():
                 # What came into being in an earlier round here is new to the gateway.
-                self._try(step, key, at, heard_of=heard_of and not tried)
+                self._try(step, key, at, heard_of=(known is None or key in known) and not tried)
             tried |= left.keys()
 
-    def _pending(self, repository: Repository, session_id: UUID) -> "dict[UUID, _Step]":
+    def pending(self, repository: Repository, session_id: UUID) -> frozenset[UUID]:
+        """Which charges, refunds and holds of a visit wait for the gateway's answer."""
+        return frozenset(self._steps(repository, session_id))
+
+    def _steps(self, repository: Repository, session_id: UUID) -> "dict[UUID, _Step]":
         steps: dict[UUID, _Step] = {}
         for charge in repository.charges(session_id):
             if charge.status is ChargeStatus.PENDING:
@@ -619,9 +630,11 @@ class Settlement:
             try:
                 self._gateway.refund(payment, refund.amount_minor, refund.idempotency_key)
             except PaymentDeclined as error:
-                _log.error("refund %s: %s", refund_id, error)
-                self._write_refund(replace(refund, status=RefundStatus.FAILED), at)
-                return
+                # Nothing may be left to give because it was given under this very key, which the gateway forgot.
+                if self._gateway.look_up_refund(refund.idempotency_key) != refund.amount_minor:
+                    _log.error("refund %s: %s", refund_id, error)
+                    self._write_refund(replace(refund, status=RefundStatus.FAILED), at)
+                    return
         elif found_minor != refund.amount_minor:
             raise PaymentUnknown(f"{refund.idempotency_key}: the gateway knows another refund under this key")
         self._write_refund(replace(refund, status=RefundStatus.POSTED, gateway_reference=charge.gateway_reference), at)

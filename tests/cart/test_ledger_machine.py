@@ -420,6 +420,23 @@ def test_whatever_happens_books_gateway_and_visits_agree() -> None:
     assert all(made[name] for name in ("shop", "close", "correct", "refund", "pay_debt", "sweep", "Crash"))
 
 
+def test_a_refund_under_way_is_not_given_again_beside_a_second_one() -> None:
+    machine = TillMachine()
+    machine.shop("ada", False, {"bar": 2}, False)
+    machine.everything_agrees()
+    kept_minor = machine.latest.charges[0].amount_minor
+    # Enough is left to give it once more, then too little.
+    for amount_minor in (kept_minor // 3, kept_minor - kept_minor // 2):
+        machine.faults = [Fault.LOST_REPLY] * 2
+        machine.refund(1, amount_minor, False)
+        assert [refund.status for refund in machine.snapshot().refunds].count("pending") == 1
+        machine.forget_keys()
+        machine.refund(1, 10, False)
+        machine.everything_agrees()
+        assert all(refund.status == "posted" for refund in machine.latest.refunds)
+    machine.teardown()
+
+
 def test_a_gateway_that_forgets_payments_would_be_found_out() -> None:
     class Forgetful(FakeGateway):
         def look_up(self, idempotency_key: str) -> None:
