@@ -22,7 +22,7 @@ from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
 from tracking.looks import LOOK_LENGTH, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
-from tracking.visits import are_near_line, near_line
+from tracking.visits import line_distance, near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
@@ -46,6 +46,7 @@ STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
 WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
 HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
 FASTEST_MPS = 2.0  # hurrying through a shop
+WORN_SHARE = 0.1  # of one picture in what a track has worn of late: about a second of pictures counts
 CLOSE_M = 0.6  # within this of each other, places alone do not say for sure who is who
 
 
@@ -110,7 +111,7 @@ class IdentitySettings:
     merge_s: float = 0.8
     beside_s: float = 0.5
     nested_share: float = 0.8
-    look_weight: float = 12.0
+    look_weight: float = 18.0
     same_look: float = 0.7
 
     def __post_init__(self) -> None:
@@ -238,6 +239,7 @@ class _Seen:
         camera: Its calibration.
         points: Where each track stands.
         looks: Colours of clothes; None without a picture.
+        worn: The same over the last second or so, which is steadier.
         lag_s: How far its frame lies after now, as far as is known.
         raw_lag_s: The same by its own clock.
         shows: The track of each person, shape (n,), -1 where not seen.
@@ -251,12 +253,34 @@ class _Seen:
     camera: Camera
     points: FloorPoints
     looks: FloatArray | None
+    worn: FloatArray | None
     lag_s: float
     raw_lag_s: float
     shows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     information: FloatArray = field(default_factory=lambda: np.zeros((0, 5, 5)))
     vector: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
     births: FloatArray | None = None
+
+
+@dataclass(slots=True)
+class _Worn:
+    """What one camera's track has worn of late.
+
+    Attributes:
+        look: Running mean, shape (k,).
+        count: How often it was seen.
+        last_ns: When the track was last there.
+    """
+
+    look: FloatArray
+    count: int = 1
+    last_ns: int = 0
+
+    def see(self, look: FloatArray) -> None:
+        """Take the look of one more picture."""
+        self.count += 1
+        share = max(1 / self.count, WORN_SHARE)
+        self.look = (1 - share) * self.look + share * look
 
 
 @dataclass(slots=True)
@@ -290,6 +314,7 @@ class IdentityTracker:
         self._in_pictures: list[_PicturePerson] = []
         # Tracks in pictures that were beyond the walkable floor, and when last.
         self._outside: dict[tuple[str, int], int] = {}
+        self._worn: dict[tuple[int, int], _Worn] = {}  # by camera's column and track
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
         self._encounters = Encounters()
@@ -342,12 +367,13 @@ class IdentityTracker:
                 self._follow_in_picture(view)
                 continue
             picture = pictures.get(view.camera_id)
-            looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
             column = self._columns[view.camera_id]
+            looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
+            worn = None if looks is None else self._worn_by_tracks(column, view.track_id, looks)
             raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
             lag_s = raw_lag_s - self._watch.skew_s(column)
             points = floor_points(view, camera, HEIGHT_M)
-            seen.append(_Seen(column, view, camera, points, looks, lag_s, raw_lag_s))
+            seen.append(_Seen(column, view, camera, points, looks, worn, lag_s, raw_lag_s))
         self._watch.hear(timestamp_ns, [each.column for each in seen])
         self._associate(seen)
         for each in seen:
@@ -356,6 +382,7 @@ class IdentityTracker:
         self._watch.compare(timestamp_ns, told, people.key, people.row, people.state)
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
+        self._worn = {track: worn for track, worn in self._worn.items() if worn.last_ns > oldest_ns}
         side_by_side = self._side_by_side(seen)
         self._part(dt_s, side_by_side)
         self._merge(dt_s, side_by_side)
@@ -609,13 +636,28 @@ class IdentityTracker:
     def _look_costs(self, each: _Seen, rows: IntArray, who: IntArray) -> FloatArray:
         """What clothes say, shape (m, n): less than nothing for the most alike, 0 where they are not known."""
         people = self._people
-        if each.looks is None or not len(rows) or not len(who):
+        if each.worn is None or not len(rows) or not len(who):
             return np.zeros((len(rows), len(who)))
-        away = look_distances(each.looks[rows], people.look[who])
+        away = look_distances(each.worn[rows], people.look[who])
         away[:, people.looked[who] < 5] = np.nan
         known = np.isfinite(away)
         usual = np.where(known, away, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return np.asarray(np.where(known, self._settings.look_weight * (away - usual[None]), 0.0))
+
+    def _worn_by_tracks(self, column: int, track_ids: IntArray, looks: FloatArray) -> FloatArray:
+        """What each track of a camera has worn of late, shape (m, k); nan where it was not seen."""
+        worn = np.full(looks.shape, np.nan)
+        for row, track_id in enumerate(track_ids.tolist()):
+            known = self._worn.get((column, track_id))
+            if np.isfinite(looks[row]).all():
+                if known is None:
+                    known = self._worn[column, track_id] = _Worn(looks[row].copy())
+                else:
+                    known.see(looks[row])
+            if known is not None:
+                known.last_ns = self._now_ns or 0
+                worn[row] = known.look
+        return worn
 
     def _birth_costs(self, each: _Seen, rows: IntArray) -> FloatArray:
         """What it costs that tracks show somebody new, shape (m,)."""
@@ -627,16 +669,22 @@ class IdentityTracker:
         if self._layout.entrance_m is None:
             return np.full(len(rows), self._settings.birth_anywhere)
         doors = np.full(len(rows), ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S)
-        for line in (self._layout.entrance_m, self._layout.exit_m):
-            if line is not None:
-                doors |= are_near_line(line, places, self._settings.door_m)
+        doors |= [self._at_entrance(place) for place in places]
         return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
 
     def _at_door(self, place_m: FloatArray) -> bool:
         """Whether somebody may come in here: at the doors; anywhere in a shop whose doors are not known."""
         if ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S or self._layout.entrance_m is None:
             return True
-        return self._near_door(place_m)
+        return self._at_entrance(place_m)
+
+    def _at_entrance(self, place_m: FloatArray) -> bool:
+        """Whether a place is where people come in, and not rather where they only leave."""
+        entrance_m, exit_m = self._layout.entrance_m, self._layout.exit_m
+        if entrance_m is None:
+            return False
+        away_m = line_distance(entrance_m, place_m)
+        return away_m <= self._settings.door_m and (exit_m is None or away_m <= line_distance(exit_m, place_m))
 
     def _near_door(self, place_m: FloatArray) -> bool:
         """Whether a place is near a known door."""
@@ -792,7 +840,10 @@ class IdentityTracker:
         still_close: dict[tuple[int, int], int] = {}
         for i, j in zip(*np.nonzero(np.triu(distance <= settings.merge_m, 1)), strict=True):
             pair = keys[i], keys[j]
-            if gone[i] or gone[j] or side_by_side[i, j] or self._beside_s.get(pair, 0.0) >= settings.beside_s:
+            if gone[i] or gone[j] or side_by_side[i, j]:
+                continue
+            # Who did not come in by a door may be a second look at somebody even if two boxes were once seen.
+            if self._beside_s.get(pair, 0.0) >= settings.beside_s and people.by_door[[i, j]].all():
                 continue
             since_ns = still_close[pair] = self._close_since_ns.get(pair, now_ns)
             if (now_ns - since_ns) / NANOSECONDS >= settings.merge_s:
@@ -829,10 +880,19 @@ class IdentityTracker:
                 people.state[older, 4], people.cov[older, 4, :], people.cov[older, :, 4] = height, 0.0, 0.0
                 people.cov[older, 4, 4] = sure
                 gone[j] = True
-            elif people.by_door[j] or seen_s[j] >= settings.stranger_s:
+            elif people.by_door[j] or (seen_s[j] >= settings.stranger_s and not self._is_double(j)):
                 people.number[j] = self._next_number
                 self._next_number += 1
         self._forget(gone)
+
+    def _is_double(self, j: int) -> bool:
+        """Whether somebody who turned up inside is rather a second look at one who is seen beside them."""
+        people, settings = self._people, self._settings
+        near_m = np.linalg.norm(people.state[:, :2] - people.state[j, :2], axis=1)
+        seen = (people.number > 0) & (people.last_ns == self._now_ns) & (near_m < settings.merge_m)
+        key = int(people.key[j])
+        pairs = [(min(key, other), max(key, other)) for other in people.key[seen].tolist()]
+        return any(self._beside_s.get(pair, 0.0) < settings.beside_s for pair in pairs)
 
     def _lost(self, j: int, gone: BoolArray) -> int | None:
         """Find out which of those not seen now somebody is who has turned up; None for somebody new.

@@ -15,8 +15,11 @@ LOOK_LENGTH = 2 * _PART_LENGTH
 _GRID = 9
 """So many points a side are looked at of each part: enough for a histogram of twenty bins."""
 
-_PALE = 40
-"""Below this saturation, of 255, a colour has no hue that a camera's white balance would keep."""
+_TINTED, _LIT = (20.0, 60.0), (20.0, 60.0)
+"""Below such a saturation, or lightness, of 255, a colour has no hue that a camera's white balance would keep."""
+
+_STRONG = (80.0, 160.0)
+"""Where colours begin to be called strong, and where all are."""
 
 _TRUNK_SHARE, _LEGS_SHARE = (0.2, 0.45), (0.55, 0.85)
 """Where trunk and legs are in a box without key points, from its upper edge."""
@@ -49,21 +52,40 @@ def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> Floa
     pixels = image[lines[:, :, :, None], columns[:, :, None, :]]  # (n, 2, g, g, 3)
     valid = (down[:, :, :, None] & inside[:, :, None, :]).reshape(2 * n, -1)
     hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(2 * n, -1, 3)
-    hue, saturation, value = (hsv[..., k].astype(int) for k in range(3))
-    pale = (saturation < _PALE) | (value < 40)
-    coloured = hue * _HUES // 180 * 2 + (saturation >= 120)
-    which = np.where(pale, 2 * _HUES + np.minimum(value * _SHADES // 256, _SHADES - 1), coloured)
-    flat = which + np.arange(2 * n)[:, None] * _PART_LENGTH
-    counts = np.bincount(flat[valid], minlength=2 * n * _PART_LENGTH).reshape(n, 2, _PART_LENGTH).astype(float)
+    hue, saturation, value = (hsv[..., k].astype(float) for k in range(3))
+    # Each pixel counts for the two nearest bins of each kind: a shade between two is not now one, now the other.
+    tinted = _ramp(saturation, *_TINTED) * _ramp(value, *_LIT)
+    strong = _ramp(saturation, *_STRONG)
+    hue_bin, shade_bin = hue / 180 * _HUES, np.clip(value / 256 * _SHADES - 0.5, 0.0, _SHADES - 1)
+    counts = np.zeros((2 * n, _PART_LENGTH))
+    part = np.broadcast_to(np.arange(2 * n)[:, None], valid.shape)
+    for step in (0, 1):
+        near = np.where(step, hue_bin % 1, 1 - hue_bin % 1) * tinted * valid
+        column = (hue_bin.astype(int) + step) % _HUES * 2
+        np.add.at(counts, (part, column), near * (1 - strong))
+        np.add.at(counts, (part, column + 1), near * strong)
+        near = np.where(step, shade_bin % 1, 1 - shade_bin % 1) * (1 - tinted) * valid
+        np.add.at(counts, (part, 2 * _HUES + np.minimum(shade_bin.astype(int) + step, _SHADES - 1)), near)
+    counts = counts.reshape(n, 2, _PART_LENGTH)
     total = counts.sum(axis=2, keepdims=True)
     known = total[..., 0] >= 0.5 * _GRID**2
     looks[known] = np.sqrt((counts / np.maximum(total, 1))[known])
     return looks.reshape(n, LOOK_LENGTH)
 
 
+def _ramp(values: FloatArray, none: float, all_of: float) -> FloatArray:
+    return np.asarray(np.clip((values - none) / (all_of - none), 0.0, 1.0))
+
+
 def look_distances(looks: FloatArray, others: FloatArray) -> FloatArray:
     """Hellinger distances between looks, shape (n, LOOK_LENGTH) and (m, LOOK_LENGTH): shape (n, m), 0 to 1; or nan."""
-    return np.asarray(np.sqrt(np.clip(1 - looks @ others.T / 2, 0.0, 1.0)))
+    return np.asarray(np.sqrt(np.clip(1 - _unit(looks) @ _unit(others).T / 2, 0.0, 1.0)))
+
+
+def _unit(looks: FloatArray) -> FloatArray:
+    """Looks, or means of several, with each part of length 1."""
+    parts = looks.reshape(len(looks), 2, _PART_LENGTH)
+    return np.asarray((parts / np.maximum(np.linalg.norm(parts, axis=2, keepdims=True), 1e-9)).reshape(looks.shape))
 
 
 def _trunks(xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:

@@ -75,6 +75,11 @@ class VisitWatcher:
 
 def near_line(line_m: FloatArray, position_m: FloatArray, within_m: float = NEAR_EXIT_M) -> bool:
     """Whether a position, shape (2,), is within a distance of a line, shape (2, 2), metres; nan is not."""
+    return line_distance(line_m, position_m) <= within_m
+
+
+def line_distance(line_m: FloatArray, position_m: FloatArray) -> float:
+    """How far a position, shape (2,), is from a line, shape (2, 2), metres; nan for nan."""
     # Plain numbers: this is asked of everybody at every instant, and arrays of two are slow.
     (x0, y0), (x1, y1) = line_m.tolist()
     along_x, along_y = x1 - x0, y1 - y0
@@ -82,7 +87,7 @@ def near_line(line_m: FloatArray, position_m: FloatArray, within_m: float = NEAR
     away_x, away_y = x - x0, y - y0
     length2 = along_x * along_x + along_y * along_y
     share = min(1.0, max(0.0, (away_x * along_x + away_y * along_y) / length2)) if length2 else 0.0
-    return math.hypot(share * along_x - away_x, share * along_y - away_y) <= within_m
+    return math.hypot(share * along_x - away_x, share * along_y - away_y)
 
 
 def are_near_line(line_m: FloatArray, positions_m: FloatArray, within_m: float = NEAR_EXIT_M) -> BoolArray:

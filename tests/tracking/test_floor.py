@@ -41,6 +41,21 @@ def test_a_foot_point_without_ankles_is_not_believed() -> None:
     assert np.isfinite(points.upper_m).all()
 
 
+@pytest.mark.parametrize(
+    ("visibility", "beside_m"), [((0.99, 0.99), 0.0), ((0.99, 0.1), 0.1), ((0.6, 0.99), 0.08), ((0.1, 0.6), 0.13)]
+)
+def test_feet_that_are_half_hidden_are_believed_less(visibility: tuple[float, float], beside_m: float) -> None:
+    seen = seen_by(CAMERA, 1, body_m(PLACE), np.random.default_rng(0), noise_px=0.0)
+    assert seen is not None
+    spreads = []
+    for numbers in ((0.99, 0.99), visibility):
+        points = seen.keypoints.copy()
+        points[15:, 2] = numbers
+        told = floor_points(tracks_of("c", 0.0, [replace(seen, keypoints=points)]), CAMERA, HEIGHT_M)
+        spreads.append(np.linalg.eigvalsh(told.feet_cov_m2[0]))
+    assert (spreads[1] - spreads[0] >= beside_m**2 - 1e-9).all()
+
+
 @pytest.mark.parametrize("far_m", [1.0, 2.0])
 def test_who_is_farther_away_is_placed_worse(far_m: float) -> None:
     spreads = []

@@ -248,6 +248,22 @@ def test_somebody_hidden_in_the_middle_for_five_seconds_keeps_the_id() -> None:
     assert np.linalg.norm(hidden.position_m[0]) < 0.4
 
 
+@pytest.mark.parametrize("with_entrance", [True, False])
+def test_who_was_hidden_on_the_way_to_the_exit_leaves_as_who_they_are(with_entrance: bool) -> None:
+    """Nobody is new where people only leave; where one door serves for both, somebody there may be."""
+    ring = ring_of_cameras(3)
+    ticks = film(
+        ring,
+        [walks((-2.5, 0.0), (0.0, 0.0), 0.0, 2.5), walks((0.0, 0.0), (2.8, 0.0), 3.0, 6.0)],
+        9.0,
+        rng=np.random.default_rng(6),
+        blind=lambda camera_id, person, time_s: time_s >= 2.8 if person == 0 else time_s < 5.0,
+    )
+    entrance_m = np.array([[-3.0, -1.0], [-3.0, 1.0]]) if with_entrance else EXIT_M
+    people = follow(replace(a_store(ring, exit_m=EXIT_M), entrance_m=entrance_m), ticks)
+    assert everybody(people) == ([1] if with_entrance else [1, 2])
+
+
 def test_who_is_hidden_close_to_somebody_else_is_not_taken_for_them() -> None:
     ring = ring_of_cameras(3)
     ticks = film(

@@ -1,5 +1,6 @@
 """Tests of tracking.looks."""
 
+import cv2
 import numpy as np
 
 from tracking.looks import LOOK_LENGTH, look_distances, looks_of
@@ -28,3 +29,24 @@ def test_what_is_not_in_the_picture_has_no_look() -> None:
     assert looks.shape == (2, LOOK_LENGTH)
     assert np.isnan(looks).all()
     assert looks_of(picture((0, 0, 1), (0, 0, 1)), np.zeros((0, 4)), np.zeros((0, 0, 3))).shape == (0, LOOK_LENGTH)
+
+
+def test_a_shade_between_two_colours_is_like_both() -> None:
+    """Red is nowhere near green, but a hue that noise moves over the border of two bins stays what it was."""
+    hues = [int(180 / 8 * 2) - 2, int(180 / 8 * 2) + 1, 110]
+    coats = [
+        tuple(map(int, cv2.cvtColor(np.array([[[hue, 200, 200]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0])) for hue in hues
+    ]
+    first, second = (
+        looks_of(picture(coats[0], coats[0]), BOXES, NO_POINTS),
+        looks_of(picture(coats[1], coats[2]), BOXES, NO_POINTS),
+    )
+    away = look_distances(first[:1], second)[0]
+    assert away[0] < 0.3 < 0.9 < away[1]
+
+
+def test_the_mean_of_several_looks_is_as_near_as_its_looks() -> None:
+    looks = looks_of(picture((0, 0, 220), (220, 0, 0)), BOXES, NO_POINTS)
+    both = looks.mean(axis=0, keepdims=True)
+    assert look_distances(both, both)[0, 0] < 1e-6
+    assert look_distances(both, looks).max() < look_distances(looks[:1], looks[1:])[0, 0]
