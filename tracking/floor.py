@@ -103,7 +103,7 @@ def floor_points(view: Tracks, camera: Camera, usual_height_m: float) -> FloorPo
     has_points = view.keypoints.shape[1] == KEYPOINT_COUNT
     upper, slope, weight = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, 2, 2))
     sees_ankles = np.ones(n, bool)
-    doubt_m = np.zeros(n)
+    doubt_m: FloatArray = np.zeros(n)
     if has_points and n:
         points = view.keypoints.astype(float)
         visible = np.isfinite(points).all(axis=2) & (points[..., 2] >= MIN_VISIBILITY)

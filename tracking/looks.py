@@ -57,16 +57,16 @@ def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> Floa
     tinted = _ramp(saturation, *_TINTED) * _ramp(value, *_LIT)
     strong = _ramp(saturation, *_STRONG)
     hue_bin, shade_bin = hue / 180 * _HUES, np.clip(value / 256 * _SHADES - 0.5, 0.0, _SHADES - 1)
-    counts = np.zeros((2 * n, _PART_LENGTH))
+    flat = np.zeros((2 * n, _PART_LENGTH))
     part = np.broadcast_to(np.arange(2 * n)[:, None], valid.shape)
     for step in (0, 1):
         near = np.where(step, hue_bin % 1, 1 - hue_bin % 1) * tinted * valid
         column = (hue_bin.astype(int) + step) % _HUES * 2
-        np.add.at(counts, (part, column), near * (1 - strong))
-        np.add.at(counts, (part, column + 1), near * strong)
+        np.add.at(flat, (part, column), near * (1 - strong))
+        np.add.at(flat, (part, column + 1), near * strong)
         near = np.where(step, shade_bin % 1, 1 - shade_bin % 1) * (1 - tinted) * valid
-        np.add.at(counts, (part, 2 * _HUES + np.minimum(shade_bin.astype(int) + step, _SHADES - 1)), near)
-    counts = counts.reshape(n, 2, _PART_LENGTH)
+        np.add.at(flat, (part, 2 * _HUES + np.minimum(shade_bin.astype(int) + step, _SHADES - 1)), near)
+    counts = flat.reshape(n, 2, _PART_LENGTH)
     total = counts.sum(axis=2, keepdims=True)
     known = total[..., 0] >= 0.5 * _GRID**2
     looks[known] = np.sqrt((counts / np.maximum(total, 1))[known])

@@ -16,6 +16,11 @@ def picture(*coats: tuple[int, int, int]) -> np.ndarray:
     return image
 
 
+def coat(hue: int) -> tuple[int, int, int]:
+    blue, green, red = cv2.cvtColor(np.array([[[hue, 200, 200]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
+
+
 def test_clothes_of_one_colour_are_alike_in_other_light_and_others_are_not() -> None:
     bright = looks_of(picture((0, 0, 220), (220, 0, 0)), BOXES, NO_POINTS)
     dim = looks_of(picture((0, 0, 180), (180, 0, 0)), BOXES, NO_POINTS)
@@ -32,15 +37,10 @@ def test_what_is_not_in_the_picture_has_no_look() -> None:
 
 
 def test_a_shade_between_two_colours_is_like_both() -> None:
-    """Red is nowhere near green, but a hue that noise moves over the border of two bins stays what it was."""
-    hues = [int(180 / 8 * 2) - 2, int(180 / 8 * 2) + 1, 110]
-    coats = [
-        tuple(map(int, cv2.cvtColor(np.array([[[hue, 200, 200]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0])) for hue in hues
-    ]
-    first, second = (
-        looks_of(picture(coats[0], coats[0]), BOXES, NO_POINTS),
-        looks_of(picture(coats[1], coats[2]), BOXES, NO_POINTS),
-    )
+    """A hue that noise moves over the border of two bins stays what it was; another one does not come near."""
+    border = 180 // 8 * 2  # where two of the eight bins meet
+    first = looks_of(picture(coat(border - 2), coat(border - 2)), BOXES, NO_POINTS)
+    second = looks_of(picture(coat(border + 2), coat(110)), BOXES, NO_POINTS)
     away = look_distances(first[:1], second)[0]
     assert away[0] < 0.3 < 0.9 < away[1]
 
