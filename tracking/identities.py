@@ -20,7 +20,7 @@ from tracking.camera_faults import CameraNotice, CameraWatch
 from tracking.encounters import Encounters
 from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
-from tracking.looks import LOOK_LENGTH, look_distances, looks_of
+from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
 from tracking.visits import line_distance, near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
@@ -46,7 +46,6 @@ STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
 WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
 HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
 FASTEST_MPS = 2.0  # hurrying through a shop
-WORN_SHARE = 0.1  # of one picture in what a track has worn of late: about a second of pictures counts
 CLOSE_M = 0.6  # within this of each other, places alone do not say for sure who is who
 
 
@@ -263,27 +262,6 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class _Worn:
-    """What one camera's track has worn of late.
-
-    Attributes:
-        look: Running mean, shape (k,).
-        count: How often it was seen.
-        last_ns: When the track was last there.
-    """
-
-    look: FloatArray
-    count: int = 1
-    last_ns: int = 0
-
-    def see(self, look: FloatArray) -> None:
-        """Take the look of one more picture."""
-        self.count += 1
-        share = max(1 / self.count, WORN_SHARE)
-        self.look = (1 - share) * self.look + share * look
-
-
-@dataclass(slots=True)
 class _PicturePerson:
     """Somebody followed in the picture of a camera that is not calibrated."""
 
@@ -314,7 +292,7 @@ class IdentityTracker:
         self._in_pictures: list[_PicturePerson] = []
         # Tracks in pictures that were beyond the walkable floor, and when last.
         self._outside: dict[tuple[str, int], int] = {}
-        self._worn: dict[tuple[int, int], _Worn] = {}  # by camera's column and track
+        self._recent_looks = RecentLooks()
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
         self._encounters = Encounters()
@@ -369,7 +347,7 @@ class IdentityTracker:
             picture = pictures.get(view.camera_id)
             column = self._columns[view.camera_id]
             looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
-            worn = None if looks is None else self._worn_by_tracks(column, view.track_id, looks)
+            worn = None if looks is None else self._recent_looks.update(timestamp_ns, column, view.track_id, looks)
             raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
             lag_s = raw_lag_s - self._watch.skew_s(column)
             points = floor_points(view, camera, HEIGHT_M)
@@ -382,7 +360,7 @@ class IdentityTracker:
         self._watch.compare(timestamp_ns, told, people.key, people.row, people.state)
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
-        self._worn = {track: worn for track, worn in self._worn.items() if worn.last_ns > oldest_ns}
+        self._recent_looks.forget(oldest_ns)
         side_by_side = self._side_by_side(seen)
         self._part(dt_s, side_by_side)
         self._merge(dt_s, side_by_side)
@@ -643,21 +621,6 @@ class IdentityTracker:
         known = np.isfinite(away)
         usual = np.where(known, away, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return np.asarray(np.where(known, self._settings.look_weight * (away - usual[None]), 0.0))
-
-    def _worn_by_tracks(self, column: int, track_ids: IntArray, looks: FloatArray) -> FloatArray:
-        """What each track of a camera has worn of late, shape (m, k); nan where it was not seen."""
-        worn = np.full(looks.shape, np.nan)
-        for row, track_id in enumerate(track_ids.tolist()):
-            known = self._worn.get((column, track_id))
-            if np.isfinite(looks[row]).all():
-                if known is None:
-                    known = self._worn[column, track_id] = _Worn(looks[row].copy())
-                else:
-                    known.see(looks[row])
-            if known is not None:
-                known.last_ns = self._now_ns or 0
-                worn[row] = known.look
-        return worn
 
     def _birth_costs(self, each: _Seen, rows: IntArray) -> FloatArray:
         """What it costs that tracks show somebody new, shape (m,)."""

@@ -1,9 +1,11 @@
 """What people's clothes look like from a ceiling camera: coarse colour histograms, which live as long as a visit."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from vision.arrays import FloatArray, ImageArray
+from vision.arrays import FloatArray, ImageArray, IntArray
 from vision.detections import KEYPOINT_COUNT
 from vision.pose import MIN_VISIBILITY
 
@@ -20,6 +22,9 @@ _TINTED, _LIT = (20.0, 60.0), (20.0, 60.0)
 
 _STRONG = (80.0, 160.0)
 """Where colours begin to be called strong, and where all are."""
+
+_NEWEST_SHARE = 0.1
+"""What one picture counts in what a track has worn of late."""
 
 _TRUNK_SHARE, _LEGS_SHARE = (0.2, 0.45), (0.55, 0.85)
 """Where trunk and legs are in a box without key points, from its upper edge."""
@@ -71,6 +76,54 @@ def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> Floa
     known = total[..., 0] >= 0.5 * _GRID**2
     looks[known] = np.sqrt((counts / np.maximum(total, 1))[known])
     return looks.reshape(n, LOOK_LENGTH)
+
+
+@dataclass(slots=True)
+class _Recent:
+    look: FloatArray
+    count: int
+    last_ns: int
+
+
+class RecentLooks:
+    """What the tracks of cameras have worn of late: one picture's look is noisy, a second's is not.
+
+    Looks are running means, in which the last ten or so count, so that a track that goes over to somebody else soon
+    shows it.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[int, int], _Recent] = {}
+
+    def update(self, timestamp_ns: int, camera: int, track_ids: IntArray, looks: FloatArray) -> FloatArray:
+        """Take the looks of one camera's tracks.
+
+        Args:
+            timestamp_ns: Store clock, nanoseconds.
+            camera: The camera's number.
+            track_ids: Its tracks, shape (n,).
+            looks: What each wears in this picture, shape (n, LOOK_LENGTH); nan where it is not seen.
+
+        Returns:
+            What each has worn of late, shape (n, LOOK_LENGTH); nan where that was never seen.
+        """
+        worn = np.full(looks.shape, np.nan)
+        for row, track_id in enumerate(track_ids.tolist()):
+            known = self._of.get((camera, track_id))
+            if np.isfinite(looks[row]).all():
+                if known is None:
+                    known = self._of[camera, track_id] = _Recent(looks[row].copy(), 0, timestamp_ns)
+                known.count += 1
+                share = max(1 / known.count, _NEWEST_SHARE)
+                known.look = (1 - share) * known.look + share * looks[row]
+            if known is not None:
+                known.last_ns = timestamp_ns
+                worn[row] = known.look
+        return worn
+
+    def forget(self, oldest_ns: int) -> None:
+        """Forget tracks that were last there at an instant of the store clock or before."""
+        self._of = {track: recent for track, recent in self._of.items() if recent.last_ns > oldest_ns}
 
 
 def _ramp(values: FloatArray, none: float, all_of: float) -> FloatArray:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from tracking.looks import LOOK_LENGTH, look_distances, looks_of
+from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
 
 NO_POINTS = np.zeros((2, 0, 3))
 BOXES = np.array([[20.0, 10.0, 60.0, 110.0], [120.0, 10.0, 160.0, 110.0]])
@@ -50,3 +50,24 @@ def test_the_mean_of_several_looks_is_as_near_as_its_looks() -> None:
     both = looks.mean(axis=0, keepdims=True)
     assert look_distances(both, both)[0, 0] < 1e-6
     assert look_distances(both, looks).max() < look_distances(looks[:1], looks[1:])[0, 0]
+
+
+def test_what_a_track_wore_of_late_is_steadier_than_one_picture_and_follows_a_change() -> None:
+    red, blue = looks_of(picture((0, 0, 220), (220, 0, 0)), BOXES, NO_POINTS)
+    unseen = np.full(LOOK_LENGTH, np.nan)
+    recent, tracks = RecentLooks(), np.array([7])
+
+    def after(looks: list[np.ndarray], from_ns: int) -> float:
+        """How far from blue the track is once it has been seen so."""
+        for step, look in enumerate(looks):
+            worn = recent.update(from_ns + step, 0, tracks, look[None])
+        return float(look_distances(worn, blue[None])[0, 0])
+
+    assert np.isnan(recent.update(0, 0, tracks, unseen[None])).all()
+    assert after([red] * 20, 1) > 0.9
+    assert after([blue], 21) > 0.8
+    assert after([unseen] * 5, 22) > 0.8
+    assert after([blue] * 30, 27) < 0.3
+    assert np.isnan(recent.update(57, 1, tracks, unseen[None])).all()
+    recent.forget(57)
+    assert np.isnan(recent.update(58, 0, tracks, unseen[None])).all()
