@@ -22,7 +22,7 @@ from tracking.floor import FloorPoints, floor_points
 from tracking.hands import HandView, place_hands
 from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
-from tracking.visits import line_distance, near_line
+from tracking.visits import line_distances, near_line
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
@@ -61,7 +61,7 @@ class IdentitySettings:
             freedom).
         continuity: What it costs a camera's track to be somebody else than it was before.
         reappearing: What it costs that somebody hidden shows again just now.
-        birth_at_door: Cost of somebody new near a door: one in ten seconds on two square metres ...
+        birth_at_door: Cost of somebody new near the entrance: one in ten seconds on two square metres ...
         birth_inside: ... and elsewhere, a hundred times rarer ...
         birth_anywhere: ... and in a shop whose doors are not known: one in ten seconds on thirty square metres.
         astray_s: A followed track whose place fails the gate for this long has gone over to somebody else.
@@ -632,22 +632,24 @@ class IdentityTracker:
         if self._layout.entrance_m is None:
             return np.full(len(rows), self._settings.birth_anywhere)
         doors = np.full(len(rows), ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S)
-        doors |= [self._at_entrance(place) for place in places]
+        doors |= self._at_entrance(places)
         return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
 
     def _at_door(self, place_m: FloatArray) -> bool:
-        """Whether somebody may come in here: at the doors; anywhere in a shop whose doors are not known."""
+        """Whether somebody may come in here: at the entrance; anywhere in a shop whose entrance is not known."""
         if ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S or self._layout.entrance_m is None:
             return True
-        return self._at_entrance(place_m)
+        return bool(self._at_entrance(place_m[None])[0])
 
-    def _at_entrance(self, place_m: FloatArray) -> bool:
-        """Whether a place is where people come in, and not rather where they only leave."""
+    def _at_entrance(self, places_m: FloatArray) -> BoolArray:
+        """Which places, shape (n, 2), are where people come in, and not rather where they only leave; nan is not."""
         entrance_m, exit_m = self._layout.entrance_m, self._layout.exit_m
         if entrance_m is None:
-            return False
-        away_m = line_distance(entrance_m, place_m)
-        return away_m <= self._settings.door_m and (exit_m is None or away_m <= line_distance(exit_m, place_m))
+            return np.zeros(len(places_m), bool)
+        away_m = line_distances(entrance_m, places_m)
+        to_exit_m = np.full(len(places_m), np.inf) if exit_m is None else line_distances(exit_m, places_m)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((away_m <= self._settings.door_m) & (away_m <= to_exit_m))
 
     def _near_door(self, place_m: FloatArray) -> bool:
         """Whether a place is near a known door."""

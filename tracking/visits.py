@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from tracking.types import Identities
-from vision.arrays import BoolArray, FloatArray
+from vision.arrays import FloatArray
 from vision.layout import StoreLayout
 
 NEAR_EXIT_M = 1.0
@@ -75,11 +75,6 @@ class VisitWatcher:
 
 def near_line(line_m: FloatArray, position_m: FloatArray, within_m: float = NEAR_EXIT_M) -> bool:
     """Whether a position, shape (2,), is within a distance of a line, shape (2, 2), metres; nan is not."""
-    return line_distance(line_m, position_m) <= within_m
-
-
-def line_distance(line_m: FloatArray, position_m: FloatArray) -> float:
-    """How far a position, shape (2,), is from a line, shape (2, 2), metres; nan for nan."""
     # Plain numbers: this is asked of everybody at every instant, and arrays of two are slow.
     (x0, y0), (x1, y1) = line_m.tolist()
     along_x, along_y = x1 - x0, y1 - y0
@@ -87,15 +82,14 @@ def line_distance(line_m: FloatArray, position_m: FloatArray) -> float:
     away_x, away_y = x - x0, y - y0
     length2 = along_x * along_x + along_y * along_y
     share = min(1.0, max(0.0, (away_x * along_x + away_y * along_y) / length2)) if length2 else 0.0
-    return math.hypot(share * along_x - away_x, share * along_y - away_y)
+    return math.hypot(share * along_x - away_x, share * along_y - away_y) <= within_m
 
 
-def are_near_line(line_m: FloatArray, positions_m: FloatArray, within_m: float = NEAR_EXIT_M) -> BoolArray:
-    """Which positions, shape (n, 2), are within a distance of a line, shape (2, 2), metres: shape (n,); nan is not."""
+def line_distances(line_m: FloatArray, positions_m: FloatArray) -> FloatArray:
+    """How far positions, shape (n, 2), are from a line, shape (2, 2), metres: shape (n,); nan for nan."""
     along = line_m[1] - line_m[0]
     away = positions_m - line_m[0]
     length2 = float(along @ along)
     share = np.clip(away @ along / length2, 0.0, 1.0) if length2 else np.zeros(len(away))
     off = share[:, None] * along - away
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.hypot(off[:, 0], off[:, 1]) <= within_m)
+    return np.asarray(np.hypot(off[:, 0], off[:, 1]))

@@ -18,7 +18,7 @@ from tests.tracking.builders import (
 )
 from tracking.identities import IdentitySettings, IdentityTracker
 from tracking.types import Identities
-from tracking.visits import NEAR_EXIT_M, Leaving, VisitEnd, VisitWatcher, are_near_line, near_line
+from tracking.visits import NEAR_EXIT_M, Leaving, VisitEnd, VisitWatcher, line_distances, near_line
 from vision.arrays import FloatArray
 from vision.layout import StoreLayout
 
@@ -153,6 +153,6 @@ def test_beyond_the_ends_of_a_line_its_ends_count() -> None:
 def test_many_places_are_near_a_line_if_each_is(corners: list[tuple[float, float]], end: tuple[float, float]) -> None:
     line = np.array([corners[0], end])
     places = np.array([*corners, (np.nan, 0.0)])
-    told = are_near_line(line, places, 1.3)
+    told = line_distances(line, places) <= 1.3
     for near, place in zip(told.tolist(), places, strict=True):  # on the very edge the last digit decides
         assert near_line(line, place, 1.3 - 1e-9) <= near <= near_line(line, place, 1.3 + 1e-9)
