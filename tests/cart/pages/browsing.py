@@ -36,6 +36,8 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PATIENCE_MS = 20_000
 RENDERED_MS = 60_000
 """The demo draws what a camera sees when it is asked, which takes seconds at first, and more on a busy machine."""
+NO_PICTURE = r"status of 404 .*/v1/products/\w+/picture\)$"
+"""A browser's words where a product has no picture, or a store that has just opened has not drawn it yet."""
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -67,7 +69,7 @@ class Watch:
     """
 
     url: str
-    allowed: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=lambda: [NO_PICTURE])
     bad: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
 
@@ -119,7 +121,8 @@ def watched(browser: Browser, url: str, allowed: Sequence[str] = (), **options: 
     """A page in a context of its own; afterwards, nothing may have happened that should not."""
     context = browser.new_context(base_url=url, **({"locale": "en"} | DESKTOP | options))
     context.set_default_timeout(PATIENCE_MS)
-    watch = Watch(url, list(allowed))
+    watch = Watch(url)
+    watch.allow(*allowed)
     watch.context(context)
     page = context.new_page()
     try:

@@ -119,7 +119,7 @@ def test_axe_finds_nothing_serious_in_what_a_visit_leaves_behind(
     visit, unpaid = seen_visit(store, who), store.visit(owing, {JAM: 1})
     look = {"locale": language, "color_scheme": scheme}
     found = []
-    with watched(browser, store.url, ["status of 404 .*/picture"], **look, **PHONE) as (page, _):
+    with watched(browser, store.url, **look, **PHONE) as (page, _):
         be(page.context, who.token)
         page.goto(f"/#/receipts/{visit}")
         page.get_by_test_id("why").click()
@@ -157,7 +157,7 @@ def test_axe_finds_nothing_serious_in_what_a_visit_leaves_behind(
     monkeypatch.setattr(store.server.shop.gateway, "authorise", decline)
     monkeypatch.setattr(store.server.shop.gateway, "capture", decline)
     store.leave(unpaid)
-    with watched(browser, store.url, ["status of 404 .*/picture"], **look, **PHONE) as (page, _):
+    with watched(browser, store.url, **look, **PHONE) as (page, _):
         be(page.context, owing.token)
         page.goto("/")
         expect(page.get_by_test_id("owes")).to_be_visible()

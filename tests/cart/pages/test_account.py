@@ -40,7 +40,6 @@ def store(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Iterator[St
 def app_of(browser: Browser, store: Store, who: Somebody, at: str = "/") -> Iterator[tuple[Page, Watch]]:
     """The app on somebody's phone."""
     with watched(browser, store.url, **PHONE) as (page, watch):
-        watch.allow(r"status of 404 .*/picture\)$")
         be(page.context, who.token)
         page.goto(at)
         yield page, watch

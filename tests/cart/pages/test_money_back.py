@@ -120,8 +120,7 @@ def complain(page: Page, visit: UUID, sku: str, claimed: int) -> None:
 def test_a_reviewer_answers_by_hand_and_the_shopper_sees_it(
     browser: Browser, store: Store, shopper: Somebody, visit: UUID
 ) -> None:
-    with watched(browser, store.url, **PHONE) as (page, watch), watched(browser, store.url) as (staff, _):
-        watch.allow(r"status of 404 .*/picture\)$")
+    with watched(browser, store.url, **PHONE) as (page, _), watched(browser, store.url) as (staff, _):
         be(page.context, shopper.token)
         be(staff.context, store.token(Role.REVIEWER))
         complain(page, visit, OATS, 0)
@@ -149,8 +148,7 @@ def test_a_small_matter_is_settled_at_once(
     shop = store.server.shop
     generous = Disputes(shop.database, shop.checkout, shop.now, rules=DisputeRules())
     monkeypatch.setattr(store.server.app.state, "shop", replace(shop, disputes=generous))
-    with watched(browser, store.url, **PHONE) as (page, watch):
-        watch.allow(r"status of 404 .*/picture\)$")
+    with watched(browser, store.url, **PHONE) as (page, _):
         be(page.context, shopper.token)
         complain(page, visit, JAM, 0)
         expect(page.locator("[data-test=dispute][data-status=settled]")).to_be_visible()

@@ -106,8 +106,8 @@ def test_a_visit_from_the_account_to_the_refund(
         watched(gate_browser, store.url, locale=language, permissions=["camera"]) as (gate, _),
         watched(browser, store.url, locale=language) as (staff, _),
     ):
-        # A product without a picture of its own, and a receipt that is not made yet.
-        watch.allow(r"status of 404 .*/(picture|v1/receipts/[\w-]+)\)$")
+        # A receipt that is not made yet.
+        watch.allow(r"status of 404 .*/v1/receipts/[\w-]+\)$")
         open_account(page)
         assert page.evaluate("[document.documentElement.lang, document.documentElement.dir]") == [
             language,
