@@ -807,8 +807,7 @@ class IdentityTracker:
             pair = keys[i], keys[j]
             if gone[i] or gone[j] or side_by_side[i, j]:
                 continue
-            # Who did not come in by a door may be a second look at somebody even if two boxes were once seen.
-            if self._beside_s.get(pair, 0.0) >= settings.beside_s and people.by_door[[i, j]].all():
+            if self._beside_s.get(pair, 0.0) >= settings.beside_s:
                 continue
             since_ns = still_close[pair] = self._close_since_ns.get(pair, now_ns)
             if (now_ns - since_ns) / NANOSECONDS >= settings.merge_s:
