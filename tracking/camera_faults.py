@@ -42,7 +42,8 @@ SURE_GAIN = 12.0
 """So much chi-squared a fault must take away by itself: chance does for one of 400 cameras."""
 
 SPREAD_M = 0.08
-"""Standard deviation of one camera's foot point of another's: half a shoe, and a step's swing."""
+"""Standard deviation of one camera's foot point of another's: half a shoe, and a step's swing. Where a shop's cameras
+scatter by more, as in a crowd, so much more must speak for a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class CameraWatch:
         self._normal = np.zeros((5 * count, 5 * count))
         self._right = np.zeros(5 * count)
         self._counts = np.zeros(count)
+        self._squares = self._degrees = 0.0
         self._skews_s = np.zeros(count)
         self._compared_m: dict[int, FloatArray] = {}
 
@@ -173,6 +175,8 @@ class CameraWatch:
         self._normal *= kept
         self._right *= kept
         self._counts *= kept
+        self._squares *= kept
+        self._degrees *= kept
         self._compared_m = {who: self._compared_m[who] for who in key.tolist() if who in self._compared_m}
         for person, who in enumerate(key.tolist()):
             place_m = state[person, :2].copy()
@@ -190,11 +194,13 @@ class CameraWatch:
                     heads_of.append(column)
             for kind, places, columns in ((0, feet, feet_of), (1, heads, heads_of)):
                 if len(columns) >= 2:
-                    self._add(kind, np.array(places), np.array(columns), velocity)
+                    self._add(kind, np.array(places), np.array(columns), place_m, velocity)
                     self._compared_m[who] = place_m
         self._judge(timestamp_ns)
 
-    def _add(self, kind: int, places_m: FloatArray, columns: IntArray, velocity_mps: FloatArray) -> None:
+    def _add(
+        self, kind: int, places_m: FloatArray, columns: IntArray, place_m: FloatArray, velocity_mps: FloatArray
+    ) -> None:
         """One person's places by several cameras, shape (m, 2): by the feet (kind 0) or by the upper body (1)."""
         near = np.linalg.norm(places_m - np.median(places_m, axis=0), axis=1) <= STRANGE_M
         places_m, columns = places_m[near], columns[near]
@@ -203,7 +209,8 @@ class CameraWatch:
             return
         # Where the person is is not known: what all cameras share is taken out.
         shared = np.eye(m) - 1 / m
-        nearer = self._positions_m[columns] - places_m
+        # From where they are by all that is known: each camera's own place would turn the way with its error.
+        nearer = self._positions_m[columns] - place_m
         nearer /= np.maximum(np.linalg.norm(nearer, axis=1, keepdims=True), 0.5)
         for axis in (0, 1):
             design = np.zeros((m, len(self._right)))
@@ -216,6 +223,8 @@ class CameraWatch:
             reduced = shared @ design
             self._normal += weight * reduced.T @ reduced
             self._right += weight * reduced.T @ offsets
+            self._squares += weight * float(offsets @ offsets)
+        self._degrees += 2 * (m - 1)
         self._counts[columns] += 1
 
     def estimates(self) -> tuple["Estimate", ...]:
@@ -245,16 +254,23 @@ class CameraWatch:
         normal = self._normal[fault, fault] - share @ self._normal[near, fault]
         return normal, self._right[fault] - share @ self._right[near]
 
+    def _scatter(self, explained: float) -> float:
+        """How many times more chi-squared is left than there should be, at least 1."""
+        unknown = len(self._right)
+        return max((self._squares - explained) / max(self._degrees - unknown, 1.0), 1.0)
+
     def _judge(self, timestamp_ns: int) -> None:
-        for each in self.estimates():
+        found = self.estimates()
+        sure_gain = SURE_GAIN * self._scatter(sum(each.gain for each in found))
+        for each in found:
             camera_id = self._camera_ids[each.column]
-            if abs(each.skew_s) >= SKEWED_S and each.skew_gain >= SURE_GAIN:
+            if abs(each.skew_s) >= SKEWED_S and each.skew_gain >= sure_gain:
                 self._skews_s[each.column] = each.skew_s
                 way = "ahead" if each.skew_s > 0 else "behind"
                 text = f"the clock of camera {camera_id} is {1000 * abs(each.skew_s):.0f} ms {way}; allowed for"
                 self._say(timestamp_ns, camera_id, "camera-skewed", each.skew_s, text)
             moved_m = float(np.linalg.norm(each.shift_m))
-            if moved_m >= MOVED_M and each.shift_gain >= SURE_GAIN:
+            if moved_m >= MOVED_M and each.shift_gain >= sure_gain:
                 text = f"camera {camera_id} has moved: it puts people {100 * moved_m:.0f} cm beside where the others do"
                 self._say(timestamp_ns, camera_id, "camera-moved", moved_m, text)
 

@@ -5,7 +5,7 @@ bodies. Clothes of before and after tell whether they did. Where clothes are ali
 so that nobody is charged for somebody else's things.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,6 +159,10 @@ class Encounters:
     def of(self, key: int) -> list[Encounter]:
         """The encounters of somebody that are still open: who is lost in one may go on as either of the two."""
         return [met for pair, met in self._open.items() if key in pair]
+
+    def forget(self, keys: Collection[int]) -> None:
+        """What happened among these people is known."""
+        self._open = {pair: met for pair, met in self._open.items() if not (pair[0] in keys and pair[1] in keys)}
 
     def _parting(self, pair: tuple[int, int], met: Encounter) -> Parting:
         if met.dressed and (met.count >= self._settings.enough / 2).all():

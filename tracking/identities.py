@@ -12,6 +12,7 @@ turns up away from the doors is one of those not seen now, if one of them can ha
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from itertools import combinations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -23,6 +24,7 @@ from tracking.hands import HandView, place_hands
 from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
 from tracking.visits import line_distances, near_line
+from tracking.wardrobe import Wardrobe
 from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
@@ -296,6 +298,7 @@ class IdentityTracker:
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
         self._encounters = Encounters()
+        self._wardrobe = Wardrobe()
         self._numbers: dict[int, int] = {}  # of those followed at the last instant, by key
         self._mix_ups: list[MixUp] = []
         self._one_place_s: dict[tuple[int, int], float] = {}
@@ -383,13 +386,7 @@ class IdentityTracker:
 
     def _part_ways(self, seen: Sequence[_Seen]) -> None:
         """Give people who went on with each other's bodies after an encounter their own identities back."""
-        people = self._people
-        now = np.full((len(people), LOOK_LENGTH), np.nan)
-        for each in seen:
-            if each.looks is not None:
-                shown = people.row[:, each.column]
-                fits = np.flatnonzero((shown >= 0) & np.isnan(now).any(axis=1))
-                now[fits] = each.looks[shown[fits]]
+        people, now = self._people, self._worn_now(seen)
         named = np.flatnonzero(people.number > 0)
         named = named[np.argsort(people.key[named], kind="stable")]
         row = {int(people.key[j]): int(j) for j in range(len(people))}
@@ -406,14 +403,45 @@ class IdentityTracker:
             until_ns = None
             if parting.exchanged and all(key in row for key in parting.keys):
                 pair = [row[key] for key in parting.keys]
-                people.number[pair] = people.number[pair[::-1]]
-                people.first_ns[pair] = people.first_ns[pair[::-1]]
-                people.by_door[pair] = people.by_door[pair[::-1]]
+                self._pass_on(pair)
                 people.look[pair] = parting.looks[::-1]
                 until_ns = self._now_ns
                 logger.info("identities %s and %s had been exchanged; clothes tell", *numbers)
             self._mix_ups.append(MixUp(numbers, parting.since_ns, until_ns))
+        self._hold_against_wardrobe(named, now)
         self._numbers = {int(people.key[j]): int(people.number[j]) for j in range(len(people)) if people.number[j] > 0}
+
+    def _hold_against_wardrobe(self, named: IntArray, now: FloatArray) -> None:
+        """Give identities that have gone round in a crowd back to those who wear what they wore at first."""
+        people, now_ns = self._people, self._now_ns or 0
+        row = {int(people.key[j]): int(j) for j in named}
+        for exchange in self._wardrobe.update(
+            now_ns, people.key[named].tolist(), people.number[named].tolist(), people.state[named, :2], now[named]
+        ):
+            ring = [row[key] for key in exchange.keys]
+            numbers = people.number[ring].tolist()
+            self._pass_on(ring)
+            self._encounters.forget(exchange.keys)
+            logger.info("identities %s had gone round; clothes tell", ", ".join(map(str, numbers)))
+            self._mix_ups += [MixUp(pair, exchange.since_ns, now_ns) for pair in combinations(sorted(numbers), 2)]
+
+    def _pass_on(self, ring: Sequence[int]) -> None:
+        """Give each of these the identity of the next, and the last that of the first."""
+        for column in (self._people.number, self._people.first_ns, self._people.by_door):
+            column[ring] = np.roll(column[ring], -1)
+
+    def _worn_now(self, seen: Sequence[_Seen]) -> FloatArray:
+        """What people wear in the pictures of this instant, the mean over cameras, shape (n, LOOK_LENGTH); or nan."""
+        people = self._people
+        total, count = np.zeros((len(people), LOOK_LENGTH)), np.zeros((len(people), 1))
+        for each in seen:
+            if each.looks is not None:
+                who = np.flatnonzero(people.row[:, each.column] >= 0)
+                looks = each.looks[people.row[who, each.column]]
+                known = np.isfinite(looks).all(axis=1)
+                total[who[known]] += looks[known]
+                count[who[known]] += 1
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     # In the picture of a camera that is not calibrated.
 

@@ -15,12 +15,14 @@ def watched(
     dead_s: float = 1e9,
     seconds: float = 90.0,
     nearer_m: float = 0.0,
+    spread_m: float = 0.06,
+    seed: int = 3,
 ) -> CameraWatch:
     """Three cameras that see three people walk to and fro; something is wrong with the last.
 
-    Each puts people nearer to itself than they are by ``nearer_m``.
+    Each puts people nearer to itself than they are by ``nearer_m``, and errs by ``spread_m``.
     """
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     hang_m = np.array([[4.0, 0.0], [-2.0, 3.5], [-2.0, -3.5]])
     watch = CameraWatch(("a", "b", "c"), hang_m)
     row = np.repeat(np.arange(3)[:, None], 3, axis=1)
@@ -34,7 +36,7 @@ def watched(
             if column == 2 and k / 2 >= dead_s:
                 continue
             nearer = hang_m[column] - places
-            feet = places + rng.normal(0, 0.06, (3, 2))
+            feet = places + rng.normal(0, spread_m, (3, 2))
             feet += nearer_m * nearer / np.linalg.norm(nearer, axis=1, keepdims=True)
             lag_s = 0.0
             if column == 2:
@@ -50,6 +52,11 @@ def watched(
 @pytest.mark.parametrize("nearer_m", [0.0, 0.05, 0.1])
 def test_nothing_is_said_of_sound_cameras_that_see_the_nearer_foot(nearer_m: float) -> None:
     assert watched(nearer_m=nearer_m).notices == ()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_said_of_sound_cameras_that_see_a_crowd_badly(seed: int) -> None:
+    assert watched(spread_m=0.25, seed=seed).notices == ()
 
 
 def test_who_stands_is_compared_once() -> None:
