@@ -118,6 +118,7 @@ class Wardrobe:
                 first.add(now[j])
         known = [j for j, number in enumerate(numbers) if self._views(self._first.get(number)) >= settings.least_views]
         if len(known) < 2:
+            self._ring_since_ns, self._own_since_ns = {}, {}
             return []
         cost, asked = self._costs([keys[j] for j in known], [numbers[j] for j in known], seen[known])
         found = self._rings(timestamp_ns, [keys[j] for j in known], [numbers[j] for j in known], cost, asked)

@@ -111,6 +111,8 @@ def test_those_who_surely_stayed_themselves_are_not_asked_about_each_other_later
 
 def test_what_those_wore_who_left_is_forgotten() -> None:
     day = Day()
-    day.go(4, NEAR, (0, 3, 6))
-    assert day.wardrobe.update(5 * SECOND, (), (), np.zeros((0, 2)), dressed()) == []
+    day.go(4, FAR, (0, 3, 6))
+    day.go(1, NEAR, (0, 3, 6))
+    day.go(0.5, FAR, (0, 6, 3))
+    assert day.wardrobe.update(9 * SECOND, (), (), np.zeros((0, 2)), dressed()) == []
     assert not any(len(kept) for kept in vars(day.wardrobe).values() if isinstance(kept, dict))
