@@ -16,7 +16,7 @@ from cart.payments import FakeGateway, PaymentRequest
 from cart.repository import Database
 from cart.torture import Audit, Counts, Driver, TortureSettings, Trip, examine, plan, settle_all, torture
 from cart.torture_shop import HOLD_MINOR, PRICES_MINOR, FreshKeys, make_shop
-from tests.cart.gateways.serving import served
+from tests.cart.gateways.serving import PATIENT_S, served
 from tests.cart.postgresql import empty_database
 from tests.cart.running import Tillfree
 from tests.cart.till import LATER
@@ -69,7 +69,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database,
     """A shop that a dozen shoppers have walked through, and its gateway's journal."""
     folder = tmp_path_factory.mktemp("walked")
     with Database.open(f"sqlite:///{folder / 'shop.db'}") as database, Journal(folder / "gateway.db") as journal:
-        with served(make_gateway(journal)) as url, RemoteGateway(url) as gateway:
+        with served(make_gateway(journal)) as url, RemoteGateway(url, PATIENT_S) as gateway:
             app = make_shop(database, gateway, str(folder / "mailbox.txt"), lambda: LATER)
             with served(app) as shop, Driver(shop, Counts()) as driver:
                 for trip in TRIPS:
@@ -142,16 +142,18 @@ def test_a_lost_visit_and_an_unsent_receipt_are_found(walked: tuple[Database, Pa
 def test_a_shopper_whose_hold_is_not_clear_is_not_let_in_but_may_come_again(tmp_path: Path) -> None:
     trip = Trip(1, plan(1, 1).events, True, plan(1, 1).total_minor, 0)
     with Database.open(f"sqlite:///{tmp_path / 'shop.db'}") as database, Journal(tmp_path / "gateway.db") as journal:
-        with served(make_gateway(journal)) as url, RemoteGateway(url) as gateway:
+        with served(make_gateway(journal)) as url, RemoteGateway(url, PATIENT_S) as gateway:
             httpx.post(
                 f"{url}/admin/faults",
                 json={"call": "look_up", "fault": "lost_reply", "times": 2},
                 trust_env=False,
+                timeout=PATIENT_S,
             )
             httpx.post(
                 f"{url}/admin/faults",
                 json={"call": "authorise", "fault": "error_after", "times": 1},
                 trust_env=False,
+                timeout=PATIENT_S,
             )
             counts = Counts()
             app = make_shop(database, gateway, str(tmp_path / "mail"), lambda: LATER)
@@ -167,9 +169,9 @@ def test_a_shopper_whose_hold_is_not_clear_is_not_let_in_but_may_come_again(tmp_
 def test_what_the_gateway_keeps_a_failure_of_for_a_day_is_charged_and_given_back_after_it(tmp_path: Path) -> None:
     trip = Trip(1, plan(1, 1).events, False, plan(1, 1).total_minor, 100)
     with Database.open(f"sqlite:///{tmp_path / 'shop.db'}") as database, Journal(tmp_path / "gateway.db") as journal:
-        with served(make_gateway(journal)) as url, RemoteGateway(url) as gateway:
+        with served(make_gateway(journal)) as url, RemoteGateway(url, PATIENT_S) as gateway:
             order = {"call": "authorise", "fault": "error_before", "times": 1}
-            httpx.post(f"{url}/admin/faults", json=order, trust_env=False)
+            httpx.post(f"{url}/admin/faults", json=order, trust_env=False, timeout=PATIENT_S)
             counts = Counts()
             app = make_shop(database, gateway, str(tmp_path / "mail"), lambda: LATER)
             with served(app) as shop, Driver(shop, counts) as driver:

@@ -9,6 +9,9 @@ from typing import Any
 
 import uvicorn
 
+PATIENT_S = 60.0
+"""How long tests wait for an answer: a machine that runs other tests too may stand still for seconds."""
+
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from cart.gateways.fake import Behaviour, main, make_gateway
 from cart.gateways.journal import Journal
 from cart.gateways.remote import RemoteGateway
 from cart.payments import Payment, PaymentRequest, PaymentState
-from tests.cart.gateways.serving import free_port, served
+from tests.cart.gateways.serving import PATIENT_S, free_port, served
 
 REQUEST = PaymentRequest("charge:1", "ada", 199, "USD")
 
@@ -26,7 +26,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def gateway(address: str) -> Iterator[RemoteGateway]:
-    with RemoteGateway(address, timeout_s=10.0) as remote:
+    with RemoteGateway(address, timeout_s=PATIENT_S) as remote:
         yield remote
 
 
@@ -36,7 +36,12 @@ def request(name: str, amount_minor: int = 199, shopper_id: str = "ada") -> Paym
 
 def order(address: str, call: str, fault: str, times: int = 1) -> None:
     """Have the next calls of a kind go wrong."""
-    told = httpx.post(f"{address}/admin/faults", json={"call": call, "fault": fault, "times": times}, trust_env=False)
+    told = httpx.post(
+        f"{address}/admin/faults",
+        json={"call": call, "fault": fault, "times": times},
+        trust_env=False,
+        timeout=PATIENT_S,
+    )
     assert told.status_code == 204
 
 
@@ -85,7 +90,9 @@ def test_a_key_is_good_for_one_payment_only(gateway: RemoteGateway) -> None:
 
 def test_an_unknown_currency_is_not_taken_for_a_decline(address: str) -> None:
     body = {"shopper_id": "ada", "amount_minor": 1, "currency": "XYZ"}
-    answer = httpx.post(f"{address}/payments", json=body, headers={"Idempotency-Key": "k"}, trust_env=False)
+    answer = httpx.post(
+        f"{address}/payments", json=body, headers={"Idempotency-Key": "k"}, trust_env=False, timeout=PATIENT_S
+    )
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
@@ -128,13 +135,13 @@ def test_a_failure_is_replayed_under_its_key_until_the_key_is_forgotten(address:
     for _ in range(3):
         with pytest.raises(PaymentUnknown, match="500"):
             gateway.authorise(request("replayed"))
-    assert httpx.post(f"{address}/admin/prune-keys", trust_env=False).json()["forgotten"] >= 1
+    assert httpx.post(f"{address}/admin/prune-keys", trust_env=False, timeout=PATIENT_S).json()["forgotten"] >= 1
     assert gateway.authorise(request("replayed")).state is PaymentState.AUTHORISED
 
 
 def test_a_payment_is_still_found_when_its_key_is_forgotten(address: str, gateway: RemoteGateway) -> None:
     taken = gateway.capture(gateway.authorise(request("forgotten")))
-    httpx.post(f"{address}/admin/prune-keys", trust_env=False)
+    httpx.post(f"{address}/admin/prune-keys", trust_env=False, timeout=PATIENT_S)
     assert gateway.look_up("charge:forgotten") == taken
     gateway.authorise(request("forgotten"))  # a second hold, as a careless caller would make
     assert gateway.look_up("charge:forgotten") == taken
@@ -194,7 +201,7 @@ def _is_held(gateway: RemoteGateway, wanted: PaymentRequest) -> bool:
 
 
 def test_behaviour_is_read_and_changed_while_it_runs(address: str, gateway: RemoteGateway) -> None:
-    with httpx.Client(base_url=address, trust_env=False) as admin:
+    with httpx.Client(base_url=address, trust_env=False, timeout=PATIENT_S) as admin:
         before = admin.get("/admin/behaviour").json()
         assert admin.put("/admin/behaviour", json={"declines": 1.0}).json()["declines"] == 1.0
         with pytest.raises(PaymentDeclined):
@@ -205,7 +212,7 @@ def test_behaviour_is_read_and_changed_while_it_runs(address: str, gateway: Remo
 
 
 def test_a_page_that_came_by_another_name_is_refused(address: str) -> None:
-    answer = httpx.get(f"{address}/admin/journal", headers={"Host": "evil.example"}, trust_env=False)
+    answer = httpx.get(f"{address}/admin/journal", headers={"Host": "evil.example"}, trust_env=False, timeout=PATIENT_S)
     assert answer.status_code == 400
 
 
@@ -226,7 +233,7 @@ def test_as_a_process_it_may_be_killed_and_forgets_nothing(tmp_path: Path) -> No
     port = free_port()
     url, books = f"http://127.0.0.1:{port}", tmp_path / "gateway.db"
     words = [sys.executable, "-m", "cart.gateways.fake", "--port", str(port), "--journal", str(books)]
-    with RemoteGateway(url, timeout_s=10.0) as gateway:
+    with RemoteGateway(url, timeout_s=PATIENT_S) as gateway:
         for run in range(2):
             with subprocess.Popen(words) as process:
                 _wait_for(url, process)

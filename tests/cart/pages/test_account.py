@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from cart.accounts import Role
 from cart.gateways.fake import make_gateway
 from cart.gateways.journal import Journal
-from tests.cart.gateways.serving import served
+from tests.cart.gateways.serving import PATIENT_S, served
 from tests.cart.pages.browsing import PHONE, Watch, be, watched
 from tests.cart.pages.conftest import PASSWORD, SETTINGS, Somebody, Store, open_store
 
@@ -153,8 +153,8 @@ def test_a_passkey_is_added_signs_in_and_is_taken_away(browser: Browser, store: 
 def test_a_declined_card_leaves_a_debt_that_is_paid_in_the_app(browser: Browser, store: Store, gateway: str) -> None:
     who = store.somebody()
     visit = store.visit(who, {JAM: 1})
-    httpx.post(f"{gateway}/admin/faults", json={"call": "capture", "fault": "decline"})
-    httpx.post(f"{gateway}/admin/faults", json={"call": "authorise", "fault": "decline"})
+    httpx.post(f"{gateway}/admin/faults", json={"call": "capture", "fault": "decline"}, timeout=PATIENT_S)
+    httpx.post(f"{gateway}/admin/faults", json={"call": "authorise", "fault": "decline"}, timeout=PATIENT_S)
     store.leave(visit)
     with app_of(browser, store, who, f"/#/receipts/{visit}") as (page, _):
         expect(page.locator("[data-test=status][data-status=payment_failed]")).to_be_visible()
@@ -165,7 +165,7 @@ def test_a_declined_card_leaves_a_debt_that_is_paid_in_the_app(browser: Browser,
         page.get_by_test_id("owes").get_by_role("link").click()
         expect(page.get_by_test_id("debt")).to_contain_text("3.25")
 
-        httpx.post(f"{gateway}/admin/faults", json={"call": "authorise", "fault": "decline"})
+        httpx.post(f"{gateway}/admin/faults", json={"call": "authorise", "fault": "decline"}, timeout=PATIENT_S)
         page.get_by_test_id("pay-debt").click()
         expect(page.locator("#toasts .warn")).to_be_visible()
         expect(page.get_by_test_id("debt")).to_contain_text("3.25")
