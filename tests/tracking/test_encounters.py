@@ -101,3 +101,12 @@ def test_those_who_are_still_together_when_the_stream_ends_are_in_doubt() -> Non
         watch.update(nanoseconds(10 + k / RATE_HZ), [1, 2], np.zeros(2, np.int64), places, now, np.full(2, 50.0), now)
     assert [(parting.keys, parting.is_sure) for parting in watch.finish()] == [((1, 2), False)]
     assert watch.finish() == []
+
+
+def test_of_an_encounter_whose_end_is_known_nothing_more_is_told() -> None:
+    watch = Encounters()
+    looks = np.stack([wearing(RED), wearing(BLUE), wearing(2)])
+    places = np.array([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]])
+    watch.update(nanoseconds(10.0), [1, 2, 3], np.zeros(3, np.int64), places, looks, np.full(3, 50.0), looks)
+    watch.forget((1, 2))
+    assert sorted(parting.keys for parting in watch.finish()) == [(1, 3), (2, 3)]

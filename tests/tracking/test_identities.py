@@ -30,6 +30,7 @@ from tests.tracking.builders import (
 from tracking.body_identities import BodyIdentities
 from tracking.identities import IdentitySettings, IdentityTracker
 from tracking.types import Identities
+from tracking.wardrobe import Exchange
 from vision.frames import TrackedBodies
 from vision.layout import StoreLayout, View
 
@@ -105,6 +106,35 @@ def test_two_who_cross_keep_their_ids(count: int, seed: int, one: Way, two: Way)
     assert everybody(people) == [1, 2]
     assert ids[0] == ids[1]
     assert sorted(i for i in ids[0] if i is not None) == [1, 2]
+
+
+def test_identities_that_went_round_go_back_and_what_was_taken_meanwhile_is_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Exchange] = []
+
+    class TellsOnce:
+        def update(self, timestamp_ns: int, keys: Sequence[int], *_: object) -> list[Exchange]:
+            if told or timestamp_ns < nanoseconds(1.5):
+                return []
+            told.append(Exchange((keys[0], keys[2], keys[1]), nanoseconds(1.0)))
+            return told
+
+    monkeypatch.setattr("tracking.identities.Wardrobe", TellsOnce)
+    places = (-1.5, 0.0), (0.0, 0.0), (1.5, 0.0)
+    ring = ring_of_cameras(3)
+    tracker = IdentityTracker(a_store(ring))
+    ticks = film(ring, [stands(place) for place in places], 3.0, rng=np.random.default_rng(0))
+    people = [tracker.update(time_ns, views) for time_ns, views in ticks]
+    before = [who_stands_at(at(people, 1.2), place) for place in places]
+    after = [who_stands_at(people[-1], place) for place in places]
+    # By key: the first is who the third is taken for, the third who the second is, the second who the first is.
+    by_key = [before.index(number) for number in (1, 2, 3)]
+    assert [after[place] for place in by_key] == [3, 1, 2]
+    mix_ups = tracker.take_mix_ups()
+    assert [each.identity_ids for each in mix_ups] == [(1, 2), (1, 3), (2, 3)]
+    assert all(each.since_ns == nanoseconds(1.0) for each in mix_ups)
+    assert all(each.until_ns is not None and each.until_ns >= nanoseconds(1.5) for each in mix_ups)
 
 
 @pytest.mark.parametrize("place", [(0.0, 3.6), (4.5, 0.0), (-3.4, -3.4)], ids=["mirror", "glass", "corner"])
