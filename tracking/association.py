@@ -20,6 +20,8 @@ from vision.boxes import box_areas
 _DENSE_CELLS = 4096  # up to here one dense matrix is faster than a list of pairs (64 tracks x 64 detections)
 _ROUNDS = 8  # of taking what is certain; each makes more certain, and after a few nothing changes
 
+_NO_INDICES = np.zeros(0, np.intp)
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -92,23 +94,19 @@ class _DenseLikeness:
         shared = np.minimum(one[2:], two[2:])
         shared -= np.maximum(one[:2], two[:2])
         np.maximum(shared, 0, out=shared)
-        sides, others = one[2:] - one[:2], two[2:] - two[:2]
-        area = shared[0] * shared[1]
-        value = area / (sides[0] * sides[1] + others[0] * others[1] - area)
-        value *= np.sqrt(shared[1] / (sides[1] + others[1] - shared[1]))
-        self._value = value
+        self._value = _values(shared, _areas_and_heights(one), _areas_and_heights(two))
 
     def assign(
         self, rows: IntArray, columns: IntArray, weight: FloatArray | None, least: float
     ) -> tuple[IntArray, IntArray]:
-        benefit = self._value[rows[:, None], columns]
+        benefit = self._value.take(rows, axis=0).take(columns, axis=1)
         if weight is not None:
             benefit *= weight
         benefit -= least
         np.maximum(benefit, 0, out=benefit)
         row, column = linear_sum_assignment(benefit, maximize=True)
-        good = benefit[row, column] > 0
-        return rows[row[good]], columns[column[good]]
+        good = (benefit[row, column] > 0).nonzero()[0]
+        return rows.take(row.take(good)), columns.take(column.take(good))
 
 
 class _SparseLikeness:
@@ -116,12 +114,13 @@ class _SparseLikeness:
 
     def __init__(self, tracks: FloatArray, detections: FloatArray) -> None:
         self._shape = len(tracks), len(detections)
-        self._pairs = touching_pairs(tracks, detections)
-        row, column = self._pairs.row, self._pairs.column
-        height = np.minimum(tracks[:, 3][row], detections[:, 3][column])
-        height -= np.maximum(tracks[:, 1][row], detections[:, 1][column])
-        both = (tracks[:, 3] - tracks[:, 1])[row] + (detections[:, 3] - detections[:, 1])[column]
-        self._value = pair_overlaps(tracks, detections, self._pairs) * np.sqrt(height / (both - height))
+        one, two = tracks.T, detections.T
+        self._row, self._column, shared = _touching(one, two)
+        self._value = _values(
+            shared,
+            _areas_and_heights(one).take(self._row, axis=1),
+            _areas_and_heights(two).take(self._column, axis=1),
+        )
 
     def assign(
         self, rows: IntArray, columns: IntArray, weight: FloatArray | None, least: float
@@ -129,18 +128,34 @@ class _SparseLikeness:
         here, weights = np.zeros(self._shape[0], bool), np.zeros(self._shape[1])
         here[rows] = True
         weights[columns] = 1.0 if weight is None else weight
-        benefit = self._value * weights[self._pairs.column]
+        benefit = self._value * weights.take(self._column)
         benefit -= least
-        useful = np.flatnonzero((benefit > 0) & here[self._pairs.row])
-        chosen = assign(self._pairs[useful], benefit[useful])
-        return chosen.row, chosen.column
+        useful = benefit > 0
+        useful &= here.take(self._row)
+        kept = useful.nonzero()[0]
+        row, column = self._row.take(kept), self._column.take(kept)
+        chosen = _chosen(row, column, benefit.take(kept))
+        return row.take(chosen), column.take(chosen)
+
+
+def _areas_and_heights(corners: FloatArray) -> FloatArray:
+    """Of boxes given as rows left, top, right and bottom, shape (4, ...): shape (2, ...)."""
+    sides = corners[2:] - corners[:2]
+    sides[0] *= sides[1]
+    return sides
+
+
+def _values(shared: FloatArray, one: FloatArray, two: FloatArray) -> FloatArray:
+    """Likeness from the width and height that boxes share, which is overwritten, and the area and height of each."""
+    shared[0] *= shared[1]
+    both = one + two
+    both -= shared
+    shared /= both
+    return np.asarray(shared[0] * np.sqrt(shared[1]))
 
 
 def touching_pairs(a: FloatArray, b: FloatArray) -> Pairs:
     """Find the pairs of boxes that share area.
-
-    The picture is cut into strips as high as the highest box, so that a box can only touch those that begin in its own
-    strip, the one above or the one below; within a strip the boxes are sorted by their left edge.
 
     Args:
         a: Boxes (left, top, right, bottom), shape (n, 4), pixels.
@@ -150,31 +165,49 @@ def touching_pairs(a: FloatArray, b: FloatArray) -> Pairs:
         Rows into ``a`` and columns into ``b``, ordered by row, then column.
     """
     if not (len(a) and len(b)):
-        return Pairs(np.zeros(0, np.intp), np.zeros(0, np.intp))
-    left, top, right, bottom = a.T
-    left_b, top_b, right_b, bottom_b = b.T
-    strip = max(float((bottom - top).max()), float((bottom_b - top_b).max()), 1e-9) * (1 + 1e-9)
-    widest = float((right_b - left_b).max())
-    west = min(float(left.min()), float(left_b.min())) - widest
-    length = max(float(right.max()), float(left_b.max())) - west + 1  # of a strip, with room for every range within it
-    north = min(float(top.min()), float(top_b.min()))
-    key = np.floor((top_b - north) / strip) * length + (left_b - west)
-    order = np.argsort(key, kind="stable")
-    key = key[order]
+        return Pairs(_NO_INDICES, _NO_INDICES)
+    row, column, _ = _touching(a.T, b.T)
+    order = np.argsort(row * len(b) + column)
+    return Pairs(row[order], column[order])
+
+
+def _touching(a: FloatArray, b: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """Find the pairs of boxes that share area, in any order, and the width and height of what each pair shares.
+
+    The picture is cut into strips as high as the highest box, so that a box can only touch those that begin in its own
+    strip, the one above or the one below; within a strip the boxes are sorted by their left edge.
+
+    Args:
+        a: One box and more as rows left, top, right and bottom, shape (4, n), pixels.
+        b: The same, shape (4, m).
+
+    Returns:
+        Rows into ``a`` and columns into ``b``, shape (p,), and the shared sides, shape (2, p).
+    """
+    left, top, right, bottom = a
+    count = len(left)
+    widest, tallest = np.maximum.reduce(b[2:] - b[:2], axis=1).tolist()
+    strip = max(float((bottom - top).max()), tallest, 1e-9) * (1 + 1e-9)
+    west, north = np.minimum(np.minimum.reduce(a[:2], axis=1), np.minimum.reduce(b[:2], axis=1)).tolist()
+    west -= widest
+    length = max(float(right.max()), float(b[0].max())) - west + 1  # of a strip, with room for every range within it
+    key = np.floor((b[1] - north) / strip) * length + (b[0] - west)
+    order = key.argsort()
     level = np.floor((top - north) / strip) * length
-    begins, ends = level + (left - widest - west), level + (right - west)
-    shifts = np.array([[-length], [0.0], [length]])
-    first = np.searchsorted(key, (begins + shifts).T.ravel(), side="left")
-    counts = np.searchsorted(key, (ends + shifts).T.ravel(), side="left") - first
-    total = int(counts.sum())
-    row = np.repeat(np.repeat(np.arange(len(a)), 3), counts)
-    within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    column = order[np.repeat(first, counts) + within]
-    touching = (right_b[column] > left[row]) & (left_b[column] < right[row])
-    touching &= (bottom_b[column] > top[row]) & (top_b[column] < bottom[row])
-    row, column = row[touching], column[touching]
-    by_row = np.argsort(row * len(b) + column, kind="stable")
-    return Pairs(row[by_row], column[by_row])
+    spans = np.empty((2, 3, count))  # begin and end of what each box may touch, in the three strips
+    np.add(level + (left - widest - west), [[-length], [0.0], [length]], out=spans[0])
+    np.add(level + (right - west), [[-length], [0.0], [length]], out=spans[1])
+    first, end = key.take(order).searchsorted(spans.ravel()).reshape(2, -1)
+    counts = end - first
+    span = np.arange(3 * count).repeat(counts)
+    ends = counts.cumsum()
+    column = order.take(np.arange(ends[-1]) + (end - ends).take(span))
+    row = span % count
+    one, two = a.take(row, axis=1), b.take(column, axis=1)
+    shared = np.minimum(one[2:], two[2:])
+    shared -= np.maximum(one[:2], two[:2])
+    touching = ((shared[0] > 0) & (shared[1] > 0)).nonzero()[0]
+    return row.take(touching), column.take(touching), shared.take(touching, axis=1)
 
 
 def pair_overlaps(a: FloatArray, b: FloatArray, pairs: Pairs) -> FloatArray:
@@ -202,58 +235,75 @@ def assign(pairs: Pairs, benefit: FloatArray) -> Pairs:
     """
     check_shape("assign: benefit", benefit, (len(pairs),))
     useful = np.flatnonzero(np.asarray(benefit) > 0)
-    if not len(useful):
-        return pairs[useful]
-    row, column, gain = pairs.row[useful], pairs.column[useful], np.asarray(benefit, np.float64)[useful]
-    won, open_ = _certain(row, column, gain)
-    if len(open_):
-        row, column, gain = row[open_], column[open_], gain[open_]
-        _, row = np.unique(row, return_inverse=True)
-        _, column = np.unique(column, return_inverse=True)
-        groups = _groups(row, column)
-        won += [open_[group[_assign_dense(row[group], column[group], gain[group])]] for group in groups]
-    chosen = useful[np.concatenate(won)]
+    chosen = useful[_chosen(pairs.row[useful], pairs.column[useful], np.asarray(benefit, np.float64)[useful])]
     return pairs[chosen[np.argsort(pairs.row[chosen])]]
 
 
-def _certain(row: IntArray, column: IntArray, gain: FloatArray) -> tuple[list[IntArray], IntArray]:
+def _chosen(row: IntArray, column: IntArray, gain: FloatArray) -> IntArray:
+    """Indices of the pairs of the best assignment, in any order, all gains being above 0."""
+    if not len(row):
+        return _NO_INDICES
+    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    ends = np.concatenate([row, column + rows]).reshape(2, -1)
+    won, open_ = _certain(ends, gain, rows + columns)
+    if len(open_):
+        row, column, gain = row.take(open_), column.take(open_), gain.take(open_)
+        groups = _groups(row, column)
+        won += [open_[group[_assign_dense(row[group], column[group], gain[group])]] for group in groups]
+    return np.concatenate(won)
+
+
+def _certain(ends: IntArray, gain: FloatArray, count: int) -> tuple[list[IntArray], IntArray]:
     """Take pairs that some best assignment has for certain, and say which pairs remain possible.
 
     A pair that gains at least as much as the best other pair of its row and the best other pair of its column together
     can replace these two in any assignment without loss. In a crowd, most people are as certain as that.
+
+    Args:
+        ends: Row and column of each pair, shape (2, p), the columns numbered on from the rows: what is done to rows and
+            to columns is then one operation.
+        gain: What each pair gains, shape (p,).
+        count: How many rows and columns there are.
+
+    Returns:
+        Indices of the pairs taken, a list to join, and of those left open.
     """
     certain: list[IntArray] = []
-    open_ = np.arange(len(row))
-    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    open_ = np.arange(len(gain))
     for _ in range(_ROUNDS):
-        r, c, g = row[open_], column[open_], gain[open_]
-        best_of_row, best_of_column = np.zeros(rows), np.zeros(columns)
-        np.maximum.at(best_of_row, r, g)
-        np.maximum.at(best_of_column, c, g)
-        mutual = (g == best_of_row[r]) & (g == best_of_column[c])
-        mutual &= (np.bincount(r[mutual], minlength=rows)[r] == 1) & (np.bincount(c[mutual], minlength=columns)[c] == 1)
-        others = np.where(mutual, 0.0, g)
-        next_of_row, next_of_column = np.zeros(rows), np.zeros(columns)
-        np.maximum.at(next_of_row, r, others)
-        np.maximum.at(next_of_column, c, others)
-        taken = mutual & (g >= next_of_row[r] + next_of_column[c])
-        if not taken.any():
+        both_ends, gains = ends.ravel(), np.concatenate([gain, gain])
+        best = np.zeros(count)
+        np.maximum.at(best, both_ends, gains)
+        is_best = best.take(ends) == gain
+        mutual = (is_best[0] & is_best[1]).nonzero()[0]
+        its_ends = ends.take(mutual, axis=1)
+        alone = np.bincount(its_ends.ravel(), minlength=count).take(its_ends) == 1  # not so where two gain the same
+        if np.count_nonzero(alone) < alone.size:
+            mutual = mutual[alone[0] & alone[1]]
+            its_ends = ends.take(mutual, axis=1)
+        gains.reshape(2, -1)[:, mutual] = 0
+        next_best = np.zeros(count)
+        np.maximum.at(next_best, both_ends, gains)
+        others = next_best.take(its_ends)
+        taken = (gain.take(mutual) >= others[0] + others[1]).nonzero()[0]
+        if not len(taken):
             break
-        certain.append(open_[taken])
-        row_free, column_free = np.ones(rows, bool), np.ones(columns, bool)
-        row_free[r[taken]] = False
-        column_free[c[taken]] = False
-        open_ = open_[row_free[r] & column_free[c]]
-        if not len(open_):
+        certain.append(open_.take(mutual.take(taken)))
+        free = np.ones(count, bool)
+        free[its_ends.take(taken, axis=1)] = False
+        free_ends = free.take(ends)
+        left = (free_ends[0] & free_ends[1]).nonzero()[0]
+        open_, ends, gain = open_.take(left), ends.take(left, axis=1), gain.take(left)
+        if not len(left):
             break
     return certain, open_
 
 
 def _groups(row: IntArray, column: IntArray) -> list[IntArray]:
     """Split pairs into groups that share neither rows nor columns; small problems stay whole."""
-    rows, columns = int(row.max()) + 1, int(column.max()) + 1
-    if rows * columns <= _DENSE_CELLS:
+    if np.count_nonzero(np.bincount(row)) * np.count_nonzero(np.bincount(column)) <= _DENSE_CELLS:
         return [np.arange(len(row))]
+    rows, columns = int(row.max()) + 1, int(column.max()) + 1
     graph = coo_array((np.ones(len(row), bool), (row, rows + column)), shape=(rows + columns, rows + columns))
     _, label = connected_components(graph, directed=False)
     label = label[row]
@@ -263,11 +313,16 @@ def _groups(row: IntArray, column: IntArray) -> list[IntArray]:
 
 def _assign_dense(row: IntArray, column: IntArray, benefit: FloatArray) -> IntArray:
     """Indices of the pairs of one group that are chosen."""
-    _, row = np.unique(row, return_inverse=True)
-    _, column = np.unique(column, return_inverse=True)
-    gain = np.zeros((int(row.max()) + 1, int(column.max()) + 1))
-    index = np.full(gain.shape, -1)
+    (row, rows), (column, columns) = _renumbered(row), _renumbered(column)
+    gain = np.zeros((rows, columns))
     gain[row, column] = benefit
-    index[row, column] = np.arange(len(row))
-    chosen = index[linear_sum_assignment(gain, maximize=True)]
-    return np.asarray(chosen[chosen >= 0])
+    column_of = np.full(rows, -1)
+    assigned, its_column = linear_sum_assignment(gain, maximize=True)
+    column_of[assigned] = its_column
+    return np.flatnonzero(column_of.take(row) == column)
+
+
+def _renumbered(index: IntArray) -> tuple[IntArray, int]:
+    """Number the indices that occur from 0 without gaps, and say how many they are."""
+    number = (np.bincount(index) > 0).cumsum()
+    return number.take(index) - 1, int(number[-1])

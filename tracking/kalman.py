@@ -81,6 +81,11 @@ class BoxNoise:
 _POSITION, _VELOCITY = slice(0, 4), slice(4, 8)
 _POSITION_VAR, _CROSS_COV, _VELOCITY_VAR = slice(8, 12), slice(12, 16), slice(16, 20)
 
+# The same table by quantity, axis and box, so that what is done alike to two quantities is one operation.
+_BLOCKS = (5, 4, -1)
+_MOVING, _RATES = slice(0, None, 3), slice(1, None, 3)  # position and covariance; velocity and its variance
+_WITH_POSITION = slice(2, 4)  # variance of the position, and its covariance with the velocity
+
 
 @dataclass(frozen=True, slots=True)
 class BoxStates:
@@ -226,10 +231,14 @@ def predict(states: BoxStates, dt_s: float, noise: BoxNoise) -> BoxStates:
     table = before.copy()
     scale = _heights(before[2], before[3])
     scale *= scale
-    table[_POSITION] += dt_s * before[_VELOCITY]
-    table[_CROSS_COV] += dt_s * before[_VELOCITY_VAR]
-    table[_POSITION_VAR] += dt_s * (before[_CROSS_COV] + table[_CROSS_COV])
-    table[8:] += scale * _process(noise, dt_s)
+    blocks = table.reshape(_BLOCKS)
+    moving = blocks[_MOVING]
+    moving += dt_s * blocks[_RATES]
+    spread = before[_CROSS_COV] + table[_CROSS_COV]
+    spread *= dt_s
+    position_var, covariances = table[_POSITION_VAR], table[8:]
+    position_var += spread
+    covariances += scale * _process(noise, dt_s)
     return BoxStates(table)
 
 
@@ -253,18 +262,20 @@ def corrected(states: BoxStates, measured: FloatArray, noise: BoxNoise) -> BoxSt
     before = states.table
     scale = _heights(before[2], before[3])
     scale *= scale
-    position_var, cross_cov = before[_POSITION_VAR], before[_CROSS_COV]
     measured_var = scale * _measured_variance(noise)
-    innovation_var = position_var + measured_var
+    innovation_var = before[_POSITION_VAR] + measured_var
     innovation = measured - before[_POSITION]
     innovation /= innovation_var
-    table = np.empty_like(before)
-    np.add(before[_POSITION], position_var * innovation, out=table[_POSITION])
-    np.add(before[_VELOCITY], cross_cov * innovation, out=table[_VELOCITY])
     measured_var /= innovation_var
-    np.multiply(position_var, measured_var, out=table[_POSITION_VAR])
-    np.multiply(cross_cov, measured_var, out=table[_CROSS_COV])
-    np.subtract(before[_VELOCITY_VAR], cross_cov * cross_cov / innovation_var, out=table[_VELOCITY_VAR])
+    learnt = before[_CROSS_COV] * before[_CROSS_COV]
+    learnt /= innovation_var
+    table = np.empty(before.shape)
+    blocks, corrected_blocks = before.reshape(_BLOCKS), table.reshape(_BLOCKS)
+    with_position, mean = blocks[_WITH_POSITION], corrected_blocks[:2]
+    np.multiply(with_position, innovation, out=mean)
+    mean += blocks[:2]
+    np.multiply(with_position, measured_var, out=corrected_blocks[_WITH_POSITION])
+    np.subtract(before[_VELOCITY_VAR], learnt, out=table[_VELOCITY_VAR])
     return BoxStates(table)
 
 

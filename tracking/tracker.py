@@ -18,7 +18,7 @@ from tracking import kalman
 from tracking.association import likeness, pair_overlaps, touching_pairs
 from tracking.kalman import BoxNoise, BoxStates
 from tracking.types import Tracks
-from vision.arrays import FloatArray, IntArray
+from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.boxes import cxcywh_from_xyxy
 from vision.cameras import Camera
 from vision.detections import COCO_PERSON, Detections
@@ -31,7 +31,7 @@ _NOTHING = np.zeros(0, np.intp)
 
 
 _SHARES = ("low_confidence", "high_confidence", "min_affinity", "min_low_likeness", "start_overlap")
-_ID, _FIRST, _LAST, _HITS, _CONFIRMED = range(5)
+_ID, _FIRST, _LAST, _HITS = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,28 +112,35 @@ class _Followed:
 
     Attributes:
         states: Where they are and how they move.
-        counts: Shape (5, n), in rows: id, first and last time seen in nanoseconds, hits, and whether confirmed.
+        counts: Shape (4, n), in rows: id, first and last time seen in nanoseconds, and hits.
         confidence_sum: Over all hits, shape (n,).
+        confirmed: Whether they count as people, shape (n,).
     """
 
     states: BoxStates
     counts: IntArray
     confidence_sum: FloatArray
+    confirmed: BoolArray
 
     def __len__(self) -> int:
         return len(self.confidence_sum)
 
     def __getitem__(self, rows: IntArray) -> Self:
-        return type(self)(self.states[rows], self.counts.take(rows, axis=1), self.confidence_sum.take(rows))
+        return type(self)(
+            self.states[rows],
+            self.counts.take(rows, axis=1),
+            self.confidence_sum.take(rows),
+            self.confirmed.take(rows),
+        )
 
     @classmethod
     def started(cls, first_id: int, xyxy: FloatArray, confidence: FloatArray, now_ns: int, noise: BoxNoise) -> Self:
         """Begin to follow detections, numbered from ``first_id``."""
-        counts = np.zeros((5, len(xyxy)), np.int64)
+        counts = np.empty((4, len(xyxy)), np.int64)
         counts[_ID] = np.arange(first_id, first_id + len(xyxy))
         counts[_FIRST] = counts[_LAST] = now_ns
         counts[_HITS] = 1
-        return cls(kalman.start(xyxy, noise), counts, confidence.copy())
+        return cls(kalman.start(xyxy, noise), counts, confidence.copy(), np.zeros(len(xyxy), bool))
 
     @classmethod
     def nobody(cls) -> Self:
@@ -145,6 +152,7 @@ class _Followed:
             self.states.joined(other.states),
             np.concatenate([self.counts, other.counts], axis=1),
             np.concatenate([self.confidence_sum, other.confidence_sum]),
+            np.concatenate([self.confirmed, other.confirmed]),
         )
 
 
@@ -186,6 +194,7 @@ class Tracker:
             round(time_s * NS_PER_S) + _CLOCK_SLACK_NS
             for time_s in (kept.lost_timeout_s, kept.tentative_gap_s, kept.low_gap_s)
         )
+        self._surely_kept_ns = min(self._lost_ns, self._tentative_ns)
         self._confirm_ns = round(kept.confirm_s * NS_PER_S) - _CLOCK_SLACK_NS
         self.reset()
 
@@ -236,23 +245,23 @@ class Tracker:
         detections, corners = self._usable(detections)
         xyxy, confidence = corners.T, detections.confidence.astype(np.float64)
         sure = self._settings.high_confidence * self._usual_confidence / self._settings.usual_confidence
+        high = confidence >= sure
 
         followed = self._advanced(now_ns)
-        match = self._matched(followed, xyxy, confidence, sure, now_ns)
-        rows = (match >= 0).nonzero()[0]
-        columns = match[rows]
-        self._correct(followed, rows, columns, corners, confidence, sure, now_ns)
-        self._learn_usual(confidence[columns[followed.counts[_CONFIRMED, rows] != 0]], sure)
-        fresh = self._fresh(columns, xyxy, confidence, sure)
+        match = self._matched(followed, xyxy, confidence, high, now_ns)
+        seen = match >= 0
+        self._correct(followed, match, seen, corners, confidence, sure, now_ns)
+        shown = (seen & followed.confirmed).nonzero()[0]
+        shown_as = match.take(shown)
+        self._learn_usual(confidence.take(shown_as), sure)
+        fresh = self._fresh(match[seen], xyxy, confidence, high)
         if len(fresh):
             started = _Followed.started(self._next_id, xyxy[fresh], confidence[fresh], now_ns, self._settings.noise)
             followed = followed.joined(started)
-            match = np.concatenate([match, fresh])
             self._next_id += len(fresh)
         self._now_ns = now_ns
         self._followed = followed
-        shown = ((match >= 0) & (followed.counts[_CONFIRMED] != 0)).nonzero()[0]
-        self._shown = followed, shown, detections[match[shown]]
+        self._shown = followed, shown, detections[shown_as]
         return self._tracks(followed.counts.take(shown, axis=1), self._boxes(followed.states, shown), self._shown[2])
 
     def coast(self, timestamp_ns: int) -> Tracks:
@@ -274,7 +283,7 @@ class Tracker:
         """
         if self._now_ns is None or self._shown is None:
             return self._tracks(
-                np.zeros((5, 0), np.int64), np.zeros((0, 4)), Detections.empty(self.camera_id, timestamp_ns)
+                np.zeros((4, 0), np.int64), np.zeros((0, 4)), Detections.empty(self.camera_id, timestamp_ns)
             )
         if timestamp_ns < self._now_ns:
             raise ValueError(
@@ -296,12 +305,12 @@ class Tracker:
     def _usable(self, detections: Detections) -> tuple[Detections, FloatArray]:
         """People with a finite area and some confidence, and their boxes as rows left, top, right, bottom."""
         corners = np.array(detections.xyxy.T, np.float64, order="C")
-        usable = (corners[2:] > corners[:2]).all(axis=0)
-        usable &= np.isfinite(corners).all(axis=0)
-        usable &= detections.confidence >= self._settings.low_confidence
+        sized, finite = corners[2:] > corners[:2], np.isfinite(corners)
+        usable = detections.confidence >= self._settings.low_confidence
         usable &= detections.class_id == COCO_PERSON
-        if usable.all():
+        if _all(sized) and _all(finite) and _all(usable):
             return detections, corners
+        usable &= sized.all(axis=0) & finite.all(axis=0)
         return detections[usable], corners[:, usable]
 
     def _advanced(self, now_ns: int) -> _Followed:
@@ -310,15 +319,17 @@ class Tracker:
         if self._now_ns is None or not len(followed):
             return followed
         last_ns = followed.counts[_LAST]
-        lasting = (followed.counts[_CONFIRMED] != 0) | (last_ns == self._now_ns)
-        kept = now_ns - last_ns <= np.where(lasting, self._lost_ns, self._tentative_ns)
-        if not kept.all():
+        unseen_ns = now_ns - last_ns
+        if np.count_nonzero(unseen_ns > self._surely_kept_ns):
+            lasting = followed.confirmed | (last_ns == self._now_ns)
+            kept = unseen_ns <= np.where(lasting, self._lost_ns, self._tentative_ns)
             followed = followed[kept.nonzero()[0]]
         dt_s = (now_ns - self._now_ns) / NS_PER_S
-        return replace(followed, states=kalman.predict(followed.states, dt_s, self._settings.noise))
+        states = kalman.predict(followed.states, dt_s, self._settings.noise)
+        return _Followed(states, followed.counts, followed.confidence_sum, followed.confirmed)
 
     def _matched(
-        self, followed: _Followed, xyxy: FloatArray, confidence: FloatArray, sure: float, now_ns: int
+        self, followed: _Followed, xyxy: FloatArray, confidence: FloatArray, high: BoolArray, now_ns: int
     ) -> IntArray:
         """Which detection continues each track, shape (n,): its index, or -1."""
         settings = self._settings
@@ -327,73 +338,74 @@ class Tracker:
             return detection_of
         alike = likeness(followed.states.xyxy, xyxy)
         last_ns = followed.counts[_LAST]
-        confirmed = followed.counts[_CONFIRMED] != 0
         recent = (now_ns - last_ns <= self._low_ns) | (last_ns == self._now_ns)
-        high = confidence >= sure
-        free_high: IntArray = high.nonzero()[0]
-        free_low: IntArray = (~high).nonzero()[0]
-        for stage in (confirmed, ~confirmed):
+        free_high, free_low = high.copy(), ~high
+        for stage in (followed.confirmed, ~followed.confirmed):
             rows = stage.nonzero()[0]
-            if len(rows) and len(free_high):
-                row, column = alike.assign(rows, free_high, confidence[free_high], settings.min_affinity)
+            if not len(rows):
+                continue
+            columns = free_high.nonzero()[0]
+            if len(columns):
+                row, column = alike.assign(rows, columns, confidence.take(columns), settings.min_affinity)
                 detection_of[row] = column
-                free_high = _without(free_high, column, len(xyxy))
-            if len(free_low):
+                free_high[column] = False
+            columns = free_low.nonzero()[0]
+            if len(columns):
                 rows = (stage & recent & (detection_of < 0)).nonzero()[0]
                 if len(rows):
-                    row, column = alike.assign(rows, free_low, None, settings.min_low_likeness)
+                    row, column = alike.assign(rows, columns, None, settings.min_low_likeness)
                     detection_of[row] = column
-                    free_low = _without(free_low, column, len(xyxy))
+                    free_low[column] = False
         return detection_of
 
     def _correct(
         self,
         followed: _Followed,
-        rows: IntArray,
-        columns: IntArray,
+        match: IntArray,
+        seen: BoolArray,
         corners: FloatArray,
         confidence: FloatArray,
         sure: float,
         now_ns: int,
     ) -> None:
-        """Take into account, in place, that the tracks ``rows`` were seen as the detections ``columns``."""
+        """Take into account, in place, which tracks were seen, and as which detections."""
         settings, table, counts = self._settings, followed.states.table, followed.counts
-        if len(rows) < len(followed):
-            unseen = np.ones(len(followed), bool)
-            unseen[rows] = False
-            table[6:8, unseen] = 0  # as kalman.steadied does
-        if not len(rows):
+        seen_count = np.count_nonzero(seen)
+        if seen_count < len(followed):
+            np.copyto(table[6:8], 0, where=~seen)  # as kalman.steadied does
+        if not seen_count:
             return
-        seen = corners.take(columns, axis=1)
-        measured = np.concatenate([(seen[:2] + seen[2:]) / 2, seen[2:] - seen[:2]])
-        if len(rows) == len(followed):
-            table[:] = kalman.corrected(followed.states, measured, settings.noise).table
-        else:
-            table[:, rows] = kalman.corrected(followed.states[rows], measured, settings.noise).table
-        followed.confidence_sum[rows] += confidence[columns]
-        counts[_HITS, rows] += 1
-        counts[_LAST, rows] = now_ns
-        if not counts[_CONFIRMED].all():
+        boxes = corners.take(match, axis=1)  # for those not seen a box of somebody else: the masks leave it out again
+        measured = np.empty_like(boxes)
+        centre = np.add(boxes[:2], boxes[2:], out=measured[:2])
+        centre /= 2
+        np.subtract(boxes[2:], boxes[:2], out=measured[2:])
+        np.copyto(table, kalman.corrected(followed.states, measured, settings.noise).table, where=seen)
+        confidence_sum, hits = followed.confidence_sum, counts[_HITS]
+        np.add(confidence_sum, confidence.take(match), out=confidence_sum, where=seen)
+        np.add(hits, 1, out=hits, where=seen)
+        np.copyto(counts[_LAST], now_ns, where=seen)
+        if not _all(followed.confirmed):
             evident = (
                 (counts[_LAST] - counts[_FIRST] >= self._confirm_ns)
-                & (counts[_HITS] >= settings.confirm_hits)
-                & (followed.confidence_sum >= sure * counts[_HITS])
+                & (hits >= settings.confirm_hits)
+                & (confidence_sum >= sure * hits)
             )
-            counts[_CONFIRMED] |= evident  # once confirmed, always confirmed
+            np.logical_or(followed.confirmed, evident, out=followed.confirmed)  # once confirmed, always confirmed
 
     def _learn_usual(self, confidence: FloatArray, sure: float) -> None:
         """Learn how confident the detector usually is from those who were seen well."""
         well = confidence[confidence >= sure]
         if not len(well):
             return
-        total = self._usual_confidence * self._usual_weight + float(well.sum())
+        total = self._usual_confidence * self._usual_weight + float(np.add.reduce(well))
         self._usual_weight += len(well)
         self._usual_confidence = total / self._usual_weight
         self._usual_weight = min(self._usual_weight, self._settings.usual_memory)
 
-    def _fresh(self, taken: IntArray, xyxy: FloatArray, confidence: FloatArray, sure: float) -> IntArray:
+    def _fresh(self, taken: IntArray, xyxy: FloatArray, confidence: FloatArray, high: BoolArray) -> IntArray:
         """Detections that show somebody new: sure, unmatched, no second box of somebody."""
-        free = confidence >= sure
+        free = high.copy()
         free[taken] = False
         fresh = free.nonzero()[0]
         if not len(fresh):
@@ -415,7 +427,8 @@ class Tracker:
             feet = body_feet(detections.xyxy, detections.keypoints, self._camera.resolution_wh)
             floor_m = self._camera.floor_points(feet)
         else:
-            floor_m = np.full((len(xyxy), 2), np.nan)
+            floor_m = np.empty((len(xyxy), 2))
+            floor_m.fill(np.nan)
         return Tracks(
             self.camera_id,
             detections.timestamp_ns,
@@ -429,9 +442,6 @@ class Tracker:
         )
 
 
-def _without(columns: IntArray, taken: IntArray, count: int) -> IntArray:
-    """Those of some detections, of ``count`` in all, that were not taken."""
-    free = np.zeros(count, bool)
-    free[columns] = True
-    free[taken] = False
-    return free.nonzero()[0]
+def _all(mask: BoolArray) -> bool:
+    """``mask.all()``, of few numbers in a quarter of the time."""
+    return bool(np.count_nonzero(mask) == mask.size)
