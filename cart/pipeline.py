@@ -1,7 +1,7 @@
 """Wires one store: what the sensors give becomes identities, interactions, cart events and receipts."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -26,7 +26,7 @@ from tracking.identities import IdentityTracker
 from tracking.interactions import InteractionWatcher
 from tracking.scales import WeightWatcher
 from tracking.tracker import Tracker
-from tracking.types import HandContact, Identities, Interaction, MixUp, Tracks, Unsettled, WeightChange
+from tracking.types import Candidate, HandContact, Identities, Interaction, MixUp, Tracks, Unsettled, WeightChange
 from tracking.visits import Leaving, VisitEnd, VisitWatcher
 from tracking.whereabouts import Whereabouts
 from vision.arrival import PictureMemory
@@ -166,6 +166,19 @@ class LiveCart:
 
 
 @dataclass(slots=True)
+class _SetDown:
+    """Something that a visit has put on a shelf, for when it takes the very thing away again.
+
+    Attributes:
+        taken_out: Product and units that left the visit's cart by it; None if none did.
+        doubts: What a person is to be asked if it stays there: reason, moment, question.
+    """
+
+    taken_out: tuple[str, int] | None = None
+    doubts: list[tuple[str, datetime, Question | None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Visit:
     """A party on one account: usually one person; with gates, everybody let in on the same code while it is inside."""
 
@@ -178,6 +191,8 @@ class _Visit:
     """When each interaction in its cart took place, store clock, and its id."""
     flagged: set[tuple[str, UUID | None]] = field(default_factory=set)
     """Why a person is to look at it, and the interaction behind each reason."""
+    set_down: dict[UUID, "_SetDown"] = field(default_factory=dict)
+    """What it has put on shelves, by the interaction."""
 
     @property
     def last(self) -> VisitEnd | None:
@@ -319,14 +334,19 @@ class StorePipeline:
         """What plates that have moved will probably come to, in the order of its time."""
         found = []
         for interaction in self._interactions.expected([] if self._scales is None else self._scales.settling()):
-            best = interaction.candidates[0] if interaction.candidates else None
-            if best is None or best.sku is None or best.probability < SEEN_AT_ALL:
+            parties = _by_party(
+                interaction, {c.identity_id: self._visit_of(c.identity_id) for c in interaction.candidates}
+            )
+            if not parties:
                 continue
-            pays, _ = self._payer(interaction, self._visits.get(best.identity_id))
+            best, probability = parties[0]
+            if best.sku is None or probability < SEEN_AT_ALL:
+                continue
+            pays, _ = self._payer(interaction, best, self._visits.get(best.identity_id))
             if pays is not None:
                 sign = 1 if interaction.kind is Handling.PICK else -1
                 change = sign * best.quantity
-                found.append(Expected(pays.session, best.sku, change, best.probability, interaction.time_ns))
+                found.append(Expected(pays.session, best.sku, change, probability, interaction.time_ns))
         return tuple(found)
 
     @property
@@ -608,55 +628,69 @@ class StorePipeline:
             for c in interaction.candidates
         )
         moment = _moment(interaction.time_ns)
-        shares: dict[int, float] = {}
-        for candidate in interaction.candidates:
-            shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + candidate.probability
+        parties = _by_party(interaction, visits)
         best = interaction.candidates[0] if interaction.candidates else None
-        open_visit = None if best is None else self._visits.get(best.identity_id)
+        open_visit, probability = None, 0.0
+        if parties:
+            best, probability = parties[0]
+            open_visit = self._visits.get(best.identity_id)
+        shares: dict[int, float] = {}  # by who stands for a party
+        for candidate, share in parties:
+            shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + share
         limit = self._settings.costs.charge_probability
-        sure = (
-            best is not None and best.sku is not None and best.probability >= limit and not _is_only_seen(interaction)
-        )
-        pays, returned = self._payer(interaction, open_visit)
+        sure = best is not None and best.sku is not None and probability >= limit and not _is_only_seen(interaction)
+        pays, returned = self._payer(interaction, best, open_visit)
+        again = self._taken_again(interaction, best, open_visit, shares)
         for identity_id, share in shares.items():
             visit = visits[identity_id]
             if returned or visit is None or share < self._settings.costs.suspect_probability:
                 continue
-            if sure and visit is open_visit:
+            if visit is open_visit and (sure or again is not None):
                 continue
             verb = "taken from" if interaction.kind is Handling.PICK else "put back at"
             reason = f"Something was {verb} {place_name(self.layout.bin(interaction.bin_id))}: {share:.0%} sure that "
             reason += "it was this shopper"
             if best is not None and identity_id == best.identity_id and best.sku is not None:
                 product = self._names.get(best.sku, best.sku)
-                reason += f", {best.probability:.0%} that it was {best.quantity} x {product} and this shopper"
+                reason += f", {probability:.0%} that it was {best.quantity} x {product} and this shopper"
             question = self._question(interaction, shoppers, visit)
+            if interaction.kind is Handling.PUT_BACK and visit is open_visit and share >= limit:
+                self._set_down(visit, interaction).doubts.append((reason, moment, question))
+                continue
             self._flag(visit, reason, interaction.interaction_id, moment, question)
-        if interaction.kind is Handling.PUT_BACK and open_visit is not None and not returned:
-            self._doubt_holders(interaction, open_visit, moment)
+        if interaction.kind is Handling.PUT_BACK and best is not None and open_visit is not None and not returned:
+            self._doubt_holders(interaction, best, open_visit, moment)
         if interaction.kind is Handling.PICK and sum(shares.values()) < NOBODYS_SHARE:
             self._doubt_whoever_stood_there(interaction, moment)
         recorded_for = None
+        if best is not None and again is not None and open_visit is not None:
+            pays = open_visit
+            back = open_visit.set_down.pop(again).taken_out
+            sku, quantity = back if back is not None else (None, 0)
+        else:
+            sku, quantity = (None, 0) if best is None else (best.sku, best.quantity)
         if (
             best is not None
-            and best.sku is not None
+            and sku is not None
             and pays is not None
             and shares[best.identity_id] >= self._settings.costs.suspect_probability
-            and (best.probability >= SEEN_AT_ALL or not _is_only_seen(interaction))
+            and (probability >= SEEN_AT_ALL or not _is_only_seen(interaction))
         ):
             sign = 1 if interaction.kind is Handling.PICK else -1
             event = CartEvent(
                 uuid5(interaction.interaction_id, pays.shopper),
                 pays.session.session_id,
                 moment,
-                best.sku,
-                sign * best.quantity,
+                sku,
+                sign * quantity,
                 interaction.interaction_id,
-                best.probability,
+                probability if again is None else shares[best.identity_id],
             )
             try:
                 self._checkout.record(event)
                 recorded_for = pays.shopper
+                if interaction.kind is Handling.PUT_BACK and pays is open_visit:
+                    self._set_down(pays, interaction).taken_out = sku, quantity
             except SessionAlreadyClosed:
                 # Somebody has ended this visit by hand while its shopper is still inside.
                 reason = "Something was handled after this visit had been ended by hand"
@@ -668,9 +702,24 @@ class StorePipeline:
         sessions = tuple(
             None if (visit := visits[c.identity_id]) is None else visit.session for c in interaction.candidates
         )
-        return InteractionSeen(interaction, shoppers, recorded_for, sure or returned, sessions)
+        return InteractionSeen(interaction, shoppers, recorded_for, sure or returned or again is not None, sessions)
 
-    def _payer(self, interaction: Interaction, actor: _Visit | None) -> tuple[_Visit | None, bool]:
+    def _set_down(self, visit: _Visit, interaction: Interaction) -> _SetDown:
+        return visit.set_down.setdefault(interaction.interaction_id, _SetDown())
+
+    def _taken_again(
+        self, interaction: Interaction, best: Candidate | None, visit: _Visit | None, shares: Mapping[int, float]
+    ) -> UUID | None:
+        """The put-back by which a visit has set down what it surely takes away again now, whatever that is."""
+        limit = self._settings.costs.charge_probability
+        if best is None or visit is None or interaction.again is None or shares[best.identity_id] < limit:
+            return None
+        put_back, probability = interaction.again
+        return put_back if probability >= limit and put_back in visit.set_down else None
+
+    def _payer(
+        self, interaction: Interaction, best: Candidate | None, actor: _Visit | None
+    ) -> tuple[_Visit | None, bool]:
         """Whose cart an interaction changes: the actor's, unless they return what only somebody else has.
 
         Who took something pays for it whoever carries it (hand-overs), and no longer once it is back.
@@ -678,25 +727,23 @@ class StorePipeline:
         Returns:
             The visit, and whether it is sure that something of only this visit came back, whoever brought it.
         """
-        best = interaction.candidates[0] if interaction.candidates else None
         if best is None or best.sku is None or interaction.kind is Handling.PICK or actor is None:
             return actor, False
         holders = self._holders(best.sku, best.quantity)
         if len(holders) == 1 and not actor.shopper.startswith(STAFF_PREFIX):
             limit = self._settings.costs.charge_probability
-            return holders[0], _what(interaction) >= limit and not _is_only_seen(interaction)
+            return holders[0], _what(interaction, best) >= limit and not _is_only_seen(interaction)
         return actor, False
 
     def _holders(self, sku: str, quantity: int) -> list[_Visit]:
         """The visits of those in the store who have so many units of something."""
         return [visit for visit in self._parties() if self._units_of(visit, sku) >= quantity]
 
-    def _doubt_holders(self, interaction: Interaction, actor: _Visit, moment: datetime) -> None:
+    def _doubt_holders(self, interaction: Interaction, best: Candidate, actor: _Visit, moment: datetime) -> None:
         """Have a person look at who has what came back by somebody who has none of it.
 
         Staff restock, and they take things back; of a stranger nobody knows whose it was if several have one.
         """
-        best = interaction.candidates[0]
         if best.sku is None:
             return
         product = self._names.get(best.sku, best.sku)
@@ -706,7 +753,7 @@ class StorePipeline:
         who = "Staff" if actor.shopper.startswith(STAFF_PREFIX) else "Somebody who has none"
         reason = f"{who} put {best.quantity} x {product} on a shelf, which may be what this shopper had"
         for visit in holders:
-            question = self._still_has(interaction, visit)
+            question = self._still_has(interaction, best, visit)
             self._flag(visit, reason, interaction.interaction_id, moment, question)
 
     def _question(self, interaction: Interaction, shoppers: Sequence[str], visit: _Visit) -> Question:
@@ -719,12 +766,11 @@ class StorePipeline:
         happened = f"{'Put back at' if came_back else 'Taken from'} {place_name(self.layout.bin(interaction.bin_id))}"
         return question_about(visit.shopper, happened, possibilities, self._names, came_back=came_back)
 
-    def _still_has(self, interaction: Interaction, visit: _Visit) -> Question:
+    def _still_has(self, interaction: Interaction, best: Candidate, visit: _Visit) -> Question:
         """Ask whether what was put back is what a visit's cart has."""
-        best = interaction.candidates[0]
         assert best.sku is not None
         where = place_name(self.layout.bin(interaction.bin_id))
-        return still_has(visit.shopper, best.sku, best.quantity, self._names, where, min(1.0, _what(interaction)))
+        return still_has(visit.shopper, best.sku, best.quantity, self._names, where, min(1.0, _what(interaction, best)))
 
     def _units_of(self, visit: _Visit, sku: str) -> int:
         lines = self._checkout.cart(visit.session.session_id).lines
@@ -754,6 +800,9 @@ class StorePipeline:
             ending = visit.last
             assert ending is not None
             left_ns = ending.last_seen_ns
+            for put_back, set_down in visit.set_down.items():
+                for reason, at, question in set_down.doubts:
+                    self._flag(visit, reason, put_back, at, question)
             # If the shop's database is away, the visit is still here to be closed the next time.
             outcome = self._checkout.close(visit.session.session_id, _moment(max(left_ns, self._now_ns)))
             self._leaving.remove(visit)
@@ -829,9 +878,26 @@ def plate_numbers(plate_ids: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(int(plate_id.rsplit("/", 1)[-1]) for plate_id in plate_ids)
 
 
-def _what(interaction: Interaction) -> float:
+def _by_party(interaction: Interaction, visits: Mapping[int, _Visit | None]) -> list[tuple[Candidate, float]]:
+    """What each party may have done, the most probable first: a candidate that stands for it, and the probability.
+
+    Of those on one account it does not matter who it was; whoever is the likeliest of them stands for all.
+    """
+    stands_for: dict[int, int] = {}
+    parties: dict[tuple[int, str | None, int], list[Candidate]] = {}
+    for candidate in interaction.candidates:
+        visit = visits[candidate.identity_id]
+        party = candidate.identity_id if visit is None else stands_for.setdefault(id(visit), candidate.identity_id)
+        parties.setdefault((party, candidate.sku, candidate.quantity), []).append(candidate)
+    found = [
+        (replace(same[0], identity_id=party), sum(candidate.probability for candidate in same))
+        for (party, _, _), same in parties.items()
+    ]
+    return sorted(found, key=lambda each: -each[1])
+
+
+def _what(interaction: Interaction, best: Candidate) -> float:
     """How sure it is what was handled, and how many, whoever did it."""
-    best = interaction.candidates[0]
     same = [c for c in interaction.candidates if (c.sku, c.quantity) == (best.sku, best.quantity)]
     return sum(candidate.probability for candidate in same)
 

@@ -29,7 +29,7 @@ from tracking.types import (
     Interaction,
     WeightChange,
 )
-from tracking.whose_hand import not_both, people_at, plate_shares, plates_of
+from tracking.whose_hand import bins_reached, by_one_grip, not_both, people_at, plate_shares, plates_of
 from vision.arrays import FloatArray
 from vision.layout import Plate
 from vision.shelf import Handling
@@ -47,6 +47,7 @@ class _Account:
         joint: Weight of each person (in the order of ``people``, then somebody unseen), product and quantity (from 1).
         something_else: Weight of each person, as above, and none of the products.
         nearness: Weight of each bin by its place.
+        again: The put-back whose very thing a pick most probably takes away again, and the weight of that.
     """
 
     people: tuple[int, ...]
@@ -54,6 +55,7 @@ class _Account:
     joint: FloatArray
     something_else: FloatArray
     nearness: FloatArray
+    again: tuple[UUID, float] | None = None
 
     @property
     def evidence(self) -> float:
@@ -228,6 +230,7 @@ def _interaction(
         end_ns=end_ns,
         candidates=_candidates(account, settings),
         evidence=Evidence(weight=change),
+        again=None if account.again is None else (account.again[0], min(1.0, account.again[1] / account.evidence)),
     )
 
 
@@ -269,7 +272,7 @@ def _account(
     np.maximum.at(at_place, shelves.sku_row[planned], nearness[planned])
     for sku, still_there in _left_there(change, past).items():
         if sku in row:
-            at_place[row[sku]] = max(at_place[row[sku]], still_there)
+            at_place[row[sku]] = max(at_place[row[sku]], settings.left_there * still_there)
     stray = settings.stray_pick if change.delta_g < 0 else settings.stray_put_back
     prior = at_place + stray / max(len(skus), 1)
 
@@ -302,6 +305,8 @@ def _account(
     shares = people_at(change, plates, hands, settings)
     for other in beside:
         shares = not_both(shares, change, other, shelves, hands, settings)
+    for other in beside:
+        shares = by_one_grip(shares, change, other, shelves, hands, settings)
     people = tuple(shares)
     joint = (prior[:, None] * by_mass)[None]
     something_else = np.full(len(people) + 1, settings.something_else * broad)
@@ -334,10 +339,102 @@ def _account(
         np.add.at(something_else, own[own >= 0], extra * strange[own >= 0])
     by_person = np.array([*shares.values(), 1 - sum(shares.values())])
     joint = by_person[:, None, None] * joint
+    reached = _reached(change, plates, shelves, people, hands, at_place, stray, nearness, settings)
+    if reached is not None:
+        joint = joint * reached[:, :, None]
+    something_else = by_person * something_else
+    taken_again = None
+    if change.delta_g < 0:
+        taken_again = _take_again(joint, something_else, by_person, change, people, shelves, past, settings)
     if hands.pictures is not None:
         joint = joint * _pictured(change, people, skus, joint.sum(axis=(0, 2)), hands.pictures, settings)[:, :, None]
     _share_out(joint, by_person, settings)
-    return _Account(people, skus, joint, by_person * something_else, nearness)
+    return _Account(people, skus, joint, something_else, nearness, taken_again)
+
+
+def _take_again(
+    joint: FloatArray,
+    something_else: FloatArray,
+    by_person: FloatArray,
+    change: WeightChange,
+    people: tuple[int, ...],
+    shelves: Shelves,
+    past: Past,
+    settings: AttributionSettings,
+) -> tuple[UUID, float] | None:
+    """Let a pick be that of a very thing that was put on its plates before, in place.
+
+    It weighs what it weighed then, whatever it is, and is as probably this or that as it was then: so who sets a bag
+    down, or something of the shop in a strange place, and takes it up again has what they had before.
+
+    Args:
+        joint: Weight of each person, the last being somebody unseen, product and quantity, shape (p + 1, s, q).
+        something_else: Weight of each person and none of the products, shape (p + 1,).
+        by_person: Share of each person, shape (p + 1,).
+        change: What the scale saw.
+        people: Who may have made it.
+        shelves: Products and plates.
+        past: What was put there.
+        settings: How often that happens.
+
+    Returns:
+        The put-back whose thing it most probably is and the weight of that; None where nothing lies there.
+    """
+    best: tuple[UUID, float] | None = None
+    moved_g = abs(change.delta_g)
+    for put in past.lying(change.plate_ids):
+        weight = put.evidence.weight
+        if weight is None or put.time_ns >= change.time_ns or not put.candidates:
+            continue
+        overlap = len(set(put.plate_ids) & set(change.plate_ids)) / len(set(put.plate_ids) | set(change.plate_ids))
+        variance = change.sigma_g**2 + weight.sigma_g**2 + settings.scale_g**2
+        fit = overlap * float(_gauss(moved_g, np.array(abs(weight.delta_g)), np.array(variance)))
+        by = np.zeros(len(by_person))
+        for candidate in put.candidates:
+            if candidate.identity_id in people:
+                by[people.index(candidate.identity_id)] += candidate.probability
+        willing = by_person * fit * (settings.anothers + (settings.again - settings.anothers) * by)
+        total = sum(candidate.probability for candidate in put.candidates)
+        for candidate in put.candidates:
+            share = candidate.probability / total
+            row = -1 if candidate.sku is None else shelves.row.get(candidate.sku, -1)
+            if row >= 0 and candidate.quantity <= joint.shape[2]:
+                joint[:, row, candidate.quantity - 1] += share * willing
+            else:
+                something_else += share * willing
+        if best is None or willing.sum() > best[1]:
+            best = put.interaction_id, float(willing.sum())
+    return best
+
+
+def _reached(
+    change: WeightChange,
+    plates: list[Plate],
+    shelves: Shelves,
+    people: tuple[int, ...],
+    hands: HandPoints,
+    at_place: FloatArray,
+    stray: float,
+    nearness: FloatArray,
+    settings: AttributionSettings,
+) -> FloatArray | None:
+    """How much each person's hand speaks for each product by the bin that it reached into, shape (p + 1, s).
+
+    None where the changed plates have one bin only, so that there is nothing to tell.
+    """
+    on_plates = {row for plate in plates for row in shelves.on_plate.get(plate.plate_id, ())}
+    rows = np.array(sorted(row for row in on_plates if shelves.box_row[row] >= 0), np.int64)
+    if len(rows) < 2 or len(set(shelves.sku_row[rows].tolist())) < 2:
+        return None
+    told = bins_reached(change, plates, shelves, shelves.box_row[rows], people, hands, settings)
+    reached = np.ones((len(people) + 1, len(shelves.skus)))
+    for column, row in enumerate(rows.tolist()):
+        product = int(shelves.sku_row[row])
+        if product >= 0 and nearness[row] >= at_place[product]:
+            # What is handled here though it belongs elsewhere may be anywhere on the plates.
+            share = at_place[product] / (at_place[product] + stray)
+            reached[:, product] = share * told[:, column] + 1 - share
+    return reached
 
 
 def _pictured(

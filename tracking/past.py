@@ -12,6 +12,9 @@ from tracking.types import Evidence, Interaction
 from vision.arrays import FloatArray, IntArray, check_shape
 from vision.shelf import Handling
 
+SAME_THING = 0.5
+"""From this probability on a pick is taken to have taken away the very thing that was put there."""
+
 _Key: TypeAlias = tuple[int, str | None]  # who, and which product
 
 
@@ -112,6 +115,16 @@ class Past:
         """What happened on any of these plates, in the order it was told."""
         found = {row for plate_id in plate_ids for row in self._at_plate.get(plate_id, ())}
         return [self._interactions[row] for row in sorted(found)]
+
+    def lying(self, plate_ids: Iterable[str]) -> list[Interaction]:
+        """What was put on any of these plates and has probably not been taken since, oldest first, as weighed then."""
+        lying: list[Interaction] = []
+        for interaction in self.at_plates(plate_ids):
+            if interaction.kind is Handling.PUT_BACK:
+                lying.append(interaction)
+            elif interaction.again is not None and interaction.again[1] >= SAME_THING:
+                lying = [each for each in lying if each.interaction_id != interaction.again[0]]
+        return [each for each in lying if each.evidence.weight is not None]
 
     def held(self) -> Held:
         """What people took and may still hold."""

@@ -45,6 +45,10 @@ class ScaleSettings:
         short_s: Length of the short mean that must leave, or keep to, the level.
         settle_s: A level is steady when short means keep together for this long: no hand holds its pressure
             within a few grams for longer, and few people take two things from one plate faster.
+        pause_s: Readings that keep together for this long inside a change may be a level between two things that were
+            taken, or a hand's pressure: what explains them better is left to attribution.
+        pause_share: They keep together if they differ by no more than this share of the change, or by noise ...
+        pause_from: ... and such a level lies this share of the change, at least, away from both its ends.
         confirm_s: The level after a change must last this long, while no plate beside it moves, before the change is
             told. Back at the old level before that, it was a touch or a hold.
         confirm_rise_s: The same for a plate that carries more than before: that may be a hand that rests on it.
@@ -75,6 +79,9 @@ class ScaleSettings:
     bin_s: float = 0.1
     short_s: float = 0.3
     settle_s: float = 0.8
+    pause_s: float = 0.3
+    pause_share: float = 0.05
+    pause_from: float = 0.1
     confirm_s: float = 2.5
     confirm_rise_s: float = 4.0
     patience_s: float = 8.0
@@ -643,9 +650,65 @@ class _Gondola:
                     moves=tuple(run),
                 )
                 whole.time_ns = self._moment(whole)
+            else:
+                whole.moves = self._moves_within(whole)
             whole.closed_ns = int(self._times_ns[self._end - 1])
             wholes.append(whole)
         return wholes
+
+    def _moves_within(self, step: _Step) -> tuple[_Step, ...]:
+        """The moves of a step that paused on its way, as where two hands take one after the other; none if it did not.
+
+        The pause is too short for a level that the plate is sure to have rested at.
+        """
+        settings, j = self._settings, step.column
+        times = self._times_ns[: self._end]
+        inside = slice(*np.searchsorted(times, [step.start_ns, step.end_ns + self._bin_ns]).tolist())
+        values, times = self._history[inside, j], times[inside]
+        length = round(settings.pause_s * NANOSECONDS / self._bin_ns)
+        size_g = abs(step.delta_g)
+        if size_g < 2 * settings.smallest_g or len(values) < length + 2:
+            return ()
+        sigma_g = float(self._sigma()[j])
+        spread_g = max(settings.pause_share * size_g, settings.steady_sigmas * sigma_g)
+        least_g = max(settings.pause_from * size_g, settings.smallest_g)
+        levels = sorted((step.before_g, step.after_g))
+        pauses: list[tuple[int, int]] = []
+        first = 0
+        while first + length <= len(values):
+            last = first + length
+            if not np.ptp(values[first:last]) <= spread_g:  # nan is no pause
+                first += 1
+                continue
+            while last < len(values) and np.ptp(values[first : last + 1]) <= spread_g:
+                last += 1
+            if levels[0] + least_g <= values[first:last].mean() <= levels[1] - least_g:
+                pauses.append((first, last))
+            first = last
+        if not pauses:
+            return ()
+        moves, before_g, before_var, begin = [], step.before_g, step.before_var, 0
+        for first, last in [*pauses, (len(values), len(values))]:
+            is_last = first == len(values)
+            after_g = step.after_g if is_last else float(values[first:last].mean())
+            after_var = (
+                step.after_var if is_last else self._mean_var(max(sigma_g, float(values[first:last].std())), 1.0)
+            )
+            move = replace(
+                step,
+                start_ns=int(times[begin]),
+                end_ns=step.end_ns if is_last else int(times[first]),
+                rested_ns=step.rested_ns if is_last else int(times[last - 1] - times[first]),
+                before_g=before_g,
+                before_var=before_var,
+                after_g=after_g,
+                after_var=after_var,
+                moves=(),
+            )
+            move.time_ns = self._moment(move)
+            moves.append(move)
+            before_g, before_var, begin = after_g, after_var, min(last, len(values)) - 1
+        return tuple(moves)
 
     def _lasted(self, step: _Step, following: _Step) -> bool:
         """Whether the level between two steps lasted long enough to be more than a hand's pressure."""

@@ -74,6 +74,7 @@ class Shelves:
         bins: All bins, in the layout's order.
         boxes: Boxes of those that have one in the world.
         boxed: Row in ``bins`` of each box, shape (b,).
+        box_row: Row in ``boxes`` of each bin, shape (n,); -1 for a bin without a box.
         plates: Every plate by its id.
         on_plate: Rows in ``bins`` of those that stand on a plate, by its id.
         skus: Every product the store sells or plans.
@@ -85,6 +86,7 @@ class Shelves:
     bins: tuple[Bin, ...]
     boxes: BinBoxes
     boxed: IntArray
+    box_row: IntArray
     plates: dict[str, Plate]
     on_plate: dict[str, tuple[int, ...]]
     skus: tuple[str, ...]
@@ -104,10 +106,12 @@ class Shelves:
             if a_bin.sku is not None:
                 masses.setdefault(a_bin.sku, np.nan)
         rows = {sku: row for row, sku in enumerate(masses)}
+        has_box = np.array([a_bin.box is not None for a_bin in layout.bins], bool)
         return cls(
             bins=layout.bins,
             boxes=BinBoxes.of(layout.bins),
-            boxed=np.array([row for row, a_bin in enumerate(layout.bins) if a_bin.box is not None], np.int64),
+            boxed=np.flatnonzero(has_box),
+            box_row=np.where(has_box, np.cumsum(has_box) - 1, -1),
             plates={plate.plate_id: plate for plate in layout.plates},
             on_plate={plate_id: tuple(found) for plate_id, found in on_plate.items()},
             skus=tuple(masses),

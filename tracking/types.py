@@ -398,6 +398,8 @@ class Interaction:
         end_ns: Last contact.
         candidates: Who took what, most probable first; empty when nobody is in view.
         evidence: What the judgement rests on.
+        again: The put-back whose very thing this pick most probably takes away again, and how probable that is; None
+            where nothing like it lies there.
     """
 
     interaction_id: UUID
@@ -411,6 +413,7 @@ class Interaction:
     end_ns: int
     candidates: tuple[Candidate, ...]
     evidence: Evidence = field(default_factory=Evidence)
+    again: tuple[UUID, float] | None = None
 
     def __post_init__(self) -> None:
         total = sum(candidate.probability for candidate in self.candidates)

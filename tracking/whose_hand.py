@@ -1,6 +1,7 @@
 """Whose hand made a weight change, from when whose hands were where around its step."""
 
 import numpy as np
+from scipy.special import ndtr
 
 from tracking.attribution_settings import STAYS, USUAL_STAY, AttributionSettings
 from tracking.shelves import Shelves
@@ -72,6 +73,70 @@ def people_at(
     return {person: value / total for person, value in weight.items()}
 
 
+def bins_reached(
+    change: WeightChange,
+    plates: list[Plate],
+    shelves: Shelves,
+    rows: IntArray,
+    people: tuple[int, ...],
+    hands: HandPoints,
+    settings: AttributionSettings,
+) -> FloatArray:
+    """How much more than a hand anywhere along the changed plates each person's hand speaks for each bin.
+
+    Along the shelf a hand is in the bin that it takes from, give or take ``along_m`` (a wrist is not a grip, and no
+    hand is placed exactly); where it is says nothing of what was taken if it is the hand that a body hides.
+
+    Args:
+        change: What the scale saw.
+        plates: Its plates.
+        shelves: Where the bins are.
+        rows: Bins on the plates, rows of ``shelves.boxes``, shape (b,); their boxes lie along one shelf.
+        people: Who may have made it.
+        hands: Hands seen in the world around the change.
+        settings: How hands err.
+
+    Returns:
+        Likelihood ratios, shape (p + 1, b), 1 where no hand was seen there and in the last row, for somebody unseen.
+    """
+    told = np.ones((len(people) + 1, len(rows)))
+    reach_ns = round(settings.contact_s * NANOSECONDS)
+    inside = slice(
+        *np.searchsorted(hands.timestamp_ns, [change.time_ns - reach_ns, change.time_ns + reach_ns]).tolist()
+    )
+    where_m = hands.hand_m[inside]
+    if not len(where_m) or not len(rows):
+        return told
+    boxes = shelves.boxes
+    away_m = np.min([plate.box.distances_m(where_m) for plate in plates], axis=0)
+    from_s = (hands.timestamp_ns[inside] - change.time_ns) / NANOSECONDS
+    worth = np.exp(-0.5 * (away_m / settings.hand_m) ** 2 - 0.5 * (from_s / settings.at_step_s) ** 2)
+    axes, corners, sizes = boxes.axes[rows], boxes.corners_m[rows], boxes.sizes_m[rows]
+    # All on the axis along the shelf of the first one.
+    along = axes[0, :, 0]
+    starts = corners @ along
+    widths = np.einsum("bij,j->bi", axes.swapaxes(1, 2), along)[:, 0] * sizes[:, 0]
+    low, high = np.minimum(starts, starts + widths), np.maximum(starts, starts + widths)
+    first, last = low.min(), high.max()
+    at_m = where_m @ along
+    for place, person in enumerate(people):
+        own = (hands.identity_id[inside] == person) & (worth > 0.01)
+        if not own.any():
+            continue
+        hand_at_m = float(np.average(at_m[own], weights=worth[own]))
+        stray = settings.stray_hand if hands.by_cameras[inside][own].any() else settings.astray
+        density = _share_between(low, high, hand_at_m, settings.along_m) / (high - low)
+        anywhere = float(_share_between(first, last, hand_at_m, settings.along_m) / (last - first))
+        if anywhere > 0:
+            told[place] = stray + (1 - stray) * density / anywhere
+    return told
+
+
+def _share_between(low_m: FloatArray, high_m: FloatArray, at_m: float, sigma_m: float) -> FloatArray:
+    """Probability that what was seen at a place is really between two others, for a normal distribution."""
+    return np.asarray(ndtr((high_m - at_m) / sigma_m) - ndtr((low_m - at_m) / sigma_m))
+
+
 def not_both(
     shares: dict[int, float],
     change: WeightChange,
@@ -93,6 +158,38 @@ def not_both(
     weight = {who: share * (1 - (1 - settings.both) * theirs.get(who, 0.0)) for who, share in shares.items()}
     total = sum(weight.values()) + max(0.0, 1 - sum(shares.values()))
     return {who: value / total for who, value in weight.items()} if total > 0 else shares
+
+
+def by_one_grip(
+    shares: dict[int, float],
+    change: WeightChange,
+    other: WeightChange,
+    shelves: Shelves,
+    hands: HandPoints,
+    settings: AttributionSettings,
+) -> dict[int, float]:
+    """Shares of people in a change, given that whoever made another one beside it at this moment may have made both.
+
+    One grip takes two things, or the second hand is unseen. It is worth little against a hand that is seen in the bin
+    and much against nobody's.
+    """
+    apart_s = abs(other.time_ns - change.time_ns) / NANOSECONDS
+    plates, others = plates_of(change, shelves), plates_of(other, shelves)
+    if apart_s > 3 * settings.one_grip_s or not plates or not others or set(other.plate_ids) & set(change.plate_ids):
+        return shares
+    if change.delta_g * other.delta_g < 0:
+        return shares
+    same_shelf = (plates[0].gondola_id, plates[0].shelf_id) == (others[0].gondola_id, others[0].shelf_id)
+    away_m = float(np.linalg.norm(plates[0].box.centre_m - others[0].box.centre_m))
+    if not same_shelf or away_m > settings.one_grip_m:
+        return shares
+    worth = settings.one_grip * float(np.exp(-0.5 * (apart_s / settings.one_grip_s) ** 2))
+    nobody = max(1 - sum(shares.values()), 1e-12)
+    weight = {who: share * settings.nobody / nobody for who, share in shares.items()}
+    for who, share in people_at(other, others, hands, settings).items():
+        weight[who] = weight.get(who, 0.0) + worth * share
+    total = sum(weight.values()) + settings.nobody
+    return {who: value / total for who, value in weight.items()}
 
 
 def _occupancy(from_s: FloatArray, here: FloatArray, own: BoolArray, since_s: float, until_s: float) -> float | None:
