@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from tracking.camera_faults import CameraNotice, CameraWatch
 from tracking.encounters import Encounters
 from tracking.floor import FloorPoints, floor_points
-from tracking.hands import HandView, place_hands
+from tracking.hands import HandView, place_everybodys_hands
 from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
 from tracking.types import Identities, MixUp, Sightings, Tracks
 from tracking.visits import line_distances, near_line
@@ -993,7 +993,6 @@ class IdentityTracker:
         )
 
     def _hands(self, named: IntArray, tracks: Sequence[Tracks]) -> tuple[FloatArray, FloatArray]:
-        hands_m, miss_m = np.full((len(named), 2, 3), np.nan), np.full((len(named), 2), np.nan)
         seen: list[list[HandView]] = [[] for _ in named]
         for view in tracks:
             camera = self._layout.camera(view.camera_id)
@@ -1005,10 +1004,7 @@ class IdentityTracker:
             for i in np.flatnonzero(rows >= 0).tolist():
                 if (score[rows[i]] > 0).any():
                     seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]], directions[rows[i]]))
-        for i, views in enumerate(seen):
-            if len(views) >= 2:
-                hands_m[i], miss_m[i] = place_hands(views, self._people.state[named[i], :2])
-        return hands_m, miss_m
+        return place_everybodys_hands(seen, self._people.state[named, :2])
 
 
 def _sightings(view: Tracks, numbers: Sequence[int], seen_rows: Sequence[int]) -> Sightings:
