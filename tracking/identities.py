@@ -19,13 +19,13 @@ from scipy.optimize import linear_sum_assignment
 
 from tracking.camera_faults import CameraNotice, CameraWatch
 from tracking.encounters import Encounters
-from tracking.floor import FloorPoints, floor_points
+from tracking.floor import FloorPoints, floor_points_of
 from tracking.hands import HandView, place_everybodys_hands
-from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
+from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_in
 from tracking.types import Identities, MixUp, Sightings, Tracks
 from tracking.visits import line_distances, near_line
 from tracking.wardrobe import Wardrobe
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
 from vision.frames import Frame
@@ -340,21 +340,7 @@ class IdentityTracker:
         for person in self._in_pictures:
             person.row = -1
         self._predict(dt_s)
-        pictures = {frame.camera_id: frame.image for frame in frames}
-        seen: list[_Seen] = []
-        for view in sorted(tracks, key=lambda each: each.camera_id):
-            camera = self._layout.camera(view.camera_id)
-            if camera is None:
-                self._follow_in_picture(view)
-                continue
-            picture = pictures.get(view.camera_id)
-            column = self._columns[view.camera_id]
-            looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
-            worn = None if looks is None else self._recent_looks.update(timestamp_ns, column, view.track_id, looks)
-            raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
-            lag_s = raw_lag_s - self._watch.skew_s(column)
-            points = floor_points(view, camera, HEIGHT_M)
-            seen.append(_Seen(column, view, camera, points, looks, worn, lag_s, raw_lag_s))
+        seen = self._seen(timestamp_ns, tracks, {frame.camera_id: frame.image for frame in frames})
         self._watch.hear(timestamp_ns, [each.column for each in seen])
         self._associate(seen)
         for each in seen:
@@ -371,6 +357,33 @@ class IdentityTracker:
         self._drop()
         self._part_ways(seen)
         return self._identities(tracks)
+
+    def _seen(self, timestamp_ns: int, tracks: Sequence[Tracks], pictures: dict[str, ImageArray]) -> list[_Seen]:
+        """What calibrated cameras say, in the order of their names; who is seen by others is followed there."""
+        views: list[tuple[Tracks, Camera]] = []
+        for view in sorted(tracks, key=lambda each: each.camera_id):
+            camera = self._layout.camera(view.camera_id)
+            if camera is None:
+                self._follow_in_picture(view)
+            else:
+                views.append((view, camera))
+        pictured = [view for view, _ in views if view.camera_id in pictures]
+        looks_by = dict(
+            zip(
+                [view.camera_id for view in pictured],
+                looks_in([(pictures[view.camera_id], view.xyxy, view.keypoints) for view in pictured]),
+                strict=True,
+            )
+        )
+        seen = []
+        for (view, camera), points in zip(views, floor_points_of(views, HEIGHT_M), strict=True):
+            column = self._columns[view.camera_id]
+            looks = looks_by.get(view.camera_id)
+            worn = None if looks is None else self._recent_looks.update(timestamp_ns, column, view.track_id, looks)
+            raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
+            lag_s = raw_lag_s - self._watch.skew_s(column)
+            seen.append(_Seen(column, view, camera, points, looks, worn, lag_s, raw_lag_s))
+        return seen
 
     def take_mix_ups(self) -> list[MixUp]:
         """Give the pairs of identities that, as has turned out since the last call, may have been mixed up."""

@@ -1,11 +1,12 @@
 """What people's clothes look like from a ceiling camera: coarse colour histograms, which live as long as a visit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from vision.arrays import FloatArray, ImageArray, IntArray
+from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.detections import KEYPOINT_COUNT
 from vision.pose import MIN_VISIBILITY
 
@@ -42,40 +43,64 @@ def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> Floa
         Square roots of histograms of hue (in two strengths) and, of what has none, lightness: of the trunk, then of the
         legs; shape (n, LOOK_LENGTH). A part that is not in the picture is nan.
     """
-    n = len(xyxy)
-    looks = np.full((n, 2, _PART_LENGTH), np.nan)
+    return looks_in([(image, xyxy, keypoints)])[0]
+
+
+def looks_in(pictures: Sequence[tuple[ImageArray, FloatArray, FloatArray]]) -> list[FloatArray]:
+    """Describe the clothes of people in several pictures, each as :func:`looks_of` does; together is faster.
+
+    Args:
+        pictures: Image, boxes and COCO's points of each.
+
+    Returns:
+        One entry a picture.
+    """
+    ends = np.cumsum([len(xyxy) for _, xyxy, _ in pictures]).tolist()
+    owned = [slice(end - len(xyxy), end) for end, (_, xyxy, _) in zip(ends, pictures, strict=True)]
+    n = ends[-1] if ends else 0
     if not n:
-        return looks.reshape(0, LOOK_LENGTH)
-    quads = np.stack([_trunks(xyxy, keypoints), _legs(xyxy, keypoints)], axis=1)  # (n, 2, 4): box of each part
-    height, width = image.shape[:2]
+        return [np.zeros((0, LOOK_LENGTH)) for _ in pictures]
+    boxes, points = np.empty((n, 4)), np.zeros((n, KEYPOINT_COUNT, 3))
+    sizes = np.empty((n, 1, 2))
+    for rows, (image, xyxy, keypoints) in zip(owned, pictures, strict=True):
+        boxes[rows], sizes[rows] = xyxy, image.shape[1::-1]
+        if keypoints.shape[1] == KEYPOINT_COUNT:
+            points[rows] = keypoints
+    quads = np.stack([_trunks(boxes, points), _legs(boxes, points)], axis=1)  # (n, 2, 4): box of each part
     steps = (np.arange(_GRID) + 0.5) / _GRID
-    x = quads[..., 0, None] + steps * (quads[..., 2] - quads[..., 0])[..., None]
-    y = quads[..., 1, None] + steps * (quads[..., 3] - quads[..., 1])[..., None]
-    inside = (x >= 0) & (x < width)
-    down = (y >= 0) & (y < height)
-    columns, lines = np.clip(x, 0, width - 1).astype(int), np.clip(y, 0, height - 1).astype(int)
-    pixels = image[lines[:, :, :, None], columns[:, :, None, :]]  # (n, 2, g, g, 3)
-    valid = (down[:, :, :, None] & inside[:, :, None, :]).reshape(2 * n, -1)
-    hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(2 * n, -1, 3)
+    at = quads[..., None, :2] + steps[:, None] * (quads[..., 2:] - quads[..., :2])[..., None, :]  # (n, 2, g, 2)
+    inside = (at >= 0) & (at < sizes[:, None])
+    whole = np.clip(at, 0, sizes[:, None] - 1).astype(int)
+    columns, lines = whole[..., None, :, 0], whole[..., :, None, 1]
+    pixels = [image[lines[rows], columns[rows]] for rows, (image, _, _) in zip(owned, pictures, strict=True)]
+    valid = (inside[..., :, None, 1] & inside[..., None, :, 0]).reshape(2 * n, -1)
+    counts = _histograms(np.concatenate(pixels).reshape(2 * n, -1, 3), valid).reshape(n, 2, _PART_LENGTH)
+    total = counts.sum(axis=2, keepdims=True)
+    known = total >= 0.5 * _GRID**2
+    looks = np.where(known, np.sqrt(counts / np.maximum(total, 1)), np.nan).reshape(n, LOOK_LENGTH)
+    return [looks[rows] for rows in owned]
+
+
+def _histograms(pixels: ImageArray, valid: BoolArray) -> FloatArray:
+    """Histograms of hue and lightness, shape (k, _PART_LENGTH), of k parts' pixels, shape (k, p, 3), where valid."""
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(pixels.shape)
     hue, saturation, value = (hsv[..., k].astype(float) for k in range(3))
     # Each pixel counts for the two nearest bins of each kind: a shade between two is not now one, now the other.
     tinted = _ramp(saturation, *_TINTED) * _ramp(value, *_LIT)
     strong = _ramp(saturation, *_STRONG)
     hue_bin, shade_bin = hue / 180 * _HUES, np.clip(value / 256 * _SHADES - 0.5, 0.0, _SHADES - 1)
-    flat = np.zeros((2 * n, _PART_LENGTH))
-    part = np.broadcast_to(np.arange(2 * n)[:, None], valid.shape)
+    first_hue, first_shade = hue_bin.astype(int), shade_bin.astype(int)
+    beyond_hue, beyond_shade = hue_bin - first_hue, shade_bin - first_shade
+    tint, grey = tinted * valid, (1 - tinted) * valid
+    part = np.arange(len(pixels))[:, None] * _PART_LENGTH
+    bins, weights = [], []
     for step in (0, 1):
-        near = np.where(step, hue_bin % 1, 1 - hue_bin % 1) * tinted * valid
-        column = (hue_bin.astype(int) + step) % _HUES * 2
-        np.add.at(flat, (part, column), near * (1 - strong))
-        np.add.at(flat, (part, column + 1), near * strong)
-        near = np.where(step, shade_bin % 1, 1 - shade_bin % 1) * (1 - tinted) * valid
-        np.add.at(flat, (part, 2 * _HUES + np.minimum(shade_bin.astype(int) + step, _SHADES - 1)), near)
-    counts = flat.reshape(n, 2, _PART_LENGTH)
-    total = counts.sum(axis=2, keepdims=True)
-    known = total[..., 0] >= 0.5 * _GRID**2
-    looks[known] = np.sqrt((counts / np.maximum(total, 1))[known])
-    return looks.reshape(n, LOOK_LENGTH)
+        near = tint * (beyond_hue if step else 1 - beyond_hue)
+        column = part + (first_hue + step) % _HUES * 2
+        bins += [column, column + 1, part + 2 * _HUES + np.minimum(first_shade + step, _SHADES - 1)]
+        weights += [near * (1 - strong), near * strong, grey * (beyond_shade if step else 1 - beyond_shade)]
+    length = len(pixels) * _PART_LENGTH
+    return np.bincount(np.stack(bins).ravel(), np.stack(weights).ravel(), length).reshape(-1, _PART_LENGTH)
 
 
 @dataclass(slots=True)
@@ -108,9 +133,10 @@ class RecentLooks:
             What each has worn of late, shape (n, LOOK_LENGTH); nan where that was never seen.
         """
         worn = np.full(looks.shape, np.nan)
+        seen = np.isfinite(looks).all(axis=1).tolist()
         for row, track_id in enumerate(track_ids.tolist()):
             known = self._of.get((camera, track_id))
-            if np.isfinite(looks[row]).all():
+            if seen[row]:
                 if known is None:
                     known = self._of[camera, track_id] = _Recent(looks[row].copy(), 0, timestamp_ns)
                 known.count += 1
@@ -154,19 +180,18 @@ def _legs(xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:
 def _part(
     xyxy: FloatArray, keypoints: FloatArray, above: tuple[int, int], below: tuple[int, int], shares: tuple[float, float]
 ) -> FloatArray:
-    boxes = xyxy.astype(float)
-    wide, tall = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    middle = (boxes[:, 0] + boxes[:, 2]) / 2
+    wide, tall = xyxy[:, 2] - xyxy[:, 0], xyxy[:, 3] - xyxy[:, 1]
+    middle = (xyxy[:, 0] + xyxy[:, 2]) / 2
     part = np.column_stack(
-        [middle - wide / 6, boxes[:, 1] + shares[0] * tall, middle + wide / 6, boxes[:, 1] + shares[1] * tall]
+        [middle - wide / 6, xyxy[:, 1] + shares[0] * tall, middle + wide / 6, xyxy[:, 1] + shares[1] * tall]
     )
-    if keypoints.shape[1] == KEYPOINT_COUNT:
-        points = keypoints[:, [*above, *below]].astype(float)
-        seen = (points[..., 2] >= MIN_VISIBILITY).all(axis=1)
-        centre = points[seen][..., 0].mean(axis=1)
-        half = np.maximum(0.12 * tall[seen] / 2, 2.0)
-        tops, bottoms = points[seen][:, :2, 1].mean(axis=1), points[seen][:, 2:, 1].mean(axis=1)
-        low, high = np.minimum(tops, bottoms), np.maximum(tops, bottoms)
-        margin = np.maximum(3.0 - (high - low) / 2, 0.0)
-        part[seen] = np.column_stack([centre - half, low - margin, centre + half, high + margin])
+    points = keypoints[:, [*above, *below]]
+    seen = (points[..., 2] >= MIN_VISIBILITY).all(axis=1)
+    points, tall = points[seen], tall[seen]
+    centre = points[..., 0].mean(axis=1)
+    half = np.maximum(0.12 * tall / 2, 2.0)
+    tops, bottoms = points[:, :2, 1].mean(axis=1), points[:, 2:, 1].mean(axis=1)
+    low, high = np.minimum(tops, bottoms), np.maximum(tops, bottoms)
+    margin = np.maximum(3.0 - (high - low) / 2, 0.0)
+    part[seen] = np.column_stack([centre - half, low - margin, centre + half, high + margin])
     return part
