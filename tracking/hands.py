@@ -114,9 +114,7 @@ def place_hands(views: Sequence[HandView], stands_m: FloatArray) -> tuple[FloatA
     return hands_m[0], miss_m[0]
 
 
-def place_everybodys_hands(
-    views: Sequence[Sequence[HandView]], stands_m: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def place_everybodys_hands(views: Sequence[Sequence[HandView]], stands_m: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Place the hands of several people, each as :func:`place_hands` does; together is faster.
 
     Args:

@@ -549,10 +549,7 @@ class IdentityTracker:
             aside_x,
             aside_y,
             *(
-                upper_cov[:, i, j, None]
-                + own
-                + slope[i] * (slope[j] * height_var - tilt[j])
-                - slope[j] * tilt[i]
+                upper_cov[:, i, j, None] + own + slope[i] * (slope[j] * height_var - tilt[j]) - slope[j] * tilt[i]
                 for (i, j), own in zip(_CORNERS, spread, strict=True)
             ),
         )
