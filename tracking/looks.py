@@ -31,6 +31,32 @@ _TRUNK_SHARE, _LEGS_SHARE = (0.2, 0.45), (0.55, 0.85)
 """Where trunk and legs are in a box without key points, from its upper edge."""
 
 
+def _ramp(values: FloatArray, none: float, all_of: float) -> FloatArray:
+    return np.asarray(np.clip((values - none) / (all_of - none), 0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bins:
+    """For each of 256 levels of hue or lightness, one of the two bins it counts for, and how much it does."""
+
+    bins: IntArray
+    shares: FloatArray
+
+
+_LEVELS = np.arange(256.0)
+_HUE = _LEVELS / 180 * _HUES
+_SHADE = np.clip(_LEVELS / 256 * _SHADES - 0.5, 0.0, _SHADES - 1)
+_TINTED_BY, _LIT_BY, _STRONG_BY = _ramp(_LEVELS, *_TINTED), _ramp(_LEVELS, *_LIT), _ramp(_LEVELS, *_STRONG)
+_HUE_BINS = (
+    _Bins(_HUE.astype(int) % _HUES * 2, 1 - _HUE % 1),
+    _Bins((_HUE.astype(int) + 1) % _HUES * 2, _HUE % 1),
+)
+_SHADE_BINS = (
+    _Bins(2 * _HUES + _SHADE.astype(int), 1 - _SHADE % 1),
+    _Bins(2 * _HUES + np.minimum(_SHADE.astype(int) + 1, _SHADES - 1), _SHADE % 1),
+)
+
+
 def looks_of(image: ImageArray, xyxy: FloatArray, keypoints: FloatArray) -> FloatArray:
     """Describe the clothes of people in a picture; no face is looked at.
 
@@ -84,23 +110,24 @@ def looks_in(pictures: Sequence[tuple[ImageArray, FloatArray, FloatArray]]) -> l
 def _histograms(pixels: ImageArray, valid: BoolArray) -> FloatArray:
     """Histograms of hue and lightness, shape (k, _PART_LENGTH), of k parts' pixels, shape (k, p, 3), where valid."""
     hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(pixels.shape)
-    hue, saturation, value = (hsv[..., k].astype(float) for k in range(3))
+    hue, saturation, value = (hsv[..., k] for k in range(3))
+    tint = _TINTED_BY.take(saturation) * _LIT_BY.take(value)
+    grey = (1 - tint) * valid
+    tint *= valid
+    strong = _STRONG_BY.take(saturation)
+    kinds = tint * (1 - strong), tint * strong, grey
     # Each pixel counts for the two nearest bins of each kind: a shade between two is not now one, now the other.
-    tinted = _ramp(saturation, *_TINTED) * _ramp(value, *_LIT)
-    strong = _ramp(saturation, *_STRONG)
-    hue_bin, shade_bin = hue / 180 * _HUES, np.clip(value / 256 * _SHADES - 0.5, 0.0, _SHADES - 1)
-    first_hue, first_shade = hue_bin.astype(int), shade_bin.astype(int)
-    beyond_hue, beyond_shade = hue_bin - first_hue, shade_bin - first_shade
-    tint, grey = tinted * valid, (1 - tinted) * valid
+    bins, weights = np.empty((2, 3, *hue.shape), np.intp), np.empty((2, 3, *hue.shape))
     part = np.arange(len(pixels))[:, None] * _PART_LENGTH
-    bins, weights = [], []
-    for step in (0, 1):
-        near = tint * (beyond_hue if step else 1 - beyond_hue)
-        column = part + (first_hue + step) % _HUES * 2
-        bins += [column, column + 1, part + 2 * _HUES + np.minimum(first_shade + step, _SHADES - 1)]
-        weights += [near * (1 - strong), near * strong, grey * (beyond_shade if step else 1 - beyond_shade)]
+    for step, (hue_of, shade_of) in enumerate(zip(_HUE_BINS, _SHADE_BINS, strict=True)):
+        np.add(hue_of.bins.take(hue), part, out=bins[step, 0])
+        np.add(bins[step, 0], 1, out=bins[step, 1])
+        np.add(shade_of.bins.take(value), part, out=bins[step, 2])
+        shares = hue_of.shares.take(hue)
+        for kind, (weight, share) in enumerate(zip(kinds, (shares, shares, shade_of.shares.take(value)), strict=True)):
+            np.multiply(weight, share, out=weights[step, kind])
     length = len(pixels) * _PART_LENGTH
-    return np.bincount(np.stack(bins).ravel(), np.stack(weights).ravel(), length).reshape(-1, _PART_LENGTH)
+    return np.bincount(bins.ravel(), weights.ravel(), length).reshape(-1, _PART_LENGTH)
 
 
 @dataclass(slots=True)
@@ -150,10 +177,6 @@ class RecentLooks:
     def forget(self, oldest_ns: int) -> None:
         """Forget tracks that were last there at an instant of the store clock or before."""
         self._of = {track: recent for track, recent in self._of.items() if recent.last_ns > oldest_ns}
-
-
-def _ramp(values: FloatArray, none: float, all_of: float) -> FloatArray:
-    return np.asarray(np.clip((values - none) / (all_of - none), 0.0, 1.0))
 
 
 def look_distances(looks: FloatArray, others: FloatArray) -> FloatArray:
