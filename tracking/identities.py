@@ -23,7 +23,7 @@ from tracking.floor import FloorPoints, floor_points_of, inverse_2x2
 from tracking.hands import HandView, place_everybodys_hands
 from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_in
 from tracking.types import Identities, MixUp, Sightings, Tracks
-from tracking.visits import line_distances, near_line
+from tracking.visits import NEAR_EXIT_M, line_distances, near_line
 from tracking.wardrobe import Wardrobe
 from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.boxes import box_areas, intersections
@@ -982,18 +982,18 @@ class IdentityTracker:
             people.outside_ns = np.where(outside, np.where(people.outside_ns == 0, now_ns, people.outside_ns), 0)
             outside_s = np.where(outside, now_ns - people.outside_ns, 0) / NANOSECONDS
             unseen_s = self._unseen_s()
-            patience_s = np.array([self._patience_s(j) for j in range(len(people))])
-            self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= patience_s)))
+            self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= self._patience_s())))
         vanish_ns = settings.vanish_s * NANOSECONDS
         self._in_pictures = [p for p in self._in_pictures if now_ns - p.last_ns < vanish_ns]
 
-    def _patience_s(self, j: int) -> float:
-        people, settings = self._people, self._settings
-        if people.number[j] == 0:
-            return settings.tentative_s
-        if self._layout.exit_m is None or near_line(self._layout.exit_m, people.state[j, :2]):
-            return settings.vanish_s
-        return settings.hidden_s
+    def _patience_s(self) -> FloatArray:
+        """For how long each is still expected who is not seen, shape (n,)."""
+        people, settings, exit_m = self._people, self._settings, self._layout.exit_m
+        leaves = np.ones(len(people), bool)
+        if exit_m is not None:
+            leaves = line_distances(exit_m, people.state[:, :2]) <= NEAR_EXIT_M
+        patience_s = np.where(leaves, settings.vanish_s, settings.hidden_s)
+        return np.where(people.number == 0, settings.tentative_s, patience_s)
 
     def _identities(self, tracks: Sequence[Tracks]) -> Identities:
         now_ns, people = self._now_ns or 0, self._people
@@ -1011,11 +1011,14 @@ class IdentityTracker:
                 rows = people.row[named, column]
                 shown[camera_id][0].extend(people.number[named[rows >= 0]].tolist())
                 shown[camera_id][1].extend(rows[rows >= 0].tolist())
-        sightings = tuple(_sightings(view, *shown[view.camera_id]) for view in tracks)
+        hands = [hand_points(view.keypoints) for view in tracks]
+        sightings = tuple(
+            _sightings(view, own, *shown[view.camera_id]) for view, own in zip(tracks, hands, strict=True)
+        )
         n = len(named) + len(pictured)
         if not n:
             return Identities.nobody(now_ns, sightings)
-        hands_m, miss_m = self._hands(named, tracks)
+        hands_m, miss_m = self._hands(named, tracks, hands)
         extra = len(pictured)
         nowhere = np.full((extra, 2), np.nan)
         everybody = np.concatenate([people.number[named], [p.number for p in pictured]]).astype(np.int64)
@@ -1033,31 +1036,35 @@ class IdentityTracker:
             sightings,
         )
 
-    def _hands(self, named: IntArray, tracks: Sequence[Tracks]) -> tuple[FloatArray, FloatArray]:
+    def _hands(
+        self, named: IntArray, tracks: Sequence[Tracks], hands: Sequence[tuple[FloatArray, FloatArray]]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The hands in the world of some people, by hands and their scores in each view."""
         seen: list[list[HandView]] = [[] for _ in named]
-        for view in tracks:
+        for view, (hands_px, score) in zip(tracks, hands, strict=True):
             camera = self._layout.camera(view.camera_id)
             if camera is None:
                 continue
-            hands_px, score = hand_points(view.keypoints)
             directions = camera.ray_directions(hands_px.reshape(-1, 2)).reshape(-1, 2, 3)
-            rows = self._people.row[named, self._columns[view.camera_id]]
-            for i in np.flatnonzero(rows >= 0).tolist():
-                if (score[rows[i]] > 0).any():
-                    seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]], directions[rows[i]]))
+            has_hand = (score > 0).any(axis=1).tolist()
+            for i, row in enumerate(self._people.row[named, self._columns[view.camera_id]].tolist()):
+                if row >= 0 and has_hand[row]:
+                    seen[i].append(HandView(camera, hands_px[row], score[row], directions[row]))
         return place_everybodys_hands(seen, self._people.state[named, :2])
 
 
-def _sightings(view: Tracks, numbers: Sequence[int], seen_rows: Sequence[int]) -> Sightings:
+def _sightings(
+    view: Tracks, hands: tuple[FloatArray, FloatArray], numbers: Sequence[int], seen_rows: Sequence[int]
+) -> Sightings:
     rows = np.array(seen_rows, np.int64)
-    hands_px, score = hand_points(view.keypoints[rows])
+    hands_px, score = hands
     return Sightings(
         view.camera_id,
         view.timestamp_ns,
         np.array(numbers, np.int64),
         view.xyxy[rows],
-        hands_px,
-        score,
+        hands_px[rows],
+        score[rows],
     )
 
 
