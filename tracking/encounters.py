@@ -136,7 +136,7 @@ class Encounters:
                 met.parted_ns, met.count[:], met.after[:] = None, 0, 0.0
             met.closest_m = min(met.closest_m, float(away[i, j]))
             met.near_ns, met.near_place_m = timestamp_ns, places_m[[i, j]].mean(axis=0)
-        seen = np.isfinite(now).all(axis=1).tolist()
+        seen = np.asarray(np.isfinite(now).all(axis=1)).tolist()
         for pair, met in list(self._open.items()):
             both = row[pair[0]], row[pair[1]]
             if met.parted_ns is None and away[both] > settings.apart_m:

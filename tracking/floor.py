@@ -178,12 +178,12 @@ def _alike(sight: _Sight, usual_height_m: float, has_points: bool) -> list[Floor
     """Where people stand whose tracks all have points, or all have none; one entry a view."""
     n, boxes, origin = len(sight.boxes), sight.boxes, sight.origin_m
     tall_px = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-    sees_ankles = np.ones(n, bool)
+    sees_ankles: BoolArray = np.ones(n, bool)
     doubt_m: FloatArray = np.zeros(n)
     if has_points and n:
         points = sight.points
         visible = np.isfinite(points).all(axis=2) & (points[..., 2] >= MIN_VISIBILITY)
-        sees_ankles = visible[:, 15:17].any(axis=1)
+        sees_ankles = np.asarray(visible[:, 15:17].any(axis=1))
         doubt_m = _foot_doubt(visible[:, 15:17], points[:, 15:17, 2])
         count = np.stack([visible[:, list(level)].sum(axis=1) for level in LEVELS], axis=1)  # (n, levels)
         placed = np.where(visible[..., None], points[..., :2], 0.0)

@@ -268,7 +268,7 @@ def _meetings(
     np.add.at(votes, hand_of[hand_of >= 0], np.where(rays.side[hand_of >= 0] == 0, 1, -1))
     group = np.flatnonzero(hand_of >= 0)
     group = group[np.argsort(hand_of[group], kind="stable")]
-    found = []
+    found: list[tuple[int, FloatArray, float, int]] = []
     while True:
         hands, begins, count = np.unique(hand_of[group], return_index=True, return_counts=True)
         group = group[np.repeat(count >= 2, count)]

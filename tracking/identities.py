@@ -1046,7 +1046,7 @@ class IdentityTracker:
             if camera is None:
                 continue
             directions = camera.ray_directions(hands_px.reshape(-1, 2)).reshape(-1, 2, 3)
-            has_hand = (score > 0).any(axis=1).tolist()
+            has_hand = np.asarray((score > 0).any(axis=1)).tolist()
             for i, row in enumerate(self._people.row[named, self._columns[view.camera_id]].tolist()):
                 if row >= 0 and has_hand[row]:
                     seen[i].append(HandView(camera, hands_px[row], score[row], directions[row]))

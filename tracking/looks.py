@@ -110,10 +110,10 @@ def looks_in(pictures: Sequence[tuple[ImageArray, FloatArray, FloatArray]]) -> l
 def _histograms(pixels: ImageArray, valid: BoolArray) -> FloatArray:
     """Histograms of hue and lightness, shape (k, _PART_LENGTH), of k parts' pixels, shape (k, p, 3), where valid."""
     hsv = cv2.cvtColor(np.ascontiguousarray(pixels.reshape(1, -1, 3)), cv2.COLOR_BGR2HSV).reshape(pixels.shape)
-    hue, saturation, value = (hsv[..., k] for k in range(3))
-    tint = _TINTED_BY.take(saturation) * _LIT_BY.take(value)
+    hue, saturation, value = (np.asarray(hsv[..., k], np.uint8) for k in range(3))
+    tint: FloatArray = _TINTED_BY.take(saturation) * _LIT_BY.take(value)
     grey = (1 - tint) * valid
-    tint *= valid
+    tint = tint * valid
     strong = _STRONG_BY.take(saturation)
     kinds = tint * (1 - strong), tint * strong, grey
     # Each pixel counts for the two nearest bins of each kind: a shade between two is not now one, now the other.
@@ -127,7 +127,8 @@ def _histograms(pixels: ImageArray, valid: BoolArray) -> FloatArray:
         for kind, (weight, share) in enumerate(zip(kinds, (shares, shares, shade_of.shares.take(value)), strict=True)):
             np.multiply(weight, share, out=weights[step, kind])
     length = len(pixels) * _PART_LENGTH
-    return np.bincount(bins.ravel(), weights.ravel(), length).reshape(-1, _PART_LENGTH)
+    counts = np.bincount(bins.ravel(), weights.ravel(), length)
+    return np.asarray(counts.reshape(-1, _PART_LENGTH), float)
 
 
 @dataclass(slots=True)
@@ -160,7 +161,7 @@ class RecentLooks:
             What each has worn of late, shape (n, LOOK_LENGTH); nan where that was never seen.
         """
         worn = np.full(looks.shape, np.nan)
-        seen = np.isfinite(looks).all(axis=1).tolist()
+        seen = np.asarray(np.isfinite(looks).all(axis=1)).tolist()
         for row, track_id in enumerate(track_ids.tolist()):
             known = self._of.get((camera, track_id))
             if seen[row]:

@@ -106,7 +106,9 @@ def _nearer_hands(from_s: FloatArray, here: FloatArray) -> tuple[FloatArray, Flo
     Returns:
         The instants, rising, and how well it was there then, 0 to 1, both (k,).
     """
-    first = np.flatnonzero(np.diff(from_s, prepend=-np.inf))
+    is_next = np.ones(len(from_s), bool)
+    np.not_equal(from_s[1:], from_s[:-1], out=is_next[1:])
+    first = is_next.nonzero()[0]
     return from_s[first], np.maximum.reduceat(here, first)
 
 

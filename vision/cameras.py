@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from vision.arrays import FloatArray, IntArray, check_shape
+from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 
 # OpenCV stops after 5 rounds by default, which leaves centimetres on the floor at the edge of a wide-angle picture.
 UNDISTORTION_END = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
@@ -158,7 +158,7 @@ def nearest_to_rays(origins: FloatArray, directions: FloatArray, weights: FloatA
         The point, shape (3,), metres; nan if the rays are parallel or it lies behind the start of one.
     """
     weights = np.ones(len(origins)) if weights is None else weights
-    return nearest_to_many_rays(origins, directions, np.zeros(1, np.int64), weights)[0]
+    return np.asarray(nearest_to_many_rays(origins, directions, np.zeros(1, np.int64), weights)[0])
 
 
 def nearest_to_many_rays(
@@ -180,7 +180,7 @@ def nearest_to_many_rays(
     normal = np.add.reduceat(projectors, begins, axis=0)
     target = np.add.reduceat(np.einsum("nij,nj->ni", projectors, origins), begins, axis=0)
     points = np.full((len(begins), 3), np.nan)
-    solvable = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(target).all(axis=1)
+    solvable: BoolArray = np.asarray(np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(target).all(axis=1))
     spread = np.linalg.eigvalsh(np.where(solvable[:, None, None], normal, np.eye(3)))  # rising, cheaper than a rank
     solvable &= spread[:, 2] <= 1e6 * spread[:, 0]
     points[solvable] = np.linalg.solve(normal[solvable], target[solvable, :, None])[..., 0]
