@@ -349,9 +349,18 @@ class Checkout:
         Raises:
             SessionNotFound: There is no such visit.
         """
-        with self._database.transaction() as repository:
-            repository.session(session_id)
-            repository.add_flag(ReviewFlag(session_id, reason, cause_id, at, question))
+        self.flag_all([ReviewFlag(session_id, reason, cause_id, at, question)])
+
+    def flag_all(self, flags: Collection[ReviewFlag]) -> None:
+        """Say several things that a person must look at, each as :meth:`flag` does; all of them, or none.
+
+        Raises:
+            SessionNotFound: There is no such visit as one of them is about.
+        """
+        if flags:
+            with self._database.transaction() as repository:
+                repository.lock_sessions({flag.session_id for flag in flags})
+                repository.add_flags(flags)
 
     def close(self, session_id: UUID, at: datetime) -> Outcome:
         """End a visit and charge it, if it may be charged; closing again gives the same outcome and charges nothing.
@@ -526,6 +535,12 @@ class Checkout:
         with self._database.reading() as repository:
             repository.session(session_id)
             return Cart.of(repository.cart_events(session_id))
+
+    def carts(self, session_ids: Collection[UUID]) -> dict[UUID, Cart]:
+        """What the carts of several visits hold, by visit; that of a visit which is not known is empty."""
+        with self._database.reading() as repository:
+            events = repository.cart_events_of(session_ids)
+        return {session_id: Cart.of(events.get(session_id, ())) for session_id in session_ids}
 
     def receipts(self, session_id: UUID) -> tuple[Receipt, ...]:
         """Every receipt of a visit, that of the exit first, then its corrections.

@@ -12,7 +12,7 @@ import numpy as np
 from cart.catalog import Catalogue, Product, is_gtin
 from cart.checkout import Checkout, Outcome
 from cart.errors import SessionAlreadyClosed
-from cart.events import CartEvent
+from cart.events import CartEvent, ReviewFlag
 from cart.questions import Possibility, Question, question_about, still_has
 from cart.review_costs import ReviewCosts
 from cart.sessions import Session
@@ -320,14 +320,15 @@ class StorePipeline:
 
     def carts(self) -> tuple[LiveCart, ...]:
         """The carts of everybody in the store, in the order they came."""
+        inside = [visit for visit in self._parties() if visit.last is None]
+        carts = self._checkout.carts([visit.session.session_id for visit in inside])
         return tuple(
             LiveCart(
                 visit.shopper,
                 next(member for member in visit.members if member not in visit.endings),
-                tuple((line.sku, line.quantity) for line in self._checkout.cart(visit.session.session_id).lines),
+                tuple((line.sku, line.quantity) for line in carts[visit.session.session_id].lines),
             )
-            for visit in self._parties()
-            if visit.last is None
+            for visit in inside
         )
 
     def expected(self) -> tuple[Expected, ...]:
@@ -377,10 +378,11 @@ class StorePipeline:
         for interaction in self._interactions.judge(self._now_ns):
             events.append(self.record(interaction))
         if self._leaving:
-            events += self._close([visit for visit in self._leaving if self._is_settled(visit)])
+            unsettled = self.unsettled
+            events += self._close([visit for visit in self._leaving if self._is_settled(visit, unsettled)])
         return events
 
-    def _is_settled(self, visit: _Visit) -> bool:
+    def _is_settled(self, visit: _Visit, unsettled: Sequence[Unsettled]) -> bool:
         """Whether all that may belong to an ended visit is known."""
         ending = visit.last
         if ending is None:  # somebody has joined who is still inside
@@ -390,7 +392,7 @@ class StorePipeline:
             return False
         if gone_s >= self._settings.patience_s:
             return True
-        return not any(self._may_be_of(visit, each, ending.last_seen_ns) for each in self.unsettled)
+        return not any(self._may_be_of(visit, each, ending.last_seen_ns) for each in unsettled)
 
     def _may_be_of(self, visit: _Visit, unsettled: Unsettled, left_ns: int) -> bool:
         """Whether what is not settled yet may be of somebody of a visit, who left at some time."""
@@ -578,28 +580,39 @@ class StorePipeline:
         """
         self._mix_ups = [known for known in self._mix_ups if any(map(self._visit_of, known.identity_ids))]
         self._mix_ups.append(mix_up)
+        found: list[tuple[_Visit, ReviewFlag]] = []
         for visit in {id(v): v for v in map(self._visit_of, mix_up.identity_ids) if v is not None}.values():
             for recorded_ns, interaction_id in visit.recorded:
-                self._flag_mix_up(mix_up, recorded_ns, interaction_id)
+                found += self._mixed_up(mix_up, recorded_ns, interaction_id)
+        self._flag_all(found)
 
-    def _flag_mix_up(self, mix_up: MixUp, recorded_ns: int, interaction_id: UUID) -> None:
+    def _mixed_up(self, mix_up: MixUp, recorded_ns: int, interaction_id: UUID) -> list[tuple[_Visit, ReviewFlag]]:
+        """What a person is to look at because something was put down to one of two who may have been mixed up."""
         visits = [self._visit_of(identity_id) for identity_id in mix_up.identity_ids]
         late = mix_up.until_ns is not None and recorded_ns > mix_up.until_ns
+        found: list[tuple[_Visit, ReviewFlag]] = []
         if recorded_ns < mix_up.since_ns or late or visits[0] is visits[1]:
-            return
+            return found
         for visit, other in zip(visits, reversed(visits), strict=True):
             if visit is not None:
                 named = "somebody else" if other is None else other.shopper
                 reason = f"The cameras may have taken this shopper for {named} after the two were close together"
-                self._flag(visit, reason, interaction_id, _moment(recorded_ns))
+                flag = ReviewFlag(visit.session.session_id, reason, interaction_id, _moment(recorded_ns))
+                found.append((visit, flag))
+        return found
 
     def _flag(
         self, visit: _Visit, reason: str, cause_id: UUID | None, at: datetime, question: Question | None = None
     ) -> None:
         """Have a person look at a visit; what was said before is not written again."""
-        if (reason, cause_id) not in visit.flagged:
-            self._checkout.flag(visit.session.session_id, reason, cause_id, at, question)
-            visit.flagged.add((reason, cause_id))
+        self._flag_all([(visit, ReviewFlag(visit.session.session_id, reason, cause_id, at, question))])
+
+    def _flag_all(self, flags: Sequence[tuple[_Visit, ReviewFlag]]) -> None:
+        """Have a person look at several visits; what was said before is not written again."""
+        new = [(visit, flag) for visit, flag in flags if (flag.reason, flag.cause_id) not in visit.flagged]
+        self._checkout.flag_all([flag for _, flag in new])
+        for visit, flag in new:
+            visit.flagged.add((flag.reason, flag.cause_id))
 
     def _hands(self, contacts: Sequence[HandContact]) -> list[StoreEvent]:
         return [
@@ -696,9 +709,9 @@ class StorePipeline:
                 reason = "Something was handled after this visit had been ended by hand"
                 self._flag(pays, reason, interaction.interaction_id, moment)
             pays.recorded.append((interaction.time_ns, interaction.interaction_id))
-            for mix_up in self._mix_ups:
-                if best.identity_id in mix_up.identity_ids:
-                    self._flag_mix_up(mix_up, interaction.time_ns, interaction.interaction_id)
+            concerned = [mix_up for mix_up in self._mix_ups if best.identity_id in mix_up.identity_ids]
+            mixed_up = [self._mixed_up(each, interaction.time_ns, interaction.interaction_id) for each in concerned]
+            self._flag_all([flag for flags in mixed_up for flag in flags])
         sessions = tuple(
             None if (visit := visits[c.identity_id]) is None else visit.session for c in interaction.candidates
         )
@@ -737,7 +750,13 @@ class StorePipeline:
 
     def _holders(self, sku: str, quantity: int) -> list[_Visit]:
         """The visits of those in the store who have so many units of something."""
-        return [visit for visit in self._parties() if self._units_of(visit, sku) >= quantity]
+        parties = self._parties()
+        carts = self._checkout.carts([visit.session.session_id for visit in parties])
+        return [
+            visit
+            for visit in parties
+            if sum(line.quantity for line in carts[visit.session.session_id].lines if line.sku == sku) >= quantity
+        ]
 
     def _doubt_holders(self, interaction: Interaction, best: Candidate, actor: _Visit, moment: datetime) -> None:
         """Have a person look at who has what came back by somebody who has none of it.
@@ -771,10 +790,6 @@ class StorePipeline:
         assert best.sku is not None
         where = place_name(self.layout.bin(interaction.bin_id))
         return still_has(visit.shopper, best.sku, best.quantity, self._names, where, min(1.0, _what(interaction, best)))
-
-    def _units_of(self, visit: _Visit, sku: str) -> int:
-        lines = self._checkout.cart(visit.session.session_id).lines
-        return sum(line.quantity for line in lines if line.sku == sku)
 
     def _doubt_whoever_stood_there(self, interaction: Interaction, moment: datetime) -> None:
         """Have a person look at the visits of those who could have taken what nobody was seen taking."""

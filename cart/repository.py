@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
@@ -335,6 +335,23 @@ class Repository:
             row.closed_at,
         )
 
+    def lock_sessions(self, session_ids: Collection[UUID]) -> None:
+        """Keep other writers off several visits until the end, as reading each of them does.
+
+        Raises:
+            SessionNotFound: There is no such visit.
+        """
+        # In one order for everybody, so that no two wait for each other.
+        some = (
+            select(_SESSIONS.c.session_id)
+            .where(_SESSIONS.c.session_id.in_(session_ids))
+            .order_by(_SESSIONS.c.session_id)
+        )
+        found = set(self._sql.scalars(some.with_for_update() if self._locking else some))
+        for session_id in session_ids:
+            if session_id not in found:
+                raise SessionNotFound(f"there is no visit {session_id}")
+
     def change_session(self, session: Session) -> None:
         """Write a visit's new status, its end, and how many people it is for."""
         self._sql.execute(
@@ -379,19 +396,43 @@ class Repository:
         )
         return tuple(_cart_event(row) for row in rows)
 
+    def cart_events_of(self, session_ids: Collection[UUID]) -> dict[UUID, list[CartEvent]]:
+        """Read the cart events of several visits, oldest first; a visit without any is left out."""
+        rows = self._sql.execute(
+            select(_CART_EVENTS)
+            .where(_CART_EVENTS.c.session_id.in_(session_ids))
+            .order_by(_CART_EVENTS.c.occurred_at, _CART_EVENTS.c.event_id)
+        )
+        found: dict[UUID, list[CartEvent]] = {}
+        for row in rows:
+            found.setdefault(row.session_id, []).append(_cart_event(row))
+        return found
+
     def add_flag(self, flag: ReviewFlag) -> None:
         """Write a flag; the same reason and cause again changes nothing."""
-        flag_id = uuid5(flag.session_id, f"flag:{flag.cause_id}:{flag.reason}")
-        if self._sql.execute(select(_REVIEW_FLAGS).where(_REVIEW_FLAGS.c.flag_id == flag_id)).first() is None:
-            self._insert(
-                _REVIEW_FLAGS,
-                flag_id=flag_id,
-                session_id=flag.session_id,
-                reason=flag.reason,
-                cause_id=flag.cause_id,
-                raised_at=flag.raised_at,
-                question=None if flag.question is None else asdict(flag.question),
-            )
+        self.add_flags([flag])
+
+    def add_flags(self, flags: Collection[ReviewFlag]) -> None:
+        """Write flags; the same visit, reason and cause again changes nothing."""
+        by_id: dict[UUID, ReviewFlag] = {}
+        for flag in flags:
+            by_id.setdefault(uuid5(flag.session_id, f"flag:{flag.cause_id}:{flag.reason}"), flag)
+        known = set(self._sql.scalars(select(_REVIEW_FLAGS.c.flag_id).where(_REVIEW_FLAGS.c.flag_id.in_(by_id))))
+        rows = [
+            {
+                "flag_id": flag_id,
+                "session_id": flag.session_id,
+                "reason": flag.reason,
+                "cause_id": flag.cause_id,
+                "raised_at": flag.raised_at,
+                "question": None if flag.question is None else asdict(flag.question),
+            }
+            for flag_id, flag in by_id.items()
+            if flag_id not in known
+        ]
+        if rows:
+            self._sql.flush()
+            self._sql.execute(insert(_REVIEW_FLAGS), rows)
 
     def flags(self, session_id: UUID) -> tuple[ReviewFlag, ...]:
         """Read why a visit needs a person, oldest first."""

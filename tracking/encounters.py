@@ -136,15 +136,17 @@ class Encounters:
                 met.parted_ns, met.count[:], met.after[:] = None, 0, 0.0
             met.closest_m = min(met.closest_m, float(away[i, j]))
             met.near_ns, met.near_place_m = timestamp_ns, places_m[[i, j]].mean(axis=0)
+        seen = np.asarray(np.isfinite(now).all(axis=1)).tolist()
         for pair, met in list(self._open.items()):
-            both = [row[pair[0]], row[pair[1]]]
-            if met.parted_ns is None and away[both[0], both[1]] > settings.apart_m:
+            both = row[pair[0]], row[pair[1]]
+            if met.parted_ns is None and away[both] > settings.apart_m:
                 met.parted_ns = timestamp_ns
             if met.parted_ns is None:
                 continue
-            seen = np.isfinite(now[both]).all(axis=1)
-            met.after[seen] += now[both][seen]
-            met.count[seen] += 1
+            for side, i in enumerate(both):
+                if seen[i]:
+                    met.after[side] += now[i]
+                    met.count[side] += 1
             waited_s = (timestamp_ns - met.parted_ns) / NANOSECONDS
             if not met.dressed or (met.count >= settings.enough).all() or waited_s > settings.patience_s:
                 partings.append(self._parting(pair, self._open.pop(pair)))

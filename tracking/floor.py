@@ -1,11 +1,13 @@
 """Where the people of one camera's picture stand on the floor, how sure that is, and what it leans on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from tracking.types import Tracks
-from vision.arrays import BoolArray, FloatArray, check_shape
+from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 from vision.cameras import Camera
 from vision.detections import KEYPOINT_COUNT
 from vision.pose import EDGE_SHARE, MIN_VISIBILITY
@@ -95,19 +97,93 @@ def floor_points(view: Tracks, camera: Camera, usual_height_m: float) -> FloorPo
         camera: Its calibration, for pictures of that size.
         usual_height_m: For the reach of rays through points whose owner's height is not known yet.
     """
-    n = len(view)
-    boxes = view.xyxy.astype(float)
+    return floor_points_of([(view, camera)], usual_height_m)[0]
+
+
+def floor_points_of(views: Sequence[tuple[Tracks, Camera]], usual_height_m: float) -> list[FloorPoints]:
+    """Say where the people of several pictures stand, each as :func:`floor_points` does; together is faster.
+
+    Args:
+        views: The tracks of each camera and its calibration.
+        usual_height_m: As there.
+
+    Returns:
+        One entry a view.
+    """
+    found: dict[int, FloorPoints] = {}
+    for has_points in (True, False):
+        rows = [
+            row
+            for row, (view, _) in enumerate(views)
+            if (view.keypoints.shape[1] == KEYPOINT_COUNT) is has_points or not len(view)
+        ]
+        if rows:
+            found |= zip(rows, _alike(_Sight.of([views[row] for row in rows]), usual_height_m, has_points), strict=True)
+    return [found[row] for row in range(len(views))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Tracks of several cameras, one row each, with what their cameras are.
+
+    Attributes:
+        views: The views they are of.
+        boxes: Shape (n, 4), pixels.
+        points: COCO's points of each, shape (n, 17, 3), or (n, 0, 3).
+        floor_m: Foot points, shape (n, 2), metres.
+        origin_m: Where the camera hangs, shape (n, 3), metres.
+        focal_px: Its focal length, shape (n,).
+        width_px: The width of its picture, shape (n,).
+    """
+
+    views: Sequence[tuple[Tracks, Camera]]
+    boxes: FloatArray
+    points: FloatArray
+    floor_m: FloatArray
+    origin_m: FloatArray
+    focal_px: FloatArray
+    width_px: IntArray
+
+    @classmethod
+    def of(cls, views: Sequence[tuple[Tracks, Camera]]) -> Self:
+        """Join views whose tracks have equally many points, or which have none."""
+        count = [len(view) for view, _ in views]
+        full = [view.keypoints for view, _ in views if len(view)] or [views[0][0].keypoints]
+        return cls(
+            views,
+            np.concatenate([view.xyxy for view, _ in views]).astype(float),
+            np.concatenate(full).astype(float),
+            np.concatenate([view.floor_m for view, _ in views]).astype(float),
+            np.repeat([camera.position_m for _, camera in views], count, axis=0),
+            np.repeat([float(camera.intrinsics[1, 1]) for _, camera in views], count),
+            np.repeat([camera.resolution_wh[0] for _, camera in views], count),
+        )
+
+    @property
+    def slices(self) -> list[slice]:
+        """The rows of each view."""
+        ends = np.cumsum([len(view) for view, _ in self.views]).tolist()
+        return [slice(end - len(view), end) for end, (view, _) in zip(ends, self.views, strict=True)]
+
+    def ray_directions(self, points_px: FloatArray) -> FloatArray:
+        """Directions through points of each picture, shape (n, k, 2): shape (n, k, 3)."""
+        rays = [
+            camera.ray_directions(points_px[rows].reshape(-1, 2))
+            for rows, (_, camera) in zip(self.slices, self.views, strict=True)
+        ]
+        return np.concatenate(rays).reshape(*points_px.shape[:2], 3)
+
+
+def _alike(sight: _Sight, usual_height_m: float, has_points: bool) -> list[FloorPoints]:
+    """Where people stand whose tracks all have points, or all have none; one entry a view."""
+    n, boxes, origin = len(sight.boxes), sight.boxes, sight.origin_m
     tall_px = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-    origin = camera.position_m
-    focal_px = float(camera.intrinsics[1, 1])
-    has_points = view.keypoints.shape[1] == KEYPOINT_COUNT
-    upper, slope, weight = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, 2, 2))
-    sees_ankles = np.ones(n, bool)
+    sees_ankles: BoolArray = np.ones(n, bool)
     doubt_m: FloatArray = np.zeros(n)
     if has_points and n:
-        points = view.keypoints.astype(float)
+        points = sight.points
         visible = np.isfinite(points).all(axis=2) & (points[..., 2] >= MIN_VISIBILITY)
-        sees_ankles = visible[:, 15:17].any(axis=1)
+        sees_ankles = np.asarray(visible[:, 15:17].any(axis=1))
         doubt_m = _foot_doubt(visible[:, 15:17], points[:, 15:17, 2])
         count = np.stack([visible[:, list(level)].sum(axis=1) for level in LEVELS], axis=1)  # (n, levels)
         placed = np.where(visible[..., None], points[..., :2], 0.0)
@@ -118,47 +194,51 @@ def floor_points(view: Tracks, camera: Camera, usual_height_m: float) -> FloorPo
         middle = middle / np.maximum(count, 1)[..., None]
         share = np.array(LEVEL_SHARE)
     else:
-        width = camera.resolution_wh[0]
-        seen = (boxes[:, 1] > EDGE_SHARE * tall_px) & (boxes[:, 0] > 2) & (boxes[:, 2] < width - 2)
+        seen = (boxes[:, 1] > EDGE_SHARE * tall_px) & (boxes[:, 0] > 2) & (boxes[:, 2] < sight.width_px - 2)
         seen = seen[:, None]
         middle = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1]])[:, None]
         lean_m = np.full((n, 1), TOP_LEAN_M)
         share = np.ones(1)
-    ways = camera.ray_directions(middle.reshape(-1, 2)).reshape(n, len(share), 3)
+    ways = sight.ray_directions(middle)
     seen &= ways[..., 2] < -MIN_SINK
-    sigma_rad = np.hypot(BODY_SIGMA * tall_px, PIXEL_SIGMA) / focal_px
-    for level in range(len(share)):
-        rows = np.flatnonzero(seen[:, level])
-        if not len(rows):
-            continue
-        way = ways[rows, level]
-        gradient = way[:, :2] / way[:, 2:]
-        spread = _spread(way, origin[2] - share[level] * usual_height_m, sigma_rad[rows])
-        spread += np.eye(2) * lean_m[rows, level, None, None] ** 2
-        information = np.linalg.inv(spread)
-        weight[rows] += information
-        upper[rows] += np.einsum("nij,nj->ni", information, origin[:2] - origin[2] * gradient)
-        slope[rows] += np.einsum("nij,nj->ni", information, share[level] * gradient)
+    ways = np.where(seen[..., None], ways, (0.0, 0.0, -1.0))  # what is not seen weighs nothing
+    sigma_rad = np.hypot(BODY_SIGMA * tall_px, PIXEL_SIGMA) / sight.focal_px
+    gradient = ways[..., :2] / ways[..., 2:]
+    spread = _spread(ways, origin[:, 2:] - share * usual_height_m, sigma_rad[:, None])
+    spread += np.eye(2) * lean_m[..., None, None] ** 2
+    information = inverse_2x2(spread) * seen[..., None, None]
+    upright = origin[:, None, :2] - origin[:, None, 2:] * gradient
     known = np.asarray(seen.any(axis=1))
-    cov = np.full((n, 2, 2), np.nan)
-    cov[known] = np.linalg.inv(weight[known])
-    upper = np.where(known[:, None], np.einsum("nij,nj->ni", np.nan_to_num(cov), upper), np.nan)
-    slope = np.einsum("nij,nj->ni", np.nan_to_num(cov), slope)
-    feet = np.array(view.floor_m, float)
+    weight = np.where(known[:, None, None], information.sum(axis=1), np.eye(2))
+    cov = np.where(known[:, None, None], inverse_2x2(weight), 0.0)
+    upper = np.einsum("nij,nj->ni", cov, np.einsum("nlij,nlj->ni", information, upright))
+    upper[~known] = np.nan
+    slope = np.einsum("nij,nj->ni", cov, np.einsum("nlij,nlj->ni", information, share[:, None] * gradient))
+    cov[~known] = np.nan
+    feet = sight.floor_m.copy()
     feet[~sees_ankles & known] = np.nan
     factor = np.where(sees_ankles & has_points, 1.0, BOX_BOTTOM_FACTOR)
     feet_cov = np.full((n, 2, 2), np.nan)
     rows = np.flatnonzero(np.isfinite(feet).all(axis=1))
     if len(rows):
-        way = np.column_stack([feet[rows] - origin[:2], np.full(len(rows), -origin[2])])
+        way = np.column_stack([feet[rows] - origin[rows, :2], -origin[rows, 2]])
         way /= np.linalg.norm(way, axis=1, keepdims=True)
-        sigma_rad = np.hypot(factor * FOOT_SIGMA * tall_px, PIXEL_SIGMA)[rows] / focal_px
-        feet_cov[rows] = _spread(way, float(origin[2]), sigma_rad)
+        sigma_rad = np.hypot(factor * FOOT_SIGMA * tall_px, PIXEL_SIGMA)[rows] / sight.focal_px[rows]
+        feet_cov[rows] = _spread(way, origin[rows, 2], sigma_rad)
         feet_cov[rows] += np.eye(2) * np.where(sees_ankles, doubt_m, 0.0)[rows, None, None] ** 2
-    bias = _calibration_cov(feet, camera)
-    feet_cov += bias
-    cov = cov + _calibration_cov(upper + slope * usual_height_m, camera)
-    return FloorPoints(feet, feet_cov, upper, slope, cov)
+    feet_cov += _calibration_cov(feet, origin)
+    cov = cov + _calibration_cov(upper + slope * usual_height_m, origin)
+    return [FloorPoints(feet[own], feet_cov[own], upper[own], slope[own], cov[own]) for own in sight.slices]
+
+
+def inverse_2x2(matrices: FloatArray) -> FloatArray:
+    """Inverses of symmetric matrices, shape (..., 2, 2), of which none is singular."""
+    a, b, d = matrices[..., 0, 0], matrices[..., 0, 1], matrices[..., 1, 1]
+    determinant = a * d - b * b
+    inverses = np.empty_like(matrices)
+    inverses[..., 0, 0], inverses[..., 1, 1] = d / determinant, a / determinant
+    inverses[..., 0, 1] = inverses[..., 1, 0] = -b / determinant
+    return inverses
 
 
 def _foot_doubt(visible: BoolArray, visibility: FloatArray) -> FloatArray:
@@ -175,29 +255,41 @@ def _foot_doubt(visible: BoolArray, visibility: FloatArray) -> FloatArray:
     return np.asarray(np.hypot(DOUBTED_FOOT_SIGMA_M * unsure, np.where(both, 0.0, ONE_FOOT_SIGMA_M)))
 
 
-def _spread(ways: FloatArray, drop_m: float, sigma_rad: FloatArray) -> FloatArray:
-    """Covariance, shape (n, 2, 2), of where rays that err by an angle meet a level plane so far below the camera."""
-    sink = np.maximum(-ways[:, 2], MIN_SINK)
-    length = max(drop_m, 0.1) / sink
-    flat = ways[:, :2] / np.maximum(np.linalg.norm(ways[:, :2], axis=1, keepdims=True), 1e-9)
-    along = np.einsum("ni,nj->nij", flat, flat)
-    across_m = length * sigma_rad
-    return np.asarray((across_m**2)[:, None, None] * (np.eye(2) + along * (1 / sink**2 - 1)[:, None, None]))
+def _spread(ways: FloatArray, drop_m: FloatArray, sigma_rad: FloatArray) -> FloatArray:
+    """Covariance of where rays that err by an angle meet a level plane so far below the camera.
+
+    Args:
+        ways: Unit vectors, shape (..., 3).
+        drop_m: How far below the plane is, shape (...).
+        sigma_rad: How much each errs, shape (...).
+
+    Returns:
+        Shape (..., 2, 2), square metres.
+    """
+    sink = np.maximum(-ways[..., 2], MIN_SINK)
+    across_m = np.maximum(drop_m, 0.1) / sink * sigma_rad
+    level = np.maximum(np.hypot(ways[..., 0], ways[..., 1]), 1e-9)
+    return _oriented(ways[..., :2] / level[..., None], across_m**2, (across_m / sink) ** 2)
 
 
-def _calibration_cov(places_m: FloatArray, camera: Camera) -> FloatArray:
-    """What a camera's wrong place and aim may add, shape (n, 2, 2), square metres."""
-    away = np.nan_to_num(places_m - camera.position_m[:2])
-    drop_m = max(float(camera.position_m[2]), 0.5)
+def _oriented(flat: FloatArray, across2: FloatArray, along2: FloatArray) -> FloatArray:
+    """Covariances, shape (..., 2, 2), with one variance along directions, shape (..., 2), and another across them."""
+    return np.asarray(
+        np.eye(2) * across2[..., None, None]
+        + flat[..., :, None] * flat[..., None, :] * (along2 - across2)[..., None, None]
+    )
+
+
+def _calibration_cov(places_m: FloatArray, origin_m: FloatArray) -> FloatArray:
+    """What a camera's wrong place and aim may add to places, shape (n, 2): shape (n, 2, 2), square metres."""
+    away = np.nan_to_num(places_m - origin_m[:, :2])
+    drop2 = np.maximum(origin_m[:, 2], 0.5) ** 2
     far2 = (away**2).sum(axis=1)
     # Aim errs by an angle: across the line of sight with distance, along it with the square of its slope.
-    across2 = AIM_SIGMA_RAD**2 * (far2 + drop_m**2)
-    along2 = across2 * (far2 + drop_m**2) / drop_m**2
+    across2 = AIM_SIGMA_RAD**2 * (far2 + drop2)
+    along2 = across2 * (far2 + drop2) / drop2
     flat = away / np.maximum(np.sqrt(far2), 1e-9)[:, None]
-    along = np.einsum("ni,nj->nij", flat, flat)
-    return np.asarray(
-        np.eye(2) * (CALIBRATION_SIGMA_M**2 + across2)[:, None, None] + along * (along2 - across2)[:, None, None]
-    )
+    return _oriented(flat, CALIBRATION_SIGMA_M**2 + across2, CALIBRATION_SIGMA_M**2 + along2)
 
 
 def gated_boxes(places_m: FloatArray, heights_m: FloatArray, camera: Camera) -> tuple[FloatArray, BoolArray]:

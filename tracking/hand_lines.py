@@ -6,7 +6,7 @@ import numpy as np
 
 from tracking.hands import MAX_MISS_M
 from tracking.types import HandLines, Identities
-from vision.arrays import BoolArray, FloatArray
+from vision.arrays import BoolArray, FloatArray, IntArray
 from vision.cameras import Camera
 
 HANDS = 2
@@ -29,33 +29,33 @@ def lone_hands(people: Identities, cameras: Mapping[str, Camera]) -> tuple[HandL
     wanted = (missing > 0) & np.isfinite(people.position_m).all(axis=1)
     row_of = {identity_id: row for row, identity_id in enumerate(people.identity_id.tolist()) if wanted[row]}
     glimpsed = np.zeros(len(people.identity_id))
-    found: list[tuple[int, FloatArray, FloatArray, float]] = []
+    found: list[tuple[IntArray, FloatArray, FloatArray, FloatArray]] = []
     for view in people.sightings if row_of else ():
         camera = cameras.get(view.camera_id)
         if camera is None:
             continue
-        seen = np.argwhere(np.isfinite(view.hands_px).all(axis=2) & (view.hand_score > 0))
-        seen = seen[[identity_id in row_of for identity_id in view.identity_id[seen[:, 0]].tolist()]]
-        directions = camera.ray_directions(view.hands_px[seen[:, 0], seen[:, 1]])
+        rows = np.array([row_of.get(identity_id, -1) for identity_id in view.identity_id.tolist()], np.int64)
+        i, side = np.nonzero((rows >= 0)[:, None] & np.isfinite(view.hands_px).all(axis=2) & (view.hand_score > 0))
+        rows, score = rows[i], view.hand_score[i, side].astype(float)
+        directions = camera.ray_directions(view.hands_px[i, side])
+        offsets = people.hands_m[rows] - camera.position_m  # (k, hands, 3)
+        along = np.einsum("khi,ki->kh", offsets, directions)
+        away = np.linalg.norm(offsets - along[..., None] * directions[:, None], axis=2)
+        alone = ~(placed[rows] & (away <= MAX_MISS_M)).any(axis=1)
+        rows, directions, score = rows[alone], directions[alone], score[alone]
         here = np.zeros_like(glimpsed)
-        for (i, side), direction in zip(seen.tolist(), directions, strict=True):
-            row = row_of[int(view.identity_id[i])]
-            offsets = people.hands_m[row, placed[row]] - camera.position_m
-            away = np.linalg.norm(offsets - (offsets @ direction)[:, None] * direction, axis=1)
-            if (away <= MAX_MISS_M).any():
-                continue
-            score = float(view.hand_score[i, side])
-            found.append((row, camera.position_m, direction, score))
-            here[row] += score
+        np.add.at(here, rows, score)
+        found.append((rows, np.broadcast_to(camera.position_m, (len(rows), 3)), directions, score))
         glimpsed = np.maximum(glimpsed, here)
     share = np.clip(missing - glimpsed, 0, HANDS) / HANDS
-    rows = np.array([row for row, *_ in found], np.int64)
+    none = np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0)
+    rows, origins, directions, score = (np.concatenate(column) for column in zip(none, *found, strict=True))
     lines = HandLines(
-        np.full(len(found), people.timestamp_ns, np.int64),
+        np.full(len(rows), people.timestamp_ns, np.int64),
         people.identity_id[rows],
-        np.array([origin for _, origin, _, _ in found]).reshape(-1, 3),
-        np.array([direction for _, _, direction, _ in found]).reshape(-1, 3),
-        np.array([score for *_, score in found], float),
+        origins,
+        directions,
+        score,
         people.position_m[rows],
     )
     return lines, np.asarray(share)

@@ -19,13 +19,13 @@ from scipy.optimize import linear_sum_assignment
 
 from tracking.camera_faults import CameraNotice, CameraWatch
 from tracking.encounters import Encounters
-from tracking.floor import FloorPoints, floor_points
-from tracking.hands import HandView, place_hands
-from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_of
+from tracking.floor import FloorPoints, floor_points_of, inverse_2x2
+from tracking.hands import HandView, place_everybodys_hands
+from tracking.looks import LOOK_LENGTH, RecentLooks, look_distances, looks_in
 from tracking.types import Identities, MixUp, Sightings, Tracks
-from tracking.visits import line_distances, near_line
+from tracking.visits import NEAR_EXIT_M, line_distances, near_line
 from tracking.wardrobe import Wardrobe
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
 from vision.frames import Frame
@@ -48,6 +48,7 @@ STROLL_PSD = 0.12  # square metres a second: how those who are hidden wander off
 WIDEST_M = 3.0  # nobody is placed worse than this; the shop has walls
 HEAD_PENALTY = 3.0  # a head contradicts feet that are seen only where feet are behind something
 FASTEST_MPS = 2.0  # hurrying through a shop
+_CORNERS = ((0, 0), (0, 1), (1, 1))  # of a symmetric matrix, all that differ
 CLOSE_M = 0.6  # within this of each other, places alone do not say for sure who is who
 
 
@@ -243,10 +244,12 @@ class _Seen:
         worn: The same over the last second or so, which is steadier.
         lag_s: How far its frame lies after now, as far as is known.
         raw_lag_s: The same by its own clock.
-        shows: The track of each person, shape (n,), -1 where not seen.
-        information: What these say of each person's state, shape (n, 5, 5), an inverse covariance ...
-        vector: ... times the state, shape (n, 5).
-        births: What it costs that each track shows somebody new, shape (m,); None before it was asked for.
+        habits: What it costs that tracks show people, shape (m, n), by whom these were before and what these wear.
+        births: What it costs that each track shows somebody new, shape (m,).
+        rows: Tracks that show somebody known, shape (k,) ...
+        who: ... whom each shows, shape (k,) ...
+        information: ... what it says of their state, shape (k, 5, 5), an inverse covariance ...
+        vector: ... times the state, shape (k, 5).
     """
 
     column: int
@@ -257,10 +260,12 @@ class _Seen:
     worn: FloatArray | None
     lag_s: float
     raw_lag_s: float
-    shows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    habits: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    births: FloatArray = field(default_factory=lambda: np.zeros(0))
+    rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    who: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     information: FloatArray = field(default_factory=lambda: np.zeros((0, 5, 5)))
     vector: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
-    births: FloatArray | None = None
 
 
 @dataclass(slots=True)
@@ -340,21 +345,7 @@ class IdentityTracker:
         for person in self._in_pictures:
             person.row = -1
         self._predict(dt_s)
-        pictures = {frame.camera_id: frame.image for frame in frames}
-        seen: list[_Seen] = []
-        for view in sorted(tracks, key=lambda each: each.camera_id):
-            camera = self._layout.camera(view.camera_id)
-            if camera is None:
-                self._follow_in_picture(view)
-                continue
-            picture = pictures.get(view.camera_id)
-            column = self._columns[view.camera_id]
-            looks = None if picture is None else looks_of(picture, view.xyxy, view.keypoints)
-            worn = None if looks is None else self._recent_looks.update(timestamp_ns, column, view.track_id, looks)
-            raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
-            lag_s = raw_lag_s - self._watch.skew_s(column)
-            points = floor_points(view, camera, HEIGHT_M)
-            seen.append(_Seen(column, view, camera, points, looks, worn, lag_s, raw_lag_s))
+        seen = self._seen(timestamp_ns, tracks, {frame.camera_id: frame.image for frame in frames})
         self._watch.hear(timestamp_ns, [each.column for each in seen])
         self._associate(seen)
         for each in seen:
@@ -371,6 +362,33 @@ class IdentityTracker:
         self._drop()
         self._part_ways(seen)
         return self._identities(tracks)
+
+    def _seen(self, timestamp_ns: int, tracks: Sequence[Tracks], pictures: dict[str, ImageArray]) -> list[_Seen]:
+        """What calibrated cameras say, in the order of their names; who is seen by others is followed there."""
+        views: list[tuple[Tracks, Camera]] = []
+        for view in sorted(tracks, key=lambda each: each.camera_id):
+            camera = self._layout.camera(view.camera_id)
+            if camera is None:
+                self._follow_in_picture(view)
+            else:
+                views.append((view, camera))
+        pictured = [view for view, _ in views if view.camera_id in pictures]
+        looks_by = dict(
+            zip(
+                [view.camera_id for view in pictured],
+                looks_in([(pictures[view.camera_id], view.xyxy, view.keypoints) for view in pictured]),
+                strict=True,
+            )
+        )
+        seen = []
+        for (view, camera), points in zip(views, floor_points_of(views, HEIGHT_M), strict=True):
+            column = self._columns[view.camera_id]
+            looks = looks_by.get(view.camera_id)
+            worn = None if looks is None else self._recent_looks.update(timestamp_ns, column, view.track_id, looks)
+            raw_lag_s = min(max((view.timestamp_ns - timestamp_ns) / NANOSECONDS, -0.5), 0.5)
+            lag_s = raw_lag_s - self._watch.skew_s(column)
+            seen.append(_Seen(column, view, camera, points, looks, worn, lag_s, raw_lag_s))
+        return seen
 
     def take_mix_ups(self) -> list[MixUp]:
         """Give the pairs of identities that, as has turned out since the last call, may have been mixed up."""
@@ -508,22 +526,36 @@ class IdentityTracker:
         Returns:
             The cost, ``NO_MATCH`` beyond the gate, and whether the feet are believed.
         """
-        settings, points = self._settings, each.points
-        places = state[:, :2] + each.lag_s * state[:, 2:4]
-        place_cov = cov[:, :2, :2] + each.lag_s**2 * cov[:, 2:4, 2:4]
+        # Covariances as (xx, xy, yy): tables of small matrices are slow.
+        settings, points, lag_s = self._settings, each.points, each.lag_s
+        places_x, places_y = (state[:, :2] + lag_s * state[:, 2:4]).T
+        height, height_var = state[:, 4], cov[:, 4, 4]
+        spread = [cov[:, i, j] + lag_s**2 * cov[:, i + 2, j + 2] for i, j in _CORNERS]
         reach_m = settings.gate_m + settings.stride_mps * unseen_s
-        offset = points.feet_m[rows][:, None] - places[None]
-        feet_d2, feet_spread = _mahalanobis(offset, place_cov[None] + points.feet_cov_m2[rows][:, None])
-        slope = points.slope[rows][:, None]  # (m, 1, 2)
-        aside = points.upper_m[rows][:, None] + slope * state[None, :, 4, None] - places[None]
-        across = -cov[None, :, :2, 4, None] * slope[:, :, None, :]
-        upper_cov = place_cov[None] + points.upper_cov_m2[rows][:, None] + across + across.swapaxes(2, 3)
-        upper_cov = upper_cov + slope[..., :, None] * slope[..., None, :] * cov[None, :, 4, 4, None, None]
-        upper_d2, upper_spread = _mahalanobis(aside, upper_cov)
+        feet_x, feet_y = points.feet_m[rows].T[..., None]
+        aside_x, aside_y = feet_x - places_x, feet_y - places_y
+        feet_cov = points.feet_cov_m2[rows]
+        feet_d2, feet_spread = _mahalanobis(
+            aside_x, aside_y, *(feet_cov[:, i, j, None] + own for (i, j), own in zip(_CORNERS, spread, strict=True))
+        )
         with np.errstate(invalid="ignore"):
-            feet_fit = (feet_d2 <= settings.gate_chi2) & (np.linalg.norm(offset, axis=2) <= reach_m)
-            upper_fit = (upper_d2 <= settings.gate_chi2) & (np.linalg.norm(aside, axis=2) <= reach_m + 0.3)
-        has_feet = np.asarray(np.isfinite(points.feet_m[rows]).all(axis=1))[:, None]
+            feet_fit = (feet_d2 <= settings.gate_chi2) & (aside_x**2 + aside_y**2 <= reach_m**2)
+        slope = points.slope[rows].T[..., None]  # (2, m, 1)
+        upper_x, upper_y = points.upper_m[rows].T[..., None]
+        aside_x = upper_x + slope[0] * height - places_x
+        aside_y = upper_y + slope[1] * height - places_y
+        upper_cov, tilt = points.upper_cov_m2[rows], cov[:, :2, 4].T
+        upper_d2, upper_spread = _mahalanobis(
+            aside_x,
+            aside_y,
+            *(
+                upper_cov[:, i, j, None] + own + slope[i] * (slope[j] * height_var - tilt[j]) - slope[j] * tilt[i]
+                for (i, j), own in zip(_CORNERS, spread, strict=True)
+            ),
+        )
+        with np.errstate(invalid="ignore"):
+            upper_fit = (upper_d2 <= settings.gate_chi2) & (aside_x**2 + aside_y**2 <= (reach_m + 0.3) ** 2)
+        has_feet = np.isfinite(feet_x + feet_y)
         by_feet = np.where(feet_fit, feet_d2 + feet_spread, NO_MATCH)
         by_head = np.where(upper_fit, upper_d2 + upper_spread + HEAD_PENALTY * has_feet, NO_MATCH)
         return np.minimum(by_feet, by_head), np.asarray(by_feet <= by_head)
@@ -540,62 +572,74 @@ class IdentityTracker:
         if not n:
             return
         information = np.linalg.inv(people.cov)
-        vector = np.einsum("nij,nj->ni", information, people.state)
+        vector = _times(information, people.state)
+        state, cov = people.state.copy(), people.cov.copy()
         away = np.linalg.norm(people.state[:, None, :2] - people.state[None, :, :2], axis=2)
         np.fill_diagonal(away, np.inf)
         close = np.asarray((away < CLOSE_M).any(axis=1))
         unseen_s = self._unseen_s()
-        for each in seen:
-            each.shows = np.full(n, -1, np.int64)
-            each.information, each.vector = np.zeros((n, 5, 5)), np.zeros((n, 5))
+        seen = [each for each in seen if len(each.view)]
+        self._weigh_habits(seen)
         shown = np.zeros(n, np.int64)
         for again in (False, True) if len(seen) > 1 else (False,):
             for each in seen:
-                if again and not (close & (each.shows >= 0)).any():
-                    continue
-                information -= each.information
-                vector -= each.vector
-                shown -= each.shows >= 0
-                self._explain(each, *_estimate(information, vector), np.where(shown > 0, 0.0, unseen_s))
-                information += each.information
-                vector += each.vector
-                shown += each.shows >= 0
-        people.state, people.cov = _estimate(information, vector)
+                if again:
+                    if not close[each.who].any():
+                        continue
+                    information[each.who] -= each.information
+                    vector[each.who] -= each.vector
+                    shown[each.who] -= 1
+                    state[each.who], cov[each.who] = _estimate(information[each.who], vector[each.who])
+                self._explain(each, state, cov, np.where(shown > 0, 0.0, unseen_s))
+                information[each.who] += each.information
+                vector[each.who] += each.vector
+                shown[each.who] += 1
+                state[each.who], cov[each.who] = _estimate(information[each.who], vector[each.who])
+        people.state, people.cov = state, cov
         for each in seen:
-            who = np.flatnonzero(each.shows >= 0)
-            self._note(each, each.shows[who], who)
+            self._note(each, each.rows, each.who)
+        self._note_seen(np.flatnonzero(shown))
         for each in seen:
             self._keep_astray(each)
 
-    def _explain(self, each: _Seen, state: FloatArray, cov: FloatArray, unseen_s: FloatArray) -> None:
-        """Find out who of those known is who in one picture, given where everybody is without it."""
-        settings, people, view, column = self._settings, self._people, each.view, each.column
-        m, n = len(view), len(people)
-        each.shows = np.full(n, -1, np.int64)
-        each.information, each.vector = np.zeros((n, 5, 5)), np.zeros((n, 5))
-        if not m:
+    def _weigh_habits(self, seen: Sequence[_Seen]) -> None:
+        """Find what places do not decide: what it costs that tracks show somebody else than before, or somebody new."""
+        if not seen:
             return
-        rows, who = np.arange(m), np.arange(n)
-        cost, by_feet = self._costs(each, rows, state, cov, unseen_s)
-        possible = cost < NO_MATCH
+        settings, people = self._settings, self._people
+        count = np.array([len(each.view) for each in seen])
+        begins = np.cumsum(count) - count
+        tracks = np.concatenate([each.view.track_id for each in seen])
         # Whoever turned up in the middle of the shop is probably one of those known, and takes no track from them.
         proven = (people.number > 0) | people.by_door
-        same = (view.track_id[:, None] == people.track[None, :, column]) & proven
+        same = (tracks[:, None] == people.track.T[np.repeat([each.column for each in seen], count)]) & proven
         taken = same.any(axis=1)
-        cost = cost - settings.continuity * same
-        cost = cost + 0.5 * settings.continuity * (taken[:, None] & ~same)
-        cost = cost + settings.reappearing * ((unseen_s > 1.0) | ~proven)[None]
-        cost = cost + self._look_costs(each, rows, who)
+        habits = settings.continuity * (0.5 * (taken[:, None] & ~same) - same)
+        if any(each.worn is not None for each in seen):
+            unknown = np.full((int(count.max()), LOOK_LENGTH), np.nan)
+            worn = [unknown[: len(each.view)] if each.worn is None else each.worn for each in seen]
+            habits += self._look_costs(np.concatenate(worn), begins, count)
+        births = self._birth_costs(
+            np.concatenate([each.points.feet_m for each in seen]),
+            np.concatenate([each.points.upper_m + each.points.slope * HEIGHT_M for each in seen]),
+        )
+        for each, begin in zip(seen, begins.tolist(), strict=True):
+            rows = slice(begin, begin + len(each.view))
+            each.habits, each.births = habits[rows], births[rows]
+
+    def _explain(self, each: _Seen, state: FloatArray, cov: FloatArray, unseen_s: FloatArray) -> None:
+        """Find out who of those known is who in one picture, given where everybody is without it."""
+        people, m, n = self._people, len(each.view), len(self._people)
+        rows = np.arange(m)
+        cost, by_feet = self._costs(each, rows, state, cov, unseen_s)
+        late = (unseen_s > 1.0) | ~((people.number > 0) | people.by_door)
         table = np.full((m, n + m), NO_MATCH)
-        table[:, :n] = np.where(possible, cost, NO_MATCH)
-        if each.births is None:
-            each.births = self._birth_costs(each, rows)
+        table[:, :n] = np.where(cost < NO_MATCH, cost + each.habits + self._settings.reappearing * late, NO_MATCH)
         table[rows, n + rows] = each.births
         chosen_rows, chosen = linear_sum_assignment(table)
         mine = (chosen < n) & (table[chosen_rows, chosen] < NO_MATCH)
-        rows, who = chosen_rows[mine], chosen[mine]
-        each.shows[who] = rows
-        each.information[who], each.vector[who] = self._tell(each, rows, by_feet[rows, who], state[who], cov[who])
+        each.rows, each.who = rows, who = chosen_rows[mine], chosen[mine]
+        each.information, each.vector = self._tell(each, rows, by_feet[rows, who], state[who], cov[who])
 
     def _tell(
         self, each: _Seen, rows: IntArray, by_feet: BoolArray, state: FloatArray, cov: FloatArray
@@ -605,28 +649,27 @@ class IdentityTracker:
         Returns:
             An inverse covariance of the state, shape (k, 5, 5), and that times the state, shape (k, 5).
         """
-        points, k = each.points, len(rows)
-        information, vector = np.zeros((k, 5, 5)), np.zeros((k, 5))
-        model = np.zeros((k, 2, 5))
-        model[:, 0, 0] = model[:, 1, 1] = 1.0
-        model[:, 0, 2] = model[:, 1, 3] = each.lag_s
-        feet = points.feet_m[rows], points.feet_cov_m2[rows], np.zeros((k, 2)), by_feet
-        upper = points.upper_m[rows], points.upper_cov_m2[rows], -points.slope[rows], np.ones(k, bool)
-        for place, noise, tilt, asked in (feet, upper):
-            model[:, :, 4] = tilt
-            offset = place - np.einsum("nij,nj->ni", model, state)
-            squared, _ = _mahalanobis(offset, model @ cov @ model.swapaxes(1, 2) + noise)
-            fits = np.flatnonzero(asked & (squared <= self._settings.gate_chi2))
-            weighted = model[fits].swapaxes(1, 2) @ np.linalg.inv(noise[fits])
-            information[fits] += weighted @ model[fits]
-            vector[fits] += np.einsum("nij,nj->ni", weighted, place[fits])
-        return information, vector
+        points = each.points
+        model = np.zeros((2, len(rows), 2, 5))  # of the feet, then of the upper body
+        model[..., 0, 0] = model[..., 1, 1] = 1.0
+        model[..., 0, 2] = model[..., 1, 3] = each.lag_s
+        model[1, :, :, 4] = -points.slope[rows]
+        place = np.stack([points.feet_m[rows], points.upper_m[rows]])
+        noise = np.stack([points.feet_cov_m2[rows], points.upper_cov_m2[rows]])
+        offset = place - _times(model, state)
+        spread = model @ cov @ model.swapaxes(2, 3) + noise
+        squared, _ = _mahalanobis(offset[..., 0], offset[..., 1], *(spread[..., i, j] for i, j in _CORNERS))
+        fits = squared <= self._settings.gate_chi2
+        fits[0] &= by_feet
+        weighted = model.swapaxes(2, 3) @ np.where(fits[..., None, None], inverse_2x2(noise), 0.0)
+        vector = _times(weighted, np.where(fits[..., None], place, 0.0))
+        return (weighted @ model).sum(axis=0), vector.sum(axis=0)
 
     def _keep_astray(self, each: _Seen) -> None:
         """A followed track that is somewhere else for a moment is still theirs, but moves nobody."""
         people, settings, view, column = self._people, self._settings, each.view, each.column
         now_ns = self._now_ns or 0
-        for row in np.setdiff1d(np.arange(len(view)), each.shows).tolist():
+        for row in np.flatnonzero(_free(len(view), each.rows)).tolist():
             for j in np.flatnonzero(people.track[:, column] == view.track_id[row]).tolist():
                 if people.row[j, column] >= 0:
                     continue
@@ -639,28 +682,27 @@ class IdentityTracker:
                     people.track[j, column] = -1
                     people.astray_ns[j, column] = 0
 
-    def _look_costs(self, each: _Seen, rows: IntArray, who: IntArray) -> FloatArray:
-        """What clothes say, shape (m, n): less than nothing for the most alike, 0 where they are not known."""
-        people = self._people
-        if each.worn is None or not len(rows) or not len(who):
-            return np.zeros((len(rows), len(who)))
-        away = look_distances(each.worn[rows], people.look[who])
-        away[:, people.looked[who] < 5] = np.nan
-        known = np.isfinite(away)
-        usual = np.where(known, away, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return np.asarray(np.where(known, self._settings.look_weight * (away - usual[None]), 0.0))
+    def _look_costs(self, worn: FloatArray, begins: IntArray, count: IntArray) -> FloatArray:
+        """What clothes say, shape (m, n): less than nothing for the most alike, 0 where they are not known.
 
-    def _birth_costs(self, each: _Seen, rows: IntArray) -> FloatArray:
-        """What it costs that tracks show somebody new, shape (m,)."""
-        places = np.where(
-            np.isfinite(each.points.feet_m[rows]),
-            each.points.feet_m[rows],
-            each.points.upper_m[rows] + each.points.slope[rows] * HEIGHT_M,
-        )
+        Args:
+            worn: What the tracks of several cameras have worn of late, shape (m, LOOK_LENGTH).
+            begins: Where the tracks of each camera begin, shape (c,), rising from 0 ...
+            count: ... and how many these are, at least one, shape (c,).
+        """
+        people = self._people
+        away = look_distances(worn, people.look)
+        known = np.isfinite(away) & (people.looked >= 5)
+        away = np.where(known, away, 0.0)
+        usual = np.add.reduceat(away, begins, axis=0) / np.maximum(np.add.reduceat(known, begins, axis=0, dtype=int), 1)
+        return np.where(known, self._settings.look_weight * (away - np.repeat(usual, count, axis=0)), 0.0)
+
+    def _birth_costs(self, feet_m: FloatArray, upper_m: FloatArray) -> FloatArray:
+        """What it costs that tracks show somebody new, shape (m,), by where their feet and upper bodies are."""
         if self._layout.entrance_m is None:
-            return np.full(len(rows), self._settings.birth_anywhere)
-        doors = np.full(len(rows), ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S)
-        doors |= self._at_entrance(places)
+            return np.full(len(feet_m), self._settings.birth_anywhere)
+        doors = np.full(len(feet_m), ((self._now_ns or 0) - self._started_ns) / NANOSECONDS < START_S)
+        doors |= self._at_entrance(np.where(np.isfinite(feet_m), feet_m, upper_m))
         return np.where(doors, self._settings.birth_at_door, self._settings.birth_inside)
 
     def _at_door(self, place_m: FloatArray) -> bool:
@@ -692,7 +734,6 @@ class IdentityTracker:
         people.row[who, each.column] = rows
         people.track[who, each.column] = each.view.track_id[rows]
         people.astray_ns[who, each.column] = 0
-        self._note_seen(who)
         if each.looks is not None:
             looks = each.looks[rows]
             known = np.isfinite(looks).all(axis=1)
@@ -715,7 +756,7 @@ class IdentityTracker:
         """Take up those whom nobody known explains."""
         people, view, column, points = self._people, each.view, each.column, each.points
         bound = people.row[:, column]
-        free = np.setdiff1d(np.arange(len(view)), bound[bound >= 0])
+        free = np.flatnonzero(_free(len(view), bound[bound >= 0]))
         if not len(free):
             return
         # Somebody new in an earlier camera's picture may be the one in this picture.
@@ -729,10 +770,10 @@ class IdentityTracker:
             rows, who = free[chosen_rows], open_people[chosen]
             told, vector = self._tell(each, rows, by_feet[chosen_rows, chosen], state[chosen], cov[chosen])
             known = np.linalg.inv(cov[chosen])
-            vector += np.einsum("nij,nj->ni", known, state[chosen])
-            people.state[who], people.cov[who] = _estimate(known + told, vector)
+            people.state[who], people.cov[who] = _estimate(known + told, vector + _times(known, state[chosen]))
             self._note(each, rows, who)
-            free = np.setdiff1d(free, rows)
+            self._note_seen(who)
+            free = np.delete(free, chosen_rows)
         bound = people.row[:, column]
         known_rows = bound[bound >= 0].tolist()
         for row in free.tolist():
@@ -941,18 +982,18 @@ class IdentityTracker:
             people.outside_ns = np.where(outside, np.where(people.outside_ns == 0, now_ns, people.outside_ns), 0)
             outside_s = np.where(outside, now_ns - people.outside_ns, 0) / NANOSECONDS
             unseen_s = self._unseen_s()
-            patience_s = np.array([self._patience_s(j) for j in range(len(people))])
-            self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= patience_s)))
+            self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= self._patience_s())))
         vanish_ns = settings.vanish_s * NANOSECONDS
         self._in_pictures = [p for p in self._in_pictures if now_ns - p.last_ns < vanish_ns]
 
-    def _patience_s(self, j: int) -> float:
-        people, settings = self._people, self._settings
-        if people.number[j] == 0:
-            return settings.tentative_s
-        if self._layout.exit_m is None or near_line(self._layout.exit_m, people.state[j, :2]):
-            return settings.vanish_s
-        return settings.hidden_s
+    def _patience_s(self) -> FloatArray:
+        """For how long each is still expected who is not seen, shape (n,)."""
+        people, settings, exit_m = self._people, self._settings, self._layout.exit_m
+        leaves = np.ones(len(people), bool)
+        if exit_m is not None:
+            leaves = line_distances(exit_m, people.state[:, :2]) <= NEAR_EXIT_M
+        patience_s = np.where(leaves, settings.vanish_s, settings.hidden_s)
+        return np.where(people.number == 0, settings.tentative_s, patience_s)
 
     def _identities(self, tracks: Sequence[Tracks]) -> Identities:
         now_ns, people = self._now_ns or 0, self._people
@@ -970,11 +1011,14 @@ class IdentityTracker:
                 rows = people.row[named, column]
                 shown[camera_id][0].extend(people.number[named[rows >= 0]].tolist())
                 shown[camera_id][1].extend(rows[rows >= 0].tolist())
-        sightings = tuple(_sightings(view, *shown[view.camera_id]) for view in tracks)
+        hands = [hand_points(view.keypoints) for view in tracks]
+        sightings = tuple(
+            _sightings(view, own, *shown[view.camera_id]) for view, own in zip(tracks, hands, strict=True)
+        )
         n = len(named) + len(pictured)
         if not n:
             return Identities.nobody(now_ns, sightings)
-        hands_m, miss_m = self._hands(named, tracks)
+        hands_m, miss_m = self._hands(named, tracks, hands)
         extra = len(pictured)
         nowhere = np.full((extra, 2), np.nan)
         everybody = np.concatenate([people.number[named], [p.number for p in pictured]]).astype(np.int64)
@@ -992,50 +1036,62 @@ class IdentityTracker:
             sightings,
         )
 
-    def _hands(self, named: IntArray, tracks: Sequence[Tracks]) -> tuple[FloatArray, FloatArray]:
-        hands_m, miss_m = np.full((len(named), 2, 3), np.nan), np.full((len(named), 2), np.nan)
+    def _hands(
+        self, named: IntArray, tracks: Sequence[Tracks], hands: Sequence[tuple[FloatArray, FloatArray]]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The hands in the world of some people, by hands and their scores in each view."""
         seen: list[list[HandView]] = [[] for _ in named]
-        for view in tracks:
+        for view, (hands_px, score) in zip(tracks, hands, strict=True):
             camera = self._layout.camera(view.camera_id)
             if camera is None:
                 continue
-            hands_px, score = hand_points(view.keypoints)
             directions = camera.ray_directions(hands_px.reshape(-1, 2)).reshape(-1, 2, 3)
-            rows = self._people.row[named, self._columns[view.camera_id]]
-            for i in np.flatnonzero(rows >= 0).tolist():
-                if (score[rows[i]] > 0).any():
-                    seen[i].append(HandView(camera, hands_px[rows[i]], score[rows[i]], directions[rows[i]]))
-        for i, views in enumerate(seen):
-            if len(views) >= 2:
-                hands_m[i], miss_m[i] = place_hands(views, self._people.state[named[i], :2])
-        return hands_m, miss_m
+            has_hand = np.asarray((score > 0).any(axis=1)).tolist()
+            for i, row in enumerate(self._people.row[named, self._columns[view.camera_id]].tolist()):
+                if row >= 0 and has_hand[row]:
+                    seen[i].append(HandView(camera, hands_px[row], score[row], directions[row]))
+        return place_everybodys_hands(seen, self._people.state[named, :2])
 
 
-def _sightings(view: Tracks, numbers: Sequence[int], seen_rows: Sequence[int]) -> Sightings:
+def _sightings(
+    view: Tracks, hands: tuple[FloatArray, FloatArray], numbers: Sequence[int], seen_rows: Sequence[int]
+) -> Sightings:
     rows = np.array(seen_rows, np.int64)
-    hands_px, score = hand_points(view.keypoints[rows])
+    hands_px, score = hands
     return Sightings(
         view.camera_id,
         view.timestamp_ns,
         np.array(numbers, np.int64),
         view.xyxy[rows],
-        hands_px,
-        score,
+        hands_px[rows],
+        score[rows],
     )
 
 
-def _mahalanobis(offset: FloatArray, cov: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Squared Mahalanobis distances and log-determinants of many pairs of numbers, both (...,); inf for nan."""
-    a, b, c, d = cov[..., 0, 0], cov[..., 0, 1], cov[..., 1, 0], cov[..., 1, 1]
-    x, y = offset[..., 0], offset[..., 1]
+def _free(count: int, taken: IntArray) -> BoolArray:
+    """Which of so many rows are not taken, shape (count,)."""
+    free = np.ones(count, bool)
+    free[taken] = False
+    return free
+
+
+def _mahalanobis(
+    x: FloatArray, y: FloatArray, xx: FloatArray, xy: FloatArray, yy: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Squared Mahalanobis distances, and log-determinants, of many pairs of numbers with covariances; inf for nan."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        determinant = a * d - b * c
-        squared = (d * x * x - (b + c) * x * y + a * y * y) / determinant
+        determinant = xx * yy - xy * xy
+        squared = (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant
         return np.where(np.isfinite(squared), squared, np.inf), np.where(determinant > 0, np.log(determinant), np.inf)
+
+
+def _times(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Products of matrices, shape (..., i, j), and vectors, shape (..., j): shape (..., i)."""
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
 
 
 def _estimate(information: FloatArray, vector: FloatArray) -> tuple[FloatArray, FloatArray]:
     """States, shape (n, 5), and covariances, shape (n, 5, 5), from inverse covariances and these times the states."""
     cov = np.linalg.inv(information)
     cov = (cov + cov.swapaxes(1, 2)) / 2
-    return np.einsum("nij,nj->ni", cov, vector), cov
+    return _times(cov, vector), cov

@@ -150,7 +150,10 @@ class Wardrobe:
     ) -> list[Exchange]:
         """Identities that have gone round for long enough."""
         settings, n = self._settings, len(keys)
-        met = np.array([[_pair(a, b) in self._met_ns for b in keys] for a in keys]) | np.eye(n, dtype=bool)
+        met, row = np.eye(n, dtype=bool), {key: i for i, key in enumerate(keys)}
+        for a, b in self._met_ns:
+            if a in row and b in row:
+                met[row[a], row[b]] = met[row[b], row[a]] = True
         chosen = linear_sum_assignment(np.where(met, cost - _STAYING * np.eye(n), _NO_MATCH))[1]
         found, still = [], {}
         for ring in _cycles(chosen):

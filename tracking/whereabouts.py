@@ -1,5 +1,6 @@
 """Who stood where a short while ago: whoever was within reach of a shelf may have taken what nobody was seen taking."""
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ class _Moment:
     timestamp_ns: int
     identity_id: IntArray
     position_m: FloatArray
-    hands_m: FloatArray
+    places: dict[int, tuple[list[float], list[list[float]]]]
+    """Where each stood and where their hands were, as plain numbers: one person is asked for many moments."""
 
 
 class Whereabouts:
@@ -34,7 +36,9 @@ class Whereabouts:
         """Remember where everybody is now; times must not run backwards."""
         if self._moments and people.timestamp_ns - self._moments[-1].timestamp_ns < KEPT_EVERY_S * NANOSECONDS:
             return
-        self._moments.append(_Moment(people.timestamp_ns, people.identity_id, people.position_m, people.hands_m))
+        places = zip(people.position_m.tolist(), people.hands_m.tolist(), strict=True)
+        by_identity = dict(zip(people.identity_id.tolist(), places, strict=True))
+        self._moments.append(_Moment(people.timestamp_ns, people.identity_id, people.position_m, by_identity))
         oldest_ns = people.timestamp_ns - int(KEPT_S * NANOSECONDS)
         while self._moments[0].timestamp_ns < oldest_ns:
             self._moments.popleft()
@@ -89,16 +93,17 @@ class Whereabouts:
         """
         if not self._moments or self._moments[0].timestamp_ns > since_ns:
             return True
-        place_m = np.asarray(place_m)
+        place = np.asarray(place_m).tolist()
         unseen = 0
         for moment in self._moments:
             if since_ns <= moment.timestamp_ns <= until_ns:
-                own = moment.identity_id == identity_id
-                away_m = np.linalg.norm(moment.position_m[own] - place_m[:2], axis=1)
-                hands_away_m = np.linalg.norm(moment.hands_m[own] - place_m, axis=2)
+                own = moment.places.get(identity_id)
+                if own is None:
+                    unseen += 1
+                    continue
+                position, hands = own
                 # nan is not farther than anything
-                is_far = (away_m > within_m) | (hands_away_m > hand_within_m).all(axis=1)
-                if not is_far.all():
+                is_far = math.dist(position, place[:2]) > within_m
+                if not is_far and not all(math.dist(hand, place) > hand_within_m for hand in hands):
                     return True
-                unseen += not own.any()
         return unseen * KEPT_EVERY_S > UNSEEN_S

@@ -7,7 +7,7 @@ from tracking.attribution_settings import STAYS, USUAL_STAY, AttributionSettings
 from tracking.shelves import Shelves
 from tracking.types import HandLines, HandPoints, UnseenHands, WeightChange
 from tracking.whereabouts import REACH_M
-from vision.arrays import BoolArray, FloatArray, IntArray
+from vision.arrays import FloatArray, IntArray
 from vision.layout import Plate
 
 NANOSECONDS = 1_000_000_000
@@ -51,15 +51,16 @@ def people_at(
         from_s = (times_ns - change.time_ns) / NANOSECONDS
         near = here * np.exp(-0.5 * (np.maximum(0.0, np.abs(from_s) - settings.contact_s) / settings.late_s) ** 2)
         for person in np.unique(who).tolist():
-            own = who == person
+            own = np.flatnonzero(who == person)
             closest = float(near[own].max())
+            when_s, best = _nearer_hands(from_s[own], here[own])
             if by_cameras[own].any() or not settings.weighs_stay:
-                seen = _occupancy(from_s, here, own, -settings.contact_s, settings.contact_s)
+                seen = _occupancy(when_s, best, -settings.contact_s, settings.contact_s)
                 weight[person] = closest if seen is None else seen
                 continue
             stay = 1.0
             for since_s, until_s, power in STAYS:
-                seen = _occupancy(from_s, here, own, since_s, until_s)
+                seen = _occupancy(when_s, best, since_s, until_s)
                 if seen is not None:
                     stay *= ((seen + settings.elsewhere) / (settings.unseen + settings.elsewhere)) ** power
             # Nobody takes anything without ever coming near it.
@@ -192,21 +193,33 @@ def by_one_grip(
     return {who: value / total for who, value in weight.items()}
 
 
-def _occupancy(from_s: FloatArray, here: FloatArray, own: BoolArray, since_s: float, until_s: float) -> float | None:
-    """How well the nearer of somebody's hands was at a place over a stretch of time, 0 to 1; None if it was unseen.
+def _nearer_hands(from_s: FloatArray, here: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How well the nearer of somebody's hands was at a place at each instant.
 
     Args:
-        from_s: When each hand was seen, rising, shape (r,).
+        from_s: When each hand was seen, rising, shape (r,), at least one.
         here: How well it was at the place, shape (r,).
-        own: Which of them are theirs, shape (r,).
+
+    Returns:
+        The instants, rising, and how well it was there then, 0 to 1, both (k,).
+    """
+    is_next = np.ones(len(from_s), bool)
+    np.not_equal(from_s[1:], from_s[:-1], out=is_next[1:])
+    first = is_next.nonzero()[0]
+    return from_s[first], np.maximum.reduceat(here, first)
+
+
+def _occupancy(when_s: FloatArray, best: FloatArray, since_s: float, until_s: float) -> float | None:
+    """How well somebody's nearer hand was at a place over a stretch of time, 0 to 1; None if it was unseen.
+
+    Args:
+        when_s: When it was seen, rising, shape (k,).
+        best: How well it was at the place then, shape (k,).
         since_s: Beginning of the stretch.
         until_s: Its end.
     """
-    rows = np.flatnonzero(own & (from_s >= since_s) & (from_s < until_s))
-    if not len(rows):
-        return None
-    _, first = np.unique(from_s[rows], return_index=True)
-    return float(np.maximum.reduceat(here[rows], first).mean())
+    first, last = np.searchsorted(when_s, [since_s, until_s]).tolist()
+    return float(best[first:last].mean()) if last > first else None
 
 
 def _on_lines(

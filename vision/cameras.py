@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from vision.arrays import FloatArray, check_shape
+from vision.arrays import BoolArray, FloatArray, IntArray, check_shape
 
 # OpenCV stops after 5 rounds by default, which leaves centimetres on the floor at the edge of a wide-angle picture.
 UNDISTORTION_END = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
@@ -157,19 +157,37 @@ def nearest_to_rays(origins: FloatArray, directions: FloatArray, weights: FloatA
     Returns:
         The point, shape (3,), metres; nan if the rays are parallel or it lies behind the start of one.
     """
-    projectors = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    if weights is not None:
-        projectors = projectors * weights[:, None, None]
-    normal = projectors.sum(axis=0)
-    if not np.isfinite(normal).all():
-        return np.full(3, np.nan)
-    spread = np.linalg.eigvalsh(normal)  # rising; their ratio is the condition number, and cheaper so
-    if spread[2] > 1e6 * spread[0]:
-        return np.full(3, np.nan)
-    point = np.linalg.solve(normal, np.einsum("nij,nj->i", projectors, origins))
-    if (np.einsum("ni,ni->n", point - origins, directions) <= 0).any():
-        return np.full(3, np.nan)
-    return np.asarray(point)
+    weights = np.ones(len(origins)) if weights is None else weights
+    return np.asarray(nearest_to_many_rays(origins, directions, np.zeros(1, np.int64), weights)[0])
+
+
+def nearest_to_many_rays(
+    origins: FloatArray, directions: FloatArray, begins: IntArray, weights: FloatArray
+) -> FloatArray:
+    """Find, for each of several groups of rays, what :func:`nearest_to_rays` finds; together is faster.
+
+    Args:
+        origins: Where the rays start, shape (n, 3), metres, one group after the other.
+        directions: Unit vectors, shape (n, 3).
+        begins: Row in which each group begins, shape (g,), rising from 0; none is empty.
+        weights: How much each ray counts, shape (n,).
+
+    Returns:
+        The points, shape (g, 3), metres; nan where the rays of a group are parallel or the point lies behind the start
+        of one.
+    """
+    projectors = (np.eye(3) - directions[:, :, None] * directions[:, None, :]) * weights[:, None, None]
+    normal = np.add.reduceat(projectors, begins, axis=0)
+    target = np.add.reduceat(np.einsum("nij,nj->ni", projectors, origins), begins, axis=0)
+    points = np.full((len(begins), 3), np.nan)
+    solvable: BoolArray = np.asarray(np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(target).all(axis=1))
+    spread = np.linalg.eigvalsh(np.where(solvable[:, None, None], normal, np.eye(3)))  # rising, cheaper than a rank
+    solvable &= spread[:, 2] <= 1e6 * spread[:, 0]
+    points[solvable] = np.linalg.solve(normal[solvable], target[solvable, :, None])[..., 0]
+    count = np.diff(np.append(begins, len(origins)))
+    along = np.einsum("ni,ni->n", np.repeat(points, count, axis=0) - origins, directions)
+    points[np.logical_or.reduceat(along <= 0, begins)] = np.nan
+    return points
 
 
 def looking_at(position_m: FloatArray, aim_m: FloatArray) -> FloatArray:

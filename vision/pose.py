@@ -52,10 +52,10 @@ def hand_points(keypoints: FloatArray, *, min_visibility: float = MIN_VISIBILITY
     >>> hands[0].tolist(), score[0].tolist()
     ([[155.0, 50.0], [nan, nan]], [0.8, 0.0])
     """
-    points, seen = _seen(keypoints, min_visibility)
-    hands = _beyond(points, seen, (LEFT_ELBOW, RIGHT_ELBOW), (LEFT_WRIST, RIGHT_WRIST), GRIP_PER_FOREARM)
-    wrists = [LEFT_WRIST, RIGHT_WRIST]
-    return hands, np.asarray(np.where(seen[:, wrists], points[:, wrists, 2], 0.0))
+    elbows, elbows_seen = _seen(keypoints, LEFT_ELBOW, RIGHT_ELBOW, min_visibility)
+    wrists, wrists_seen = _seen(keypoints, LEFT_WRIST, RIGHT_WRIST, min_visibility)
+    hands = _beyond(elbows, elbows_seen, wrists, wrists_seen, GRIP_PER_FOREARM)
+    return hands, np.asarray(np.where(wrists_seen, wrists[..., 2], 0.0))
 
 
 def body_feet(
@@ -95,9 +95,11 @@ def body_feet(
     feet = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]])
     feet[cut] = np.nan
 
-    points, seen = _seen(keypoints, min_visibility)
-    inside = (points[..., 0] >= 0) & (points[..., 0] < width) & (points[..., 1] >= 0) & (points[..., 1] < height)
-    soles = _beyond(points, seen & inside, (LEFT_KNEE, RIGHT_KNEE), (LEFT_ANKLE, RIGHT_ANKLE), SOLE_PER_SHANK)
+    knees, knees_seen = _seen(keypoints, LEFT_KNEE, RIGHT_KNEE, min_visibility)
+    ankles, ankles_seen = _seen(keypoints, LEFT_ANKLE, RIGHT_ANKLE, min_visibility)
+    knees_seen &= _inside(knees, width, height)
+    ankles_seen &= _inside(ankles, width, height)
+    soles = _beyond(knees, knees_seen, ankles, ankles_seen, SOLE_PER_SHANK)
     known = np.asarray(np.isfinite(soles).all(axis=2))
     count = known.sum(axis=1)
     stands = count > 0
@@ -105,20 +107,25 @@ def body_feet(
     return feet
 
 
-def _seen(keypoints: FloatArray, min_visibility: float) -> tuple[FloatArray, BoolArray]:
-    """Give key-points as (n, 17, 3), and which of them are seen, shape (n, 17)."""
-    points = np.asarray(keypoints, np.float64)
-    if points.ndim == 3 and points.shape[1] == 0:
-        points = np.full((len(points), KEYPOINT_COUNT, 3), np.nan)
-    check_shape("keypoints", points, ("n", KEYPOINT_COUNT, 3))
-    return points, np.isfinite(points).all(axis=2) & (np.nan_to_num(points[..., 2]) >= min_visibility)
-
-
-def _beyond(
-    points: FloatArray, seen: BoolArray, near: tuple[int, int], far: tuple[int, int], share: float
-) -> FloatArray:
-    """Go on from the far joints of the left and right limb by a share of its length, shape (n, 2, 2)."""
-    near_xy, far_xy = points[:, list(near), :2], points[:, list(far), :2]
+def _seen(keypoints: FloatArray, left: int, right: int, min_visibility: float) -> tuple[FloatArray, BoolArray]:
+    """Give the left and right joint of people, shape (n, 2, 3), and which of them are seen, shape (n, 2)."""
+    if keypoints.ndim == 3 and keypoints.shape[1] == 0:
+        return np.full((len(keypoints), 2, 3), np.nan), np.zeros((len(keypoints), 2), bool)
+    check_shape("keypoints", keypoints, ("n", KEYPOINT_COUNT, 3))
+    points = keypoints[:, left : right + 1].astype(np.float64)
     with np.errstate(invalid="ignore"):
-        beyond = np.where(seen[:, list(near), None], far_xy + share * (far_xy - near_xy), far_xy)
-    return np.asarray(np.where(seen[:, list(far), None], beyond, np.nan))
+        return points, np.isfinite(points).all(axis=2) & (points[..., 2] >= min_visibility)
+
+
+def _inside(points: FloatArray, width: int, height: int) -> BoolArray:
+    """Which points are in the picture, shape (n, 2)."""
+    x, y = points[..., 0], points[..., 1]
+    return np.asarray((x >= 0) & (x < width) & (y >= 0) & (y < height))
+
+
+def _beyond(near: FloatArray, near_seen: BoolArray, far: FloatArray, far_seen: BoolArray, share: float) -> FloatArray:
+    """Go on from the far joints of the left and right limb by a share of its length, shape (n, 2, 2)."""
+    near_xy, far_xy = near[..., :2], far[..., :2]
+    with np.errstate(invalid="ignore"):
+        beyond = np.where(near_seen[..., None], far_xy + share * (far_xy - near_xy), far_xy)
+    return np.asarray(np.where(far_seen[..., None], beyond, np.nan))

@@ -131,6 +131,7 @@ class Seeing:
     def __init__(self, detector: ObjectDetector, settings: SeeingSettings | None = None) -> None:
         self._detector = detector
         self._settings = settings or SeeingSettings()
+        self._every_frame = self._settings.detect_every == 1 and not self._settings.sleeps
         self._views: dict[str, _View] = {}
         self._counts = dict.fromkeys(Action, 0)
 
@@ -173,6 +174,8 @@ class Seeing:
         view = self._views.get(camera_id)
         if view is None or view.seen is None:
             raise ValueError(f"camera {camera_id}: expected to follow somebody after a frame was looked at")
+        if self._every_frame:
+            return
         view.start_xyxy = view.xyxy = np.asarray(xyxy, float)
         view.keypoints = np.asarray(keypoints, float)
         view.known = np.ones(len(xyxy), bool)
@@ -196,7 +199,7 @@ class Seeing:
             view = _View(len(self._views) if view is None else view.turn, (width, height))
             self._views[frame.camera_id] = view
         view.frame_count += 1
-        if settings.detect_every == 1 and not settings.sleeps:
+        if self._every_frame:
             view.look_again = "every frame"
             return None
         small = shrunk(frame.image, FLOW_WIDTH_PX)
@@ -268,7 +271,7 @@ class Seeing:
     def _detected(self, frame: Frame, seen: Detections, reason: str) -> Look:
         view = self._views[frame.camera_id]
         view.detected_ns, view.seen, view.reason = frame.timestamp_ns, seen, reason
-        if self._settings.detect_every > 1 or self._settings.sleeps:
+        if not self._every_frame:
             small = shrunk(frame.image, FLOW_WIDTH_PX)
             view.reference = shrunk(small, GATE_WIDTH_PX)
             view.flow = BodyFlow(small, view.resolution_wh) if self._settings.detect_every > 1 else None
