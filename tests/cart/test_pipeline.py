@@ -499,6 +499,41 @@ def test_shares_of_one_person_add_up() -> None:
     assert closed(pipeline.finish())["ben"].outcome.status is SessionStatus.NEEDS_REVIEW
 
 
+def set_down(pipeline: StorePipeline) -> Interaction:
+    """Ada, identity 1, surely puts down something that is rather SKU than another product."""
+    put = interaction(Candidate(1, SKU, 1, 0.5), Candidate(1, SKUS[0], 1, 0.45), kind=Handling.PUT_BACK, number=7)
+    pipeline.record(put)
+    return put
+
+
+def test_who_takes_again_what_they_set_down_has_what_they_had_before_whatever_that_was() -> None:
+    pipeline = peopled("ada")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.97)))
+    put = set_down(pipeline)
+    pick = interaction(Candidate(1, SKUS[0], 1, 0.5), Candidate(1, SKU, 1, 0.45), number=8)
+    assert pipeline.record(replace(pick, again=(put.interaction_id, 0.95))).sure
+    visit = closed(pipeline.finish())["ada"]
+    assert lines(visit) == {SKU: 2}
+    assert visit.outcome.status is SessionStatus.CHARGED
+
+
+def test_what_somebody_set_down_and_left_there_is_asked_about() -> None:
+    pipeline = peopled("ada")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.97)))
+    set_down(pipeline)
+    outcome = closed(pipeline.finish())["ada"].outcome
+    assert (outcome.status, len(outcome.questions)) == (SessionStatus.NEEDS_REVIEW, 1)
+
+
+@pytest.mark.parametrize(("who", "same"), [(2, 0.95), (1, 0.6)])
+def test_only_the_very_thing_in_the_same_hands_settles_what_was_set_down(who: int, same: float) -> None:
+    pipeline = peopled("ada", "ben")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.97)))
+    put = set_down(pipeline)
+    pipeline.record(replace(interaction(Candidate(who, SKU, 1, 0.97), number=8), again=(put.interaction_id, same)))
+    assert closed(pipeline.finish())["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
+
+
 def test_who_is_sure_but_what_is_not() -> None:
     pipeline = peopled("ada")
     told = pipeline.record(interaction(Candidate(1, SKU, 1, 0.6), Candidate(1, SKUS[0], 1, 0.39)))
@@ -760,8 +795,8 @@ def record(sku: str, currency: str = "EUR", price: int | None = 100, mass_g: flo
     return ProductRecord(sku, "Jam", mass_g, price, currency)
 
 
-def gated(ticks: Sequence[Tick], words: Sequence[tuple[float, str | None]]) -> list[StoreEvent]:
-    """What happens in a store with gates that say these codes at these seconds, in the shop without a line."""
+def let_in(ticks: Sequence[Tick], words: Sequence[tuple[float, str | None]]) -> tuple[StorePipeline, list[StoreEvent]]:
+    """A store with gates that said these codes at these seconds, in the shop without a line, and what happened."""
     pipeline = make_pipeline(NO_LINES, has_gates=True)
     waiting = list(words)
     events: list[StoreEvent] = []
@@ -771,6 +806,12 @@ def gated(ticks: Sequence[Tick], words: Sequence[tuple[float, str | None]]) -> l
             at_s, code = waiting.pop(0)
             gates.append(GateEvent(START_NS + round(at_s * SECOND), "entrance", "passed-in", code))
         events += pipeline.step(replace(tick, gates=tuple(gates)))
+    return pipeline, events
+
+
+def gated(ticks: Sequence[Tick], words: Sequence[tuple[float, str | None]]) -> list[StoreEvent]:
+    """What happens in such a store to the end."""
+    pipeline, events = let_in(ticks, words)
     return events + pipeline.finish()
 
 
@@ -794,6 +835,15 @@ def test_a_group_on_one_code_has_one_visit_that_ends_with_its_last_member() -> N
     assert lines(visit) == {SKU: 1, LAYOUT.bin(OTHER).sku or "": 2}
     assert abs(visit.left_ns - START_NS - 17 * SECOND) < SECOND
     assert len([e for e in events if isinstance(e, VisitOpened | VisitClosed)]) == 2
+
+
+def test_it_does_not_matter_who_of_those_on_one_code_took_it() -> None:
+    ticks = list(play([], 8.0, shoppers=("a", "b"), absent=[("b", 0.0, 3.0)], scales=False))
+    store, _ = let_in(ticks, [(0.1, "ada"), (3.1, "ada")])
+    told = store.record(interaction(Candidate(1, SKU, 1, 0.5), Candidate(2, SKU, 1, 0.48)))
+    assert (told.sure, told.recorded_for) == (True, "ada")
+    (visit,) = closed(store.finish()).values()
+    assert (visit.outcome.status, lines(visit)) == (SessionStatus.CHARGED, {SKU: 1})
 
 
 def test_a_code_that_may_have_been_anothers_charges_nobody() -> None:

@@ -501,3 +501,110 @@ def test_of_three_units_at_which_two_had_a_hand_the_other_may_have_one_or_two() 
     assert shares[other, 1] == pytest.approx(shares[other, 2], rel=0.2)
     assert (first, 3) in shares
     assert math.fsum(shares.values()) <= 1 + 1e-9
+
+
+def side_by_side() -> StoreLayout:
+    """Twins of one mass that share two plates, each on one half of them."""
+    layout = a_store()
+    plates = layout.plates[4:6]
+    ids = tuple(plate.plate_id for plate in plates)
+    own = (
+        Bin("1/1/5-6", "sauce", 1, 1, ids, plates[0].box),
+        Bin("1/1/5-6b", "twin", 1, 1, ids, plates[1].box),
+    )
+    return replace(layout, bins=(*(b for b in layout.bins if not set(ids) & set(b.plate_ids)), *own))
+
+
+@pytest.mark.parametrize(("at_m", "sku"), [(-0.02, "sauce"), (0.22, "twin")])
+def test_of_twins_on_the_same_plates_the_hand_took_the_one_it_reached_for(at_m: float, sku: str) -> None:
+    layout = side_by_side()
+    plate = layout.plates[4]
+    at_s, person, where = a_hand(plate)
+    where[0] = float(plate.box.world_from_box[0, 3]) + at_m
+    change = a_change(-318.5, "1/1/5", "1/1/6")
+    (found,) = explain_weight_change(change, Shelves.of(layout), hands((at_s, person, where)), STORE)
+    assert found.candidates[0].sku == sku
+    assert found.candidates[0].probability > 0.75
+
+
+def test_a_hand_between_twins_leaves_open_which_it_took() -> None:
+    layout = side_by_side()
+    plate = layout.plates[4]
+    at_s, person, where = a_hand(plate)
+    where[0] = float(plate.box.world_from_box[0, 3] + plate.box.size_m[0])
+    found = explain(a_change(-318.5, "1/1/5", "1/1/6"), hands((at_s, person, where)), layout)
+    shares = {candidate.sku: candidate.probability for candidate in found.candidates}
+    assert shares["sauce"] == pytest.approx(shares["twin"], rel=0.2)
+
+
+def beside(change: WeightChange, other: WeightChange, seen: HandPoints) -> Interaction:
+    """What a change is taken for when another one took place at about the same time."""
+    (found,) = explain_weight_change(change, Shelves.of(a_store()), seen, STORE, beside=[other])
+    return found
+
+
+def test_who_takes_something_beside_it_at_this_moment_took_what_no_hand_is_seen_at() -> None:
+    seen = hands(*(a_hand(a_store().plates[0], at_s=at_s) for at_s in (-0.3, 0.0, 0.3)))
+    change, other = a_change(-318, "1/1/6"), later(a_change(-622, "1/1/1"), 0.1)
+    (alone,) = explain_weight_change(change, Shelves.of(a_store()), seen, STORE)
+    assert sum(candidate.probability for candidate in alone.candidates) < 0.5
+    told = beside(change, other, seen)
+    assert (told.candidates[0].identity_id, told.candidates[0].sku) == (1, "sauce")
+    assert told.candidates[0].probability > 0.8
+
+
+@pytest.mark.parametrize(
+    ("plate_id", "late_s", "delta_g"), [("1/2/1", 0.0, -318.0), ("1/1/1", 1.5, -622.0), ("1/1/1", 0.0, 622.0)]
+)
+def test_another_shelf_or_moment_or_a_put_back_beside_it_says_nothing(
+    plate_id: str, late_s: float, delta_g: float
+) -> None:
+    plate = next(plate for plate in a_store().plates if plate.plate_id == plate_id)
+    seen = hands(*(a_hand(plate, at_s=late_s + at_s) for at_s in (-0.2, 0.0, 0.2)))
+    told = beside(a_change(-318, "1/1/6"), later(a_change(delta_g, plate_id), late_s), seen)
+    assert sum(candidate.probability for candidate in told.candidates) < 0.5
+
+
+def test_a_hand_in_the_bin_outweighs_a_grip_beside_it() -> None:
+    plates = a_store().plates
+    seen = hands(*(a_hand(plates[0], at_s=at_s) for at_s in (-0.3, 0.0, 0.3)), a_hand(plates[5], person=2))
+    told = beside(a_change(-318, "1/1/6"), later(a_change(-622, "1/1/1"), 0.1), seen)
+    assert told.candidates[0].identity_id == 2
+
+
+def taken_again(put_g: float, pick_g: float, *, person: int = 1) -> tuple[Interaction, Interaction]:
+    """What somebody, 1, puts on the plate of the crisps, and what is then taken from there."""
+    layout = a_store()
+    put = put_back(put_g, "1/1/3", [])
+    change = later(a_change(pick_g, "1/1/3"), 40.0)
+    seen = hands((40.0, person, a_hand(layout.plates[2])[2]))
+    (pick,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=Past([put]))
+    return put, pick
+
+
+def test_what_weighs_what_was_just_put_there_is_that_very_thing_whatever_it_is() -> None:
+    put, pick = taken_again(211.0, -211.4)
+    assert pick.again is not None
+    assert pick.again[0] == put.interaction_id
+    assert pick.again[1] > 0.85
+    assert pick.candidates[0].identity_id == 1
+
+
+def test_a_product_that_weighs_something_else_is_not_what_was_put_there() -> None:
+    _, pick = taken_again(211.0, -45.0)
+    assert pick.again is None or pick.again[1] < 0.01
+    assert pick.sku == "crisps"
+
+
+def test_what_was_put_where_its_own_mass_stands_may_be_either() -> None:
+    _, pick = taken_again(45.5, -45.5)
+    assert pick.again is not None
+    assert pick.again[1] < 0.85
+    assert pick.sku == "crisps"
+
+
+def test_what_was_taken_again_does_not_lie_there_any_more() -> None:
+    put, pick = taken_again(211.0, -211.4)
+    assert [each.interaction_id for each in Past([put]).lying(["1/1/3"])] == [put.interaction_id]
+    assert Past([put, pick]).lying(["1/1/3"]) == []
+    assert Past([put]).lying(["1/1/5"]) == []

@@ -113,6 +113,19 @@ def test_a_chain_of_picks_gives_each_pick(count: int) -> None:
     assert [seconds_of(c.time_ns) for c in changes] == pytest.approx([5.0 + 1.8 * n for n in range(count)], abs=0.3)
 
 
+@pytest.mark.parametrize("apart_s", [0.6, 1.0])
+def test_two_hands_one_after_the_other_are_two_moments_of_one_change(apart_s: float) -> None:
+    (change,) = changes_of(a_load(20.0).put("1/1/4", 5.0, -310).put("1/1/4", 5.0 + apart_s, -290))
+    assert change.delta_g == pytest.approx(-600, abs=4)
+    assert [part.delta_g for part in change.parts] == pytest.approx([-310, -290], abs=12)
+    assert [seconds_of(p.time_ns) for p in change.parts] == pytest.approx([5.0, 5.0 + apart_s], abs=0.15)
+
+
+def test_one_grip_of_two_has_one_moment() -> None:
+    (change,) = changes_of(a_load(20.0).put("1/1/4", 5.0, -600, rise_s=0.15))
+    assert change.parts == ()
+
+
 def test_levels_that_last_are_changes_of_their_own() -> None:
     changes = changes_of(a_load(24.0).put("1/1/4", 5.0, 80).put("1/1/4", 11.0, -80))
     assert [change.delta_g for change in changes] == pytest.approx([80, -80], abs=4)
