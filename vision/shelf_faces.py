@@ -925,7 +925,8 @@ def drawn_faces(layout: StoreLayout, camera: Camera) -> tuple[Bin, ...]:
         if sine < FLATTEST_SINE:
             continue
         outline = camera.image_points(corners)
-        if not np.isfinite(outline).all():
+        # Far outside the picture a lens model folds the world over; such a face is not mostly in it anyway.
+        if not np.isfinite(outline).all() or not cv2.isContourConvex(outline.astype(np.float32)):
             continue
         inside = _within(outline, camera.resolution_wh)
         if len(inside) < 3 or abs(polygon_area(inside)) < MOSTLY * abs(polygon_area(outline)):

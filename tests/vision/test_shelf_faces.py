@@ -313,6 +313,22 @@ def test_faces_are_drawn_for_a_camera_that_sees_them() -> None:
     assert drawn_faces(a_shop(behind), behind) == ()
 
 
+def test_a_face_that_the_lens_model_folds_outside_the_picture_is_not_drawn() -> None:
+    folding = np.array([-0.3, 0.0, 0.0, 0.0, 0.0])
+    folded = 0
+    for x_m in np.arange(-1.0, 5.0, 0.25).tolist():
+        for aim_x_m in (0.0, 2.0, 4.0):
+            camera = a_camera((x_m, 1.6, 1.5), (aim_x_m, 0.8, 0.8), distortion=folding, resolution_wh=(640, 360))
+            shop = a_shop(camera)
+            for face in drawn_faces(shop, camera):
+                assert cv2.isContourConvex(np.asarray(face.polygon_px, np.float32))
+            for a_bin in shop.bins:
+                if a_bin.box is not None:
+                    corners = camera.image_points(a_bin.box.corners_m[[4, 5, 1, 0]])
+                    folded += bool(np.isfinite(corners).all() and not cv2.isContourConvex(corners.astype(np.float32)))
+    assert folded
+
+
 def test_each_face_is_watched_by_the_camera_that_sees_it_largest() -> None:
     far, near = (
         a_camera(resolution_wh=(640, 360)),
