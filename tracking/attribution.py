@@ -270,9 +270,9 @@ def _account(
     at_place = np.zeros(len(skus))
     planned = shelves.sku_row >= 0
     np.maximum.at(at_place, shelves.sku_row[planned], nearness[planned])
-    for sku, still_there in _left_there(change, past).items():
+    for sku, still_there in _left_there(change, past, settings).items():
         if sku in row:
-            at_place[row[sku]] = max(at_place[row[sku]], settings.left_there * still_there)
+            at_place[row[sku]] = max(at_place[row[sku]], still_there)
     stray = settings.stray_pick if change.delta_g < 0 else settings.stray_put_back
     prior = at_place + stray / max(len(skus), 1)
 
@@ -494,15 +494,19 @@ def _share_out(joint: FloatArray, by_person: FloatArray, settings: AttributionSe
     joint[second, :, :-1] += each_way[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-def _left_there(change: WeightChange, past: Past) -> dict[str, float]:
-    """Probability of each product that it was put back on the changed plates and is still there."""
+def _left_there(change: WeightChange, past: Past, settings: AttributionSettings) -> dict[str, float]:
+    """Weight of each product that was put back on the changed plates and is still there.
+
+    One unit is rather taken as it came, with the weight that it had (``_take_again``).
+    """
     there: defaultdict[str, float] = defaultdict(float)
     for interaction in past.at_plates(change.plate_ids):
         overlap = len(set(interaction.plate_ids).intersection(change.plate_ids)) / len(change.plate_ids)
         sign = 1 if interaction.kind is Handling.PUT_BACK else -1
         for candidate in interaction.candidates:
             if overlap and candidate.sku is not None:
-                units = there[candidate.sku] + sign * overlap * candidate.quantity * candidate.probability
+                weight = settings.left_there if candidate.quantity == 1 else candidate.quantity
+                units = there[candidate.sku] + sign * overlap * weight * candidate.probability
                 there[candidate.sku] = max(0.0, units)
     return {sku: min(1.0, units) for sku, units in there.items()}
 
