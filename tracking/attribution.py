@@ -11,7 +11,7 @@ something that was taken or put back: whichever explains the weights better.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
@@ -100,7 +100,61 @@ def explain_weight_change(
             own = _account(part, shelves, hands, so_far, settings, others)
         if own is not None:
             told.append(_interaction(part, own, shelves, namespace, settings))
-    return tuple(told)
+    return _dealt(told, shelves, hands, settings)
+
+
+def _dealt(
+    told: Sequence[Interaction], shelves: Shelves, hands: HandPoints, settings: AttributionSettings
+) -> tuple[Interaction, ...]:
+    """Two picks of the same thing from the same plates within one change, dealt out among people together.
+
+    It does not matter who took which of the two: one is put down to whoever has most probably one of them, the other to
+    whoever most probably has the other. Each for itself, both might go to the likelier one though both surely took one.
+    """
+    if len(told) != 2 or any(each.kind is not Handling.PICK or each.evidence.weight is None for each in told):
+        return tuple(told)
+    first, second = told
+    if (first.sku, first.quantity, set(first.plate_ids)) != (second.sku, second.quantity, set(second.plate_ids)):
+        return tuple(told)
+    changes = [each.evidence.weight for each in told if each.evidence.weight is not None]
+    shares = [people_at(change, plates_of(change, shelves), hands, settings) for change in changes]
+    people = sorted(set(shares[0]) | set(shares[1]))
+    one, other = ([*(each.get(who, 0.0) for who in people), 1 - sum(each.values())] for each in shares)
+    joint = np.outer(one, other)
+    apart_s = abs(changes[0].time_ns - changes[1].time_ns) / NANOSECONDS
+    if settings.at_once_s < apart_s < settings.again_s:
+        joint[np.arange(len(people)), np.arange(len(people))] *= settings.both
+    total = float(joint.sum())
+    if total <= 0:
+        return tuple(told)
+    order = np.argsort(-(joint.sum(axis=0) + joint.sum(axis=1)), kind="stable")
+    ranked = joint[np.ix_(order, order)] / total
+    in_turn, crossed = np.triu(ranked, 1), np.triu(ranked.T, 1)
+    either = in_turn + crossed + np.diag(np.diag(ranked))
+    likelier, rest = np.zeros(len(order)), np.zeros(len(order))
+    likelier[order], rest[order] = either.sum(axis=1), either.sum(axis=0)
+    dealt = (likelier, rest) if in_turn.sum() >= crossed.sum() else (rest, likelier)
+    return tuple(
+        replace(each, candidates=_told_of(each.candidates, dict(zip(people, share.tolist(), strict=False)), settings))
+        for each, share in zip(told, dealt, strict=True)
+    )
+
+
+def _told_of(
+    candidates: Sequence[Candidate], shares: Mapping[int, float], settings: AttributionSettings
+) -> tuple[Candidate, ...]:
+    """The same things of other people: candidates whose people have these probabilities."""
+    things: defaultdict[tuple[str | None, int], float] = defaultdict(float)
+    for candidate in candidates:
+        things[candidate.sku, candidate.quantity] += candidate.probability
+    total = sum(things.values())
+    found = [
+        Candidate(who, sku, quantity, share * weight / total)
+        for who, share in shares.items()
+        for (sku, quantity), weight in things.items()
+        if share * weight / total >= settings.least_probability
+    ]
+    return tuple(sorted(found, key=lambda c: (-c.probability, c.identity_id, c.sku or "", c.quantity)))
 
 
 def _best_parts(
@@ -270,15 +324,20 @@ def _account(
     at_place = np.zeros(len(skus))
     planned = shelves.sku_row >= 0
     np.maximum.at(at_place, shelves.sku_row[planned], nearness[planned])
-    for sku, still_there in _left_there(change, past, settings).items():
+    units = np.arange(1, settings.most_units + 1, dtype=float)
+    left = np.zeros((len(skus), settings.most_units))
+    for (sku, quantity), still_there in _left_there(change, past).items():
         if sku in row:
-            at_place[row[sku]] = max(at_place[row[sku]], still_there)
+            # All of it is rather taken as it came, with the weight that it had (``_take_again``).
+            of_it = np.where(units < quantity, min(1.0, still_there * quantity), settings.left_there * still_there)
+            left[row[sku]] = np.maximum(left[row[sku]], of_it)
     stray = settings.stray_pick if change.delta_g < 0 else settings.stray_put_back
-    prior = at_place + stray / max(len(skus), 1)
+    prior = np.maximum(at_place[:, None], left) + stray / max(len(skus), 1)
+    at_place = np.maximum(at_place, left.max(axis=1, initial=0.0))
 
     credible = mass_g >= settings.lightest_g
     # For the noise floor: what a hand there may well move. Whose mass is not known may be as light as anything.
-    plausible = prior >= settings.near_prior / 10
+    plausible = prior.max(axis=1, initial=0.0) >= settings.near_prior / 10
     if change.delta_g > 0:
         plausible = np.ones(len(skus), bool)
     lightest_g = float(np.min(np.where(credible, mass_g, settings.lightest_g)[plausible], initial=math.inf))
@@ -289,7 +348,6 @@ def _account(
     if moved_g < max(least_g, settings.noise_sigmas * change.sigma_g):
         return None
 
-    units = np.arange(1, settings.most_units + 1, dtype=float)
     in_one_grip = (1 - settings.another_unit) * settings.another_unit ** (units - 1)
     expected_g: FloatArray = np.where(credible, mass_g, np.nan)[:, None] * units
     with np.errstate(invalid="ignore"):
@@ -308,7 +366,7 @@ def _account(
     for other in beside:
         shares = by_one_grip(shares, change, other, shelves, hands, settings)
     people = tuple(shares)
-    joint = (prior[:, None] * by_mass)[None]
+    joint = (prior * by_mass)[None]
     something_else = np.full(len(people) + 1, settings.something_else * broad)
     if change.delta_g > 0:
         joint = np.repeat(joint * settings.unseen_take, len(people) + 1, axis=0)
@@ -494,21 +552,22 @@ def _share_out(joint: FloatArray, by_person: FloatArray, settings: AttributionSe
     joint[second, :, :-1] += each_way[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-def _left_there(change: WeightChange, past: Past, settings: AttributionSettings) -> dict[str, float]:
-    """Weight of each product that was put back on the changed plates and is still there.
-
-    One unit is rather taken as it came, with the weight that it had (``_take_again``).
-    """
-    there: defaultdict[str, float] = defaultdict(float)
+def _left_there(change: WeightChange, past: Past) -> dict[tuple[str, int], float]:
+    """Probability of so many of each product, that they were put back on the changed plates and are still there."""
+    there: defaultdict[tuple[str, int], float] = defaultdict(float)
     for interaction in past.at_plates(change.plate_ids):
         overlap = len(set(interaction.plate_ids).intersection(change.plate_ids)) / len(change.plate_ids)
-        sign = 1 if interaction.kind is Handling.PUT_BACK else -1
         for candidate in interaction.candidates:
-            if overlap and candidate.sku is not None:
-                weight = settings.left_there if candidate.quantity == 1 else candidate.quantity
-                units = there[candidate.sku] + sign * overlap * weight * candidate.probability
-                there[candidate.sku] = max(0.0, units)
-    return {sku: min(1.0, units) for sku, units in there.items()}
+            if not overlap or candidate.sku is None:
+                continue
+            share = overlap * candidate.probability
+            if interaction.kind is Handling.PUT_BACK:
+                there[candidate.sku, candidate.quantity] += share
+                continue
+            for (sku, quantity), known in there.items():
+                if sku == candidate.sku:
+                    there[sku, quantity] = max(0.0, known - share * candidate.quantity / quantity)
+    return {key: min(1.0, share) for key, share in there.items()}
 
 
 def _density(

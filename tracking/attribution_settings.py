@@ -36,7 +36,7 @@ class AttributionSettings:
         again: Weight of a person's taking away again what they put there themselves, against 1 for what belongs there
             ...
         anothers: ... and of taking away what somebody else put there.
-        left_there: Weight of a product of which one unit was put there, against 1 for what belongs there, when it is
+        left_there: Weight of all that was put there of a product at once, against 1 for what belongs there, when it is
             not taken as it came.
         something_else: Weight of an object that is not in the catalogue, or of two different ones at once.
         wrong_mass: Share of published masses that are wrong.

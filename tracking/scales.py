@@ -31,6 +31,12 @@ NANOSECONDS = 1_000_000_000
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation (Hampel, 1974)."""
 
+COMPANION_S = 1.0
+"""So long before and after a change a plate beside it is averaged: about one period of the electronics' wander."""
+
+COMPANION_SIGMAS = 4.5
+"""From where on the difference is a step: a plate beside a change is looked at some thousand times a day."""
+
 _LOG = logging.getLogger(__name__)
 
 _Columns: TypeAlias = IntArray | slice  # a slice where they follow each other, which needs no gathering
@@ -776,6 +782,7 @@ class _Gondola:
         settings = self._settings
         changes = []
         for group in self._groups(steps, settings.settle_s):
+            group += self._companions(group)
             moves = [move for step in group for move in step.single_moves]
             parts = [part for own in self._groups(moves, settings.merge_s) if (part := self._change(own)) is not None]
             change = self._change(group, doubtful=len(parts) > 1)
@@ -783,6 +790,47 @@ class _Gondola:
                 parts = sorted(parts, key=lambda part: part.time_ns) if len(parts) > 1 else []
                 changes.append(replace(change, parts=tuple(parts)))
         return changes
+
+    def _companions(self, group: list[_Step]) -> list[_Step]:
+        """Steps of restless plates beside a group that never left their level as noise goes, but have a new one since.
+
+        What stood on two plates leaves both. A plate that strays by several grams all the time takes up a small step of
+        its own by and by; the means of a second before and after tell it, where a neighbour says when to look.
+        """
+        settings = self._settings
+        start_ns, end_ns = min(step.start_ns for step in group), max(step.end_ns for step in group)
+        sign, size_g = math.copysign(1.0, sum(step.delta_g for step in group)), max(abs(s.delta_g) for s in group)
+        length = round(COMPANION_S * NANOSECONDS / self._bin_ns)
+        times = self._times_ns[: self._end]
+        begin, end = np.searchsorted(times, [start_ns, end_ns + self._bin_ns]).tolist()
+        own = {step.column for step in group} | {step.column for step in self._closed} | set(self._pending)
+        found = []
+        for j in self._beside({step.column for step in group}) - own:
+            before, after = self._history[max(0, begin - 4 * length) : begin, j], self._history[end : end + length, j]
+            if self._state[j] != _STEADY or len(before) < 4 * length or len(after) < length:
+                continue
+            if self._start_ns[j] >= times[begin - 4 * length]:  # it has left its level and is told of by itself
+                continue
+            # How far means of a second stray of late; footsteps do not count, for they go by within one.
+            means = np.convolve(before, np.full(length, 1 / length), "valid")
+            delta_g = float(after.mean() - means[-1])  # nan is none
+            variance = float(max(means.std(), settings.floor_g)) ** 2
+            least_g = max(settings.smallest_g, 2 * settings.coupling * size_g, COMPANION_SIGMAS * (2 * variance) ** 0.5)
+            # A plate that has what it had again was touched, or is part of something else.
+            lately_g = float(self._history[self._end - length : self._end, j].mean())
+            if delta_g * sign >= least_g and abs(lately_g - after.mean()) < least_g / 2:
+                step = replace(group[0], column=j, before_g=float(means[-1]), after_g=float(after.mean()), moves=())
+                step.before_var = step.after_var = variance
+                found.append(step)
+                self._level[j], self._level_n[j] = step.after_g, length
+        return found
+
+    def _beside(self, columns: set[int]) -> set[int]:
+        """Plates next to these on their shelf."""
+        numbers = {(plate.shelf_id, plate.number): j for j, plate in enumerate(self.plates)}
+        at = [(self.plates[j].shelf_id, self.plates[j].number) for j in columns]
+        near = {numbers.get((shelf_id, number + side)) for shelf_id, number in at for side in (-1, 1)}
+        return {j for j in near if j is not None} - columns
 
     def _groups(self, steps: list[_Step], apart_s: float) -> list[list[_Step]]:
         """Steps of one shelf by what made them, without those that only follow from others.
