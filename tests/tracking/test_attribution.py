@@ -608,3 +608,38 @@ def test_what_was_taken_again_does_not_lie_there_any_more() -> None:
     assert [each.interaction_id for each in Past([put]).lying(["1/1/3"])] == [put.interaction_id]
     assert Past([put, pick]).lying(["1/1/3"]) == []
     assert Past([put]).lying(["1/1/5"]) == []
+
+
+def two_in_turn(apart_s: float, *seen: tuple[float, int, list[float]]) -> tuple[Interaction, ...]:
+    """Two sauces that leave one plate so long after each other, while hands are there."""
+    change = in_parts(a_change(-318, "1/1/5"), later(a_change(-318, "1/1/5"), apart_s))
+    return explain_weight_change(change, Shelves.of(a_store()), hands(*seen), STORE)
+
+
+def test_of_two_who_both_reach_for_two_of_one_thing_each_has_one() -> None:
+    plate = a_store().plates[4]
+    both = [a_hand(plate, away, who, at_s) for at_s in (0.0, 0.4) for who, away in ((1, 0.0), (2, 0.1))]
+    first, second = two_in_turn(0.4, *both)
+    assert {each.candidates[0].identity_id for each in (first, second)} == {1, 2}
+    # Whether it was one each is the only question left; the likelier one has one of them in any case.
+    sure, open_one = sorted((first, second), key=lambda each: -each.candidates[0].probability)
+    assert (sure.candidates[0].identity_id, sure.candidates[0].probability) == (1, pytest.approx(0.95, abs=0.05))
+    assert open_one.candidates[0].probability < sure.candidates[0].probability
+
+
+def test_who_alone_reaches_takes_both_of_two() -> None:
+    plate = a_store().plates[4]
+    for each in two_in_turn(1.5, *(a_hand(plate, person=1, at_s=at_s) for at_s in (0.0, 0.5, 1.0, 1.5))):
+        assert each.candidates[0].identity_id == 1
+        assert each.candidates[0].probability > 0.9
+
+
+def test_of_several_that_were_put_down_one_may_be_taken() -> None:
+    layout = a_store()
+    put = put_back(318.4 * 3, "1/1/3", [explain(a_change(-318.4 * 3, "1/1/5"))])
+    assert (put.sku, put.quantity) == ("sauce", 3)
+    change = later(a_change(-318.4, "1/1/3"), 40.0)
+    seen = hands((40.0, 2, a_hand(layout.plates[2])[2]))
+    (pick,) = explain_weight_change(change, Shelves.of(layout), seen, STORE, past=Past([put]))
+    assert (pick.candidates[0].sku, pick.candidates[0].quantity) == ("sauce", 1)
+    assert pick.candidates[0].probability > 0.9

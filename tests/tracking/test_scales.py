@@ -126,6 +126,27 @@ def test_one_grip_of_two_has_one_moment() -> None:
     assert change.parts == ()
 
 
+def restless(seed: int) -> Load:
+    """Plates of which the fifth strays by several grams all the time, as some do."""
+    load = a_load(24.0, seed=seed)
+    t = np.arange(len(load.grams)) / RATE_HZ
+    load.grams[:, 4] += 9.0 * np.sin(2 * np.pi * 1.2 * t) + 2.0 * np.sin(2 * np.pi * 0.31 * t)
+    return load
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_restless_plate_gives_its_share_of_what_stood_on_two(seed: int) -> None:
+    (change,) = changes_of(restless(seed).put("1/1/4", 9.0, -40).put("1/1/5", 9.0, -38))
+    assert set(change.plate_ids) == {"1/1/4", "1/1/5"}
+    assert change.delta_g == pytest.approx(-78, abs=8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_restless_plate_beside_a_change_gives_nothing_of_its_own(seed: int) -> None:
+    (change,) = changes_of(restless(seed).put("1/1/4", 9.0, -300))
+    assert change.plate_ids == ("1/1/4",)
+
+
 def test_levels_that_last_are_changes_of_their_own() -> None:
     changes = changes_of(a_load(24.0).put("1/1/4", 5.0, 80).put("1/1/4", 11.0, -80))
     assert [change.delta_g for change in changes] == pytest.approx([80, -80], abs=4)
