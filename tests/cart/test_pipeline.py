@@ -599,9 +599,13 @@ def test_only_what_is_sure_is_ever_charged(told: list[Interaction], charge_proba
     carts: dict[str, Counter[str]] = {name: Counter() for name in names}
     doubted: set[str] = set()
     for item in told:
-        best = item.candidates[0] if item.candidates else None
-        if best is None:
+        if not item.candidates:
             continue
+        together: dict[tuple[int, str | None, int], float] = {}  # the same may be said of somebody in several ways
+        for c in item.candidates:
+            key = c.identity_id, c.sku, c.quantity
+            together[key] = together.get(key, 0.0) + c.probability
+        best = Candidate(*max(together.items(), key=lambda entry: entry[1])[0], max(together.values()))
         actor = names[best.identity_id - 1] if best.identity_id <= len(names) else None
         shares = [sum(c.probability for c in item.candidates if c.identity_id == i + 1) for i in range(len(names))]
         sure = best.sku is not None and best.probability >= charge_probability
