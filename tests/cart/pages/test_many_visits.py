@@ -80,8 +80,12 @@ def test_only_what_is_in_sight_is_asked_for_and_drawn(console: tuple[Page, Watch
     area.focus()
     page.keyboard.press("Home")
     expect(row(page, 0)).to_be_visible()
-    page.keyboard.press("End")
-    # How many pages are there by now depends on how quick they came.
+    # How many pages are there by now depends on how quick they came; a busy machine's browser may drop a key.
+    for _ in range(40):
+        page.keyboard.press("End")
+        page.wait_for_timeout(500)
+        if row(page, 0).count() == 0:
+            break
     expect(row(page, 0)).to_have_count(0)
     assert area.evaluate("area => area.scrollTop") > 2 * PAGE * 50
 
