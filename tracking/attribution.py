@@ -111,7 +111,8 @@ def _dealt(
     It does not matter who took which of the two: one is put down to whoever has most probably one of them, the other to
     whoever most probably has the other. Each for itself, both might go to the likelier one though both surely took one.
     """
-    if len(told) != 2 or any(each.kind is not Handling.PICK or each.evidence.weight is None for each in told):
+    is_joint = settings.both < 1
+    if not is_joint or len(told) != 2 or any(each.kind is not Handling.PICK for each in told):
         return tuple(told)
     first, second = told
     if (first.sku, first.quantity, set(first.plate_ids)) != (second.sku, second.quantity, set(second.plate_ids)):
