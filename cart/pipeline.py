@@ -642,11 +642,8 @@ class StorePipeline:
         )
         moment = _moment(interaction.time_ns)
         parties = _by_party(interaction, visits)
-        best = interaction.candidates[0] if interaction.candidates else None
-        open_visit, probability = None, 0.0
-        if parties:
-            best, probability = parties[0]
-            open_visit = self._visits.get(best.identity_id)
+        best, probability = parties[0] if parties else (None, 0.0)
+        open_visit = None if best is None else self._visits.get(best.identity_id)
         shares: dict[int, float] = {}  # by who stands for a party
         for candidate, share in parties:
             shares[candidate.identity_id] = shares.get(candidate.identity_id, 0.0) + share
@@ -678,7 +675,7 @@ class StorePipeline:
         recorded_for = None
         if best is not None and again is not None and open_visit is not None:
             pays = open_visit
-            back = open_visit.set_down.pop(again).taken_out
+            back = open_visit.set_down[again].taken_out
             sku, quantity = back if back is not None else (None, 0)
         else:
             sku, quantity = (None, 0) if best is None else (best.sku, best.quantity)
@@ -712,6 +709,8 @@ class StorePipeline:
             concerned = [mix_up for mix_up in self._mix_ups if best.identity_id in mix_up.identity_ids]
             mixed_up = [self._mixed_up(each, interaction.time_ns, interaction.interaction_id) for each in concerned]
             self._flag_all([flag for flags in mixed_up for flag in flags])
+        if again is not None and open_visit is not None:
+            del open_visit.set_down[again]  # only now: were the database away, the question would be lost
         sessions = tuple(
             None if (visit := visits[c.identity_id]) is None else visit.session for c in interaction.candidates
         )

@@ -3,10 +3,11 @@
 Every hypothesis about the product has a prior by place (what stands on the changed plates, what stands near them,
 anything the store sells) and by quantity, and a likelihood from its mass. Beside them stands "something else" with a
 broad density, and "the published mass is wrong", so that a poor fit is said to be one. Every hypothesis about the
-person has a likelihood from when a hand of theirs was at the plates around the step (``tracking.whose_hand``), and from
-what that hand was seen to hold. For a put-back it also counts who holds what, and what it weighed when it was taken;
-for a pick, what was put back there. A level that lasted only briefly between two others was either a hand's pressure or
-something that was taken or put back: whichever explains the weights better.
+person has a likelihood from when a hand of theirs was at the plates around the step (``tracking.whose_hand``), in which
+of the bins on them it was, and what it was seen to hold. For a put-back it also counts who holds what, and what it
+weighed when it was taken; for a pick, what was put back there, and what that weighed. A level that lasted only briefly
+between two others was either a hand's pressure or something that was taken or put back: whichever explains the weights
+better.
 """
 
 import math
@@ -404,7 +405,7 @@ def _account(
     something_else = by_person * something_else
     taken_again = None
     if change.delta_g < 0:
-        taken_again = _take_again(joint, something_else, by_person, change, people, shelves, past, settings)
+        taken_again = _take_again(joint, something_else, by_person, change, shelves, past, settings)
     if hands.pictures is not None:
         joint = joint * _pictured(change, people, skus, joint.sum(axis=(0, 2)), hands.pictures, settings)[:, :, None]
     _share_out(joint, by_person, settings)
@@ -416,7 +417,6 @@ def _take_again(
     something_else: FloatArray,
     by_person: FloatArray,
     change: WeightChange,
-    people: tuple[int, ...],
     shelves: Shelves,
     past: Past,
     settings: AttributionSettings,
@@ -431,7 +431,6 @@ def _take_again(
         something_else: Weight of each person and none of the products, shape (p + 1,).
         by_person: Share of each person, shape (p + 1,).
         change: What the scale saw.
-        people: Who may have made it.
         shelves: Products and plates.
         past: What was put there.
         settings: How often that happens.
@@ -448,11 +447,7 @@ def _take_again(
         overlap = len(set(put.plate_ids) & set(change.plate_ids)) / len(set(put.plate_ids) | set(change.plate_ids))
         variance = change.sigma_g**2 + weight.sigma_g**2 + settings.scale_g**2
         fit = overlap * float(_gauss(moved_g, np.array(abs(weight.delta_g)), np.array(variance)))
-        by = np.zeros(len(by_person))
-        for candidate in put.candidates:
-            if candidate.identity_id in people:
-                by[people.index(candidate.identity_id)] += candidate.probability
-        willing = by_person * fit * (settings.anothers + (settings.again - settings.anothers) * by)
+        willing = by_person * fit * settings.again
         total = sum(candidate.probability for candidate in put.candidates)
         for candidate in put.candidates:
             share = candidate.probability / total

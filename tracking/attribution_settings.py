@@ -33,9 +33,7 @@ class AttributionSettings:
         stray_put_back: The same for a put-back: many put things back wherever they stand.
         unseen_take: Share of put-backs of what nobody was seen taking, against 1 for what the person holds.
         handed_over: Weight of what somebody else holds against 1 for what the person holds.
-        again: Weight of a person's taking away again what they put there themselves, against 1 for what belongs there
-            ...
-        anothers: ... and of taking away what somebody else put there.
+        again: Weight of taking away the very thing that was put there before, against 1 for what belongs there.
         left_there: Weight of all that was put there of a product at once, against 1 for what belongs there, when it is
             not taken as it came.
         something_else: Weight of an object that is not in the catalogue, or of two different ones at once.
@@ -109,7 +107,6 @@ class AttributionSettings:
     unseen_take: float = 0.02
     handed_over: float = 0.03
     again: float = 0.3
-    anothers: float = 0.3
     left_there: float = 0.1
     something_else: float = 0.01
     wrong_mass: float = 0.01

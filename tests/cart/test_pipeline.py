@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cart.cart import Cart
+from cart.checkout import Checkout
+from cart.events import CartEvent
 from cart.payments import FakeGateway
 from cart.pipeline import (
     HandSeen,
@@ -523,6 +526,22 @@ def test_what_somebody_set_down_and_left_there_is_asked_about() -> None:
     set_down(pipeline)
     outcome = closed(pipeline.finish())["ada"].outcome
     assert (outcome.status, len(outcome.questions)) == (SessionStatus.NEEDS_REVIEW, 1)
+
+
+def test_the_question_stays_if_the_database_is_away_when_the_thing_is_taken_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = peopled("ada")
+    pipeline.record(interaction(Candidate(1, SKU, 2, 0.97)))
+    pick = replace(interaction(Candidate(1, SKU, 1, 0.97), number=8), again=(set_down(pipeline).interaction_id, 0.95))
+
+    def away(checkout: Checkout, event: CartEvent) -> Cart:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(Checkout, "record", away)
+    with pytest.raises(ConnectionError):
+        pipeline.record(pick)
+    assert closed(pipeline.finish())["ada"].outcome.status is SessionStatus.NEEDS_REVIEW
 
 
 @pytest.mark.parametrize(("who", "same"), [(2, 0.95), (1, 0.6)])
