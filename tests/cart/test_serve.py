@@ -26,6 +26,8 @@ OATS, JAM, CAKE = "2000000001012", "2000000001050", "2000000001173"
 ME = {"email": "you@example.com", "password": "correct horse battery"}
 AS_FAST_AS_IT_GOES = 1000.0
 LONGEST_S = 120.0
+PATIENT = Settings(no_show_after_s=86_400.0, gate_command_life_s=60.0)
+"""A store that runs far faster than this test waits for it, however late a slow machine makes its next request."""
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def a_demo_store(
     database = "sqlite://" if folder is None else f"sqlite:///{folder / 'shop.db'}"
     happened: list[FloorEvent] = []
     usual = {"demo": True, "seed": 3, "port": 0, "speed": AS_FAST_AS_IT_GOES, "regulars": False} | options
-    server = StoreServer(ServeOptions(database, folder, **usual), settings or Settings(), happened.append)
+    server = StoreServer(ServeOptions(database, folder, **usual), settings or PATIENT, happened.append)
     server.start()
     try:
         with httpx.Client(base_url=server.url, timeout=30.0) as client:
@@ -118,19 +120,18 @@ def test_what_has_no_price_waits_for_a_person_and_two_bodies_never_shop_on_one_g
 
 
 def test_a_party_shops_on_the_payers_account() -> None:
-    # The store runs far faster than this test, which a slow machine makes late for the next code.
-    patience = Settings(no_show_after_s=86_400.0)
-    with a_demo_store(settings=patience) as (_, client, _events):
+    with a_demo_store(speed=10.0) as (_, client, _events):
         me = signed_in(client)
         session_id = let_in(client, me)
         party = {"guests_allowed": 1}
         assert client.put(f"/v1/sessions/{session_id}/guests", headers=me, json=party).status_code == 200
-        # The next code is made in the next step of the clock, or is another one of the same.
+        # The next code is made in the next step of the clock, or is another one of the same. Should the payer's order
+        # to the gate have run out meanwhile, they are let in anew: the code after that is the guest's.
         deadline_s = time.monotonic() + LONGEST_S
         while True:
             code = client.post("/v1/entry-codes", headers=me).json()["code"]
             decided = client.post("/v1/gates/entrance/scans", json={"code": code}).json()
-            if decided["decision"] == "open":
+            if decided["decision"] == "open" and decided["reason"] != "welcome":
                 break
             assert time.monotonic() < deadline_s, decided
             time.sleep(0.05)
