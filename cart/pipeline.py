@@ -537,6 +537,8 @@ class StorePipeline:
         else:
             entered = self._entries.update(self.people)
         events: list[StoreEvent] = [opened for entry in entered if (opened := self._let_in(entry)) is not None]
+        for mix_up in [] if self._entries is None else self._entries.take_mix_ups():
+            self.record_mix_up(mix_up)
         events += self._hands(self._interactions.see(self.people, self._pictures))
         self._end_visits(gone)
         return events

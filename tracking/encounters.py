@@ -21,7 +21,8 @@ class EncounterSettings:
     """When two people have met, and what clothes say about it.
 
     Attributes:
-        known_s: Who is followed for less is not met: what turns up beside somebody is mostly a second look at them.
+        known_s: Who is followed for less is not met, unless the two are known to be two: what turns up beside somebody
+            is mostly a second look at them.
         near_m: Two people whose places are nearer than this have met ...
         apart_m: ... and have parted when farther than this from each other.
         doubt_m: Without clothes to tell, those who came nearer than this may have been exchanged: less than two bodies
@@ -105,6 +106,7 @@ class Encounters:
         looks: FloatArray,
         looked: FloatArray,
         now: FloatArray,
+        are_two: Collection[tuple[int, int]] = (),
     ) -> list[Parting]:
         """Take everybody at one instant; give the partings after which somebody is, or may be, somebody else.
 
@@ -116,6 +118,7 @@ class Encounters:
             looks: What they have worn so far (``tracking.looks``), shape (n, k).
             looked: How often that was seen, shape (n,).
             now: What they wear in the pictures of this instant, shape (n, k), nan where it is not seen.
+            are_two: Pairs of keys, the smaller one first, whom a camera has shown side by side for long enough.
         """
         settings = self._settings
         row = {key: i for i, key in enumerate(keys)}
@@ -127,7 +130,7 @@ class Encounters:
             pair = keys[i], keys[j]
             met = self._open.get(pair)
             if met is None:
-                if not (is_known[i] and is_known[j]):
+                if not (is_known[i] and is_known[j]) and pair not in are_two:
                     continue
                 dressed = bool(min(looked[i], looked[j]) >= settings.looked)
                 met = Encounter(looks[[i, j]].copy(), dressed, np.zeros((2, looks.shape[1])), timestamp_ns)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tracking.types import Identities
+from tracking.types import Identities, MixUp
 from vision.arrays import FloatArray
 from vision.frames import GateEvent
 from vision.layout import StoreLayout
@@ -34,6 +34,9 @@ class EntrySettings:
         hurrying_mps: Nobody is farther inside than this takes them.
         missed_s: A word that was about nobody in view is somebody who is inside and not yet found, for so long.
         real_s: Who was followed inside for so long was there, also if they were lost before the gate spoke.
+        stride_m: Who goes back before the line by more than this has not crossed it yet. Who is first seen farther
+            inside was not seen crossing: somebody hid them, or was taken for them. If others are then ...
+        beside_m: ... within this of them, which of them came in as whom is open.
     """
 
     apart_s: float = 2.0
@@ -47,6 +50,8 @@ class EntrySettings:
     hurrying_mps: float = 2.0
     missed_s: float = 60.0
     real_s: float = 1.0
+    stride_m: float = 0.3
+    beside_m: float = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class _Newcomer:
     crossed_ns: int | None = None
     is_guessed: bool = False
     last_ns: int = 0
+    beside: tuple[int, ...] = ()
+    """Who was beside them when they were first seen, if nobody had seen them crossing."""
 
 
 class EntryBinder:
@@ -101,6 +108,15 @@ class EntryBinder:
         self._missed: list[GateEvent] = []
         self._bound: list[int] = []
         self._doubted: list[GateEvent] = []
+        self._mix_ups: list[MixUp] = []
+
+    def take_mix_ups(self) -> list[MixUp]:
+        """Give the pairs of identities of whom each may have come in as the other, as far as has turned out by now.
+
+        Trackers that see two people as one keep the first one's identity for either of them once they part.
+        """
+        mix_ups, self._mix_ups = self._mix_ups, []
+        return mix_ups
 
     def hear(self, gates: Sequence[GateEvent]) -> None:
         """Take what gates said."""
@@ -117,7 +133,7 @@ class EntryBinder:
         self._known.intersection_update(here)
         for row, identity_id in enumerate(here):
             if identity_id not in self._known:
-                self._see(identity_id, int(people.first_seen_ns[row]), people.position_m[row], now_ns)
+                self._see(people, row)
         gone = [identity_id for identity_id in self._newcomers if identity_id not in here]
         entries = self._matched(now_ns, gone) + self._overdue(now_ns, gone)
         for identity_id in (*gone, *self._bound):
@@ -125,8 +141,9 @@ class EntryBinder:
         self._bound = []
         return entries
 
-    def _see(self, identity_id: int, first_ns: int, position_m: FloatArray, now_ns: int) -> None:
-        inside_m = self._inside_m(position_m)
+    def _see(self, people: Identities, row: int) -> None:
+        now_ns, identity_id = people.timestamp_ns, int(people.identity_id[row])
+        first_ns, inside_m = int(people.first_seen_ns[row]), self._inside_m(people.position_m[row])
         newcomer = self._newcomers.get(identity_id)
         if newcomer is not None:
             newcomer.last_ns = now_ns
@@ -135,9 +152,19 @@ class EntryBinder:
             if inside_m >= 0:
                 newcomer.crossed_ns = first_ns - round(inside_m / self._settings.walking_mps * NANOSECONDS)
                 newcomer.is_guessed = True
+                newcomer.beside = self._beside(people, row) if inside_m > self._settings.stride_m else ()
             self._newcomers[identity_id] = newcomer
         elif newcomer.crossed_ns is None and inside_m >= 0:
             newcomer.crossed_ns = now_ns
+        elif newcomer.crossed_ns is not None and inside_m < -self._settings.stride_m:
+            # Back before the line: it was somebody else who crossed it, or they have turned round.
+            newcomer.crossed_ns, newcomer.is_guessed = None, False
+
+    def _beside(self, people: Identities, row: int) -> tuple[int, ...]:
+        """Who else, known before, is beside somebody."""
+        away_m = np.linalg.norm(people.position_m - people.position_m[row], axis=1)
+        near = people.identity_id[away_m <= self._settings.beside_m].tolist()
+        return tuple(other for other in near if other in self._known or other in self._newcomers)
 
     def _inside_m(self, position_m: FloatArray) -> float:
         """How far inside the entrance line a place is, metres; 0 where that cannot be known."""
@@ -242,6 +269,8 @@ class EntryBinder:
 
     def _entered(self, identity_id: int, code: str | None, entered_ns: int, sure: bool = True) -> Entry:
         self._known.add(identity_id)
+        newcomer = self._newcomers[identity_id]
+        self._mix_ups += [MixUp((other, identity_id), min(entered_ns, newcomer.first_ns)) for other in newcomer.beside]
         self._bound.append(identity_id)
         return Entry(identity_id, code, entered_ns, sure)
 

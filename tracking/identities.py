@@ -29,7 +29,7 @@ from vision.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from vision.boxes import box_areas, intersections
 from vision.cameras import Camera
 from vision.frames import Frame
-from vision.layout import StoreLayout, polygon_margins
+from vision.layout import StoreLayout, nearest_on_outline, polygon_margins
 from vision.pose import body_feet, hand_points
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,13 @@ class IdentitySettings:
         gate_chi2: Squared Mahalanobis distance up to which a track may join an identity (99.9 % of 2 degrees of
             freedom).
         continuity: What it costs a camera's track to be somebody else than it was before.
+        continuity_apart: The same for two tracks that have just come apart ...
+        apart_s: ... less than so long ago, one of them unseen for as long before ...
+        apart_share: ... whose boxes share more than this of the smaller one.
+        strain_share: So much of what speaks against continuity at one instant adds up; the rest it shares with the
+            next instants ...
+        strain_most: ... at most so much of it ...
+        strain_kept: ... and so much is left of it after an instant that speaks for continuity.
         reappearing: What it costs that somebody hidden shows again just now.
         birth_at_door: Cost of somebody new near the entrance: one in ten seconds on two square metres ...
         birth_inside: ... and elsewhere, a hundred times rarer ...
@@ -75,7 +82,8 @@ class IdentitySettings:
         tentative_s: Who is nobody yet and is not seen for this long is forgotten.
         stride_mps: How fast somebody hidden may have moved on.
         door_m: So near to a door people come in and go out.
-        outside_m: Beyond the walkable floor by more than this is outside: twice the usual floor error.
+        outside_m: Beyond the walkable floor by more than this is outside, twice the usual floor error: gone, if at a
+            door, else misplaced.
         outside_s: For this long, so that one bad foot point does not end a visit.
         one_place_m: Two people who are known to be two cannot both be within this; only one of them is seen there ...
         one_place_s: ... if no camera shows both for this long.
@@ -92,6 +100,12 @@ class IdentitySettings:
     gate_m: float = 1.2
     gate_chi2: float = 13.8
     continuity: float = 6.0
+    continuity_apart: float = 3.0
+    apart_s: float = 0.25
+    apart_share: float = 0.1
+    strain_share: float = 0.5
+    strain_most: float = 6.0
+    strain_kept: float = 0.7
     reappearing: float = 4.6
     birth_at_door: float = 7.0
     birth_inside: float = 16.0
@@ -136,6 +150,7 @@ class _People:
         track: The track that each camera follows them by, shape (n, c), -1 without.
         row: The row of this tick's tracks, shape (n, c), -1 where not seen.
         astray_ns: Since when each camera's track is somewhere else, shape (n, c), 0 where it is not.
+        strain: How much has been speaking of late against each camera's track, shape (n, c), as a cost.
         outside_ns: Since when they are beyond the walkable floor, shape (n,), 0 inside.
         by_door: Whether they came in by a door, shape (n,).
         clear: (x, y, vx, vy, height) when they last stood clear of others, shape (n, 5).
@@ -154,6 +169,7 @@ class _People:
     track: IntArray
     row: IntArray
     astray_ns: IntArray
+    strain: FloatArray
     outside_ns: IntArray
     by_door: BoolArray
     clear: FloatArray
@@ -176,6 +192,7 @@ class _People:
             table,
             table.copy(),
             table.copy(),
+            np.zeros((0, cameras)),
             whole.copy(),
             np.zeros(0, bool),
             np.zeros((0, 5)),
@@ -219,6 +236,7 @@ class _People:
             none,
             none.copy(),
             np.zeros((1, cameras), np.int64),
+            np.zeros((1, cameras)),
             np.zeros(1, np.int64),
             np.array([by_door]),
             state[None].copy(),
@@ -244,7 +262,9 @@ class _Seen:
         worn: The same over the last second or so, which is steadier.
         lag_s: How far its frame lies after now, as far as is known.
         raw_lag_s: The same by its own clock.
-        habits: What it costs that tracks show people, shape (m, n), by whom these were before and what these wear.
+        habits: What it costs that tracks show people, shape (m, n), by whom these were before and what these wear ...
+        own: ... of which so much is by whom these were before, shape (m, n).
+        places: What it costs by where tracks are, shape (m, n), ``NO_MATCH`` beyond the gate.
         births: What it costs that each track shows somebody new, shape (m,).
         rows: Tracks that show somebody known, shape (k,) ...
         who: ... whom each shows, shape (k,) ...
@@ -261,6 +281,8 @@ class _Seen:
     lag_s: float
     raw_lag_s: float
     habits: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    own: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    places: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     births: FloatArray = field(default_factory=lambda: np.zeros(0))
     rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     who: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -300,6 +322,8 @@ class IdentityTracker:
         # Tracks in pictures that were beyond the walkable floor, and when last.
         self._outside: dict[tuple[str, int], int] = {}
         self._recent_looks = RecentLooks()
+        # By camera and track: since when it is seen without a gap, and when last.
+        self._shown: dict[tuple[int, int], tuple[int, int]] = {}
         self._close_since_ns: dict[tuple[int, int], int] = {}
         self._beside_s: dict[tuple[int, int], float] = {}
         self._encounters = Encounters()
@@ -354,6 +378,7 @@ class IdentityTracker:
         self._watch.compare(timestamp_ns, told, people.key, people.row, people.state)
         oldest_ns = timestamp_ns - int(OUTSIDE_KEPT_S * NANOSECONDS)
         self._outside = {track: last_ns for track, last_ns in self._outside.items() if last_ns > oldest_ns}
+        self._shown = {track: seen_ns for track, seen_ns in self._shown.items() if seen_ns[1] > oldest_ns}
         self._recent_looks.forget(oldest_ns)
         side_by_side = self._side_by_side(seen)
         self._part(dt_s, side_by_side)
@@ -416,6 +441,7 @@ class IdentityTracker:
             people.look[named],
             people.looked[named],
             now[named],
+            {pair for pair, beside_s in self._beside_s.items() if beside_s >= self._settings.beside_s},
         ):
             numbers = self._numbers[parting.keys[0]], self._numbers[parting.keys[1]]
             until_ns = None
@@ -597,6 +623,7 @@ class IdentityTracker:
                 state[each.who], cov[each.who] = _estimate(information[each.who], vector[each.who])
         people.state, people.cov = state, cov
         for each in seen:
+            self._strain(each)
             self._note(each, each.rows, each.who)
         self._note_seen(np.flatnonzero(shown))
         for each in seen:
@@ -614,7 +641,11 @@ class IdentityTracker:
         proven = (people.number > 0) | people.by_door
         same = (tracks[:, None] == people.track.T[np.repeat([each.column for each in seen], count)]) & proven
         taken = same.any(axis=1)
-        habits = settings.continuity * (0.5 * (taken[:, None] & ~same) - same)
+        strain = people.strain.T[np.repeat([each.column for each in seen], count)]
+        apart = np.concatenate([self._come_apart(each) for each in seen])[:, None]
+        continuity = np.where(apart, settings.continuity_apart, settings.continuity)
+        own = continuity * (0.5 * (taken[:, None] & ~same) - same) + np.where(same, strain, 0.0)
+        habits = own.copy()
         if any(each.worn is not None for each in seen):
             unknown = np.full((int(count.max()), LOOK_LENGTH), np.nan)
             worn = [unknown[: len(each.view)] if each.worn is None else each.worn for each in seen]
@@ -625,7 +656,28 @@ class IdentityTracker:
         )
         for each, begin in zip(seen, begins.tolist(), strict=True):
             rows = slice(begin, begin + len(each.view))
-            each.habits, each.births = habits[rows], births[rows]
+            each.habits, each.own, each.births = habits[rows], own[rows], births[rows]
+
+    def _come_apart(self, each: _Seen) -> BoolArray:
+        """Which tracks of a camera, shape (m,), are one of two that have just come apart: which is which is open.
+
+        Two who overlap are often one box, and a tracker gives the older number to whichever is seen first again.
+        """
+        now_ns, settings, view = self._now_ns or 0, self._settings, each.view
+        is_new = np.zeros(len(view), bool)
+        for row, track_id in enumerate(view.track_id.tolist()):
+            since_ns, last_ns = self._shown.get((each.column, track_id), (now_ns, now_ns))
+            if now_ns - last_ns > settings.apart_s * NANOSECONDS:
+                since_ns = now_ns
+            self._shown[each.column, track_id] = since_ns, now_ns
+            is_new[row] = now_ns - since_ns < settings.apart_s * NANOSECONDS
+        if len(view) < 2 or not is_new.any():
+            return np.zeros(len(view), bool)
+        boxes = view.xyxy.astype(float)
+        areas = box_areas(boxes)
+        meets = intersections(boxes, boxes) > settings.apart_share * np.minimum(areas[:, None], areas[None])
+        np.fill_diagonal(meets, False)
+        return np.asarray((meets & (is_new[:, None] | is_new[None])).any(axis=1))
 
     def _explain(self, each: _Seen, state: FloatArray, cov: FloatArray, unseen_s: FloatArray) -> None:
         """Find out who of those known is who in one picture, given where everybody is without it."""
@@ -633,6 +685,7 @@ class IdentityTracker:
         rows = np.arange(m)
         cost, by_feet = self._costs(each, rows, state, cov, unseen_s)
         late = (unseen_s > 1.0) | ~((people.number > 0) | people.by_door)
+        each.places = cost
         table = np.full((m, n + m), NO_MATCH)
         table[:, :n] = np.where(cost < NO_MATCH, cost + each.habits + self._settings.reappearing * late, NO_MATCH)
         table[rows, n + rows] = each.births
@@ -640,6 +693,29 @@ class IdentityTracker:
         mine = (chosen < n) & (table[chosen_rows, chosen] < NO_MATCH)
         each.rows, each.who = rows, who = chosen_rows[mine], chosen[mine]
         each.information, each.vector = self._tell(each, rows, by_feet[rows, who], state[who], cov[who])
+
+    def _strain(self, each: _Seen) -> None:
+        """Sum up over time how much better tracks fit others than those whom they are kept for by habit.
+
+        A camera's track goes over to a passer-by who hides whom it followed. At no instant may places speak against
+        that as loudly as habit speaks for it, and whom the track is kept for is drawn along with it; but they go on
+        speaking (a cumulative sum test: Page, Biometrika 1954).
+        """
+        people, settings, m, n = self._people, self._settings, len(each.view), len(self._people)
+        table = np.full((m, n + m), NO_MATCH)
+        table[:, :n] = np.where(each.places < NO_MATCH, each.places + each.habits - each.own, NO_MATCH)
+        table[np.arange(m), n + np.arange(m)] = each.births
+        fits = linear_sum_assignment(table)[1]
+        named = people.number > 0
+        strain = people.strain[:, each.column]
+        for row, track_id in enumerate(each.view.track_id.tolist()):
+            other = int(fits[row])
+            for j in np.flatnonzero(named & (people.track[:, each.column] == track_id)).tolist():
+                if other == j or other >= n or not named[other] or table[row, other] >= NO_MATCH:
+                    strain[j] *= settings.strain_kept
+                    continue
+                gain = min(max(float(table[row, j] - table[row, other]), 0.0), settings.strain_most)
+                strain[j] = min(strain[j] + settings.strain_share * gain, 2 * settings.continuity)
 
     def _tell(
         self, each: _Seen, rows: IntArray, by_feet: BoolArray, state: FloatArray, cov: FloatArray
@@ -732,6 +808,7 @@ class IdentityTracker:
         if not len(rows):
             return
         people.row[who, each.column] = rows
+        people.strain[who[people.track[who, each.column] != each.view.track_id[rows]], each.column] = 0.0
         people.track[who, each.column] = each.view.track_id[rows]
         people.astray_ns[who, each.column] = 0
         if each.looks is not None:
@@ -978,6 +1055,7 @@ class IdentityTracker:
     def _drop(self) -> None:
         settings, people, now_ns = self._settings, self._people, self._now_ns or 0
         if len(people):
+            self._keep_inside()
             outside = ~self._walkable(people.state[:, :2], settings.outside_m)
             people.outside_ns = np.where(outside, np.where(people.outside_ns == 0, now_ns, people.outside_ns), 0)
             outside_s = np.where(outside, now_ns - people.outside_ns, 0) / NANOSECONDS
@@ -985,6 +1063,22 @@ class IdentityTracker:
             self._forget(np.asarray((outside_s >= settings.outside_s) | (unseen_s >= self._patience_s())))
         vanish_ns = settings.vanish_s * NANOSECONDS
         self._in_pictures = [p for p in self._in_pictures if now_ns - p.last_ns < vanish_ns]
+
+    def _keep_inside(self) -> None:
+        """Set those back on the walkable floor who are placed beyond it where there is no door.
+
+        Nobody leaves through a wall: who is placed there leans over a shelf, with hidden feet.
+        """
+        people, floor_m = self._people, self._layout.walkable_m
+        doors = [line for line in (self._layout.entrance_m, self._layout.exit_m) if line is not None]
+        if floor_m is None or not doors:
+            return
+        beyond = np.flatnonzero((people.number > 0) & ~self._walkable(people.state[:, :2], self._settings.outside_m))
+        if len(beyond):
+            back_m = nearest_on_outline(floor_m, people.state[beyond, :2])
+            by_wall = np.all([line_distances(line, back_m) > self._settings.door_m for line in doors], axis=0)
+            people.state[beyond[by_wall], :2] = back_m[by_wall]
+            people.state[beyond[by_wall], 2:4] = 0.0
 
     def _patience_s(self) -> FloatArray:
         """For how long each is still expected who is not seen, shape (n,)."""

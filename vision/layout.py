@@ -517,6 +517,25 @@ def polygon_margins(polygon: FloatArray, points: FloatArray) -> FloatArray:
     )
 
 
+def nearest_on_outline(polygon: FloatArray, points: FloatArray) -> FloatArray:
+    """Where points come nearest to the sides of a polygon.
+
+    Args:
+        polygon: Corners, shape (n, 2).
+        points: Points in the same unit, shape (m, 2).
+
+    Returns:
+        Points on the sides, shape (m, 2).
+    """
+    along = np.roll(polygon, -1, axis=0) - polygon
+    away = points[:, None] - polygon
+    length2 = np.maximum((along**2).sum(axis=1), 1e-12)
+    share = np.clip((away * along).sum(axis=2) / length2, 0.0, 1.0)
+    feet = polygon + share[..., None] * along
+    nearest = np.linalg.norm(points[:, None] - feet, axis=2).argmin(axis=1)
+    return np.asarray(feet[np.arange(len(points)), nearest])
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
