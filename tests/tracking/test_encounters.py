@@ -25,6 +25,7 @@ def met(
     age_s: float = 10.0,
     vanishes: bool = False,
     dark: bool = False,
+    are_two: bool = False,
 ) -> list[Parting]:
     """Two people walk towards each other, stand together for a second, and walk apart."""
     watch = Encounters()
@@ -44,6 +45,7 @@ def met(
             np.stack([wearing(colour) for colour in before])[: len(keys)],
             np.full(len(keys), float(looked)),
             now[: len(keys)],
+            {(1, 2)} if are_two else (),
         )
     return told
 
@@ -110,3 +112,8 @@ def test_of_an_encounter_whose_end_is_known_nothing_more_is_told() -> None:
     watch.update(nanoseconds(10.0), [1, 2, 3], np.zeros(3, np.int64), places, looks, np.full(3, 50.0), looks)
     watch.forget((1, 2))
     assert sorted(parting.keys for parting in watch.finish()) == [(1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(("are_two", "told"), [(False, 0), (True, 1)])
+def test_newcomers_have_met_only_if_they_are_known_to_be_two(are_two: bool, told: int) -> None:
+    assert len(met(age_s=-2.0, dark=True, are_two=are_two)) == told

@@ -262,6 +262,56 @@ def test_tracks_exchanged_while_people_cross_make_no_third_person(count: int, hi
     assert who_stands_at(people[-1], (2.0, 0.7)) == who_stands_at(at(people, 0.6), (-2.0, -0.7))
 
 
+@pytest.mark.parametrize(("hidden_s", "seed"), [(0.5, 7), (3.0, 1), (1.0, 0)])
+def test_a_track_that_went_along_with_a_passer_by_takes_nobodys_place(hidden_s: float, seed: int) -> None:
+    ring = ring_of_cameras(2)
+    passer_by, stander = walks((-1.5, 0.2), (1.5, 0.2), 0.8, 8.3), stands((0.0, 0.0))
+    hides_s = 4.25
+
+    def goes_along(camera_id: str, seen: Seen, time_s: float) -> Seen:
+        return replace(seen, track_id=3 - seen.track_id) if camera_id == "c0" and time_s >= hides_s else seen
+
+    ticks = film(
+        ring,
+        [passer_by, stander],
+        9.0,
+        rng=np.random.default_rng(seed),
+        blind=lambda camera_id, person, time_s: (
+            camera_id == "c0" and person == 1 and hides_s <= time_s < hides_s + hidden_s
+        ),
+        spoil=goes_along,
+    )
+    people = follow(a_store(ring), ticks)
+    assert everybody(people) == [1, 2]
+    before = [who_stands_at(at(people, 0.7), place) for place in ((-1.5, 0.2), (0.0, 0.0))]
+    assert before == [who_stands_at(people[-1], place) for place in ((1.5, 0.2), (0.0, 0.0))]
+
+
+def leans_over(start: Place, edge: Place) -> Way:
+    """Somebody who walks somewhere, is placed there for more than a second, and walks back."""
+
+    def place(time_s: float) -> Place:
+        share = min(max(min(time_s - 1.0, 5.0 - time_s), 0.0), 1.0)
+        return start[0] + share * (edge[0] - start[0]), start[1] + share * (edge[1] - start[1])
+
+    return place
+
+
+def test_who_leans_over_a_shelf_by_a_wall_is_not_gone() -> None:
+    people = shop_with(3, [leans_over((1.5, 2.0), (3.3, 2.0))], 6.0, exit_m=np.array([[-3.0, -1.0], [-3.0, 1.0]]))
+    assert everybody(people) == [1]
+    assert {len(instant) for instant in people[15:]} == {1}
+    assert who_stands_at(people[-1], (1.5, 2.0)) == 1
+    beyond = [instant.position_m[0, 0] for instant in people if len(instant)]
+    assert max(beyond) <= 3.0 + IdentitySettings().outside_m
+
+
+def test_who_goes_out_by_the_exit_is_gone_at_once() -> None:
+    people = shop_with(3, [walks((1.5, 0.0), (4.5, 0.0), 0.5, 3.0)], 4.5, exit_m=EXIT_M)
+    assert everybody(people) == [1]
+    assert len(people[-1]) == 0
+
+
 def test_somebody_hidden_in_the_middle_for_five_seconds_keeps_the_id() -> None:
     ring = ring_of_cameras(3)
     ticks = film(

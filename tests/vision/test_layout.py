@@ -17,6 +17,7 @@ from vision.layout import (
     View,
     check_polygon,
     layout_from_entry,
+    nearest_on_outline,
     polygon_area,
     polygon_margins,
     read_layout,
@@ -297,6 +298,16 @@ def test_a_polygon_is_refused_exactly_when_its_sides_cross(order: list[int]) -> 
         assert not simple
     else:
         assert simple
+
+
+@given(st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), min_size=1, max_size=5))
+def test_the_nearest_point_of_an_outline_lies_on_it_and_no_corner_is_nearer(places: list[tuple[float, float]]) -> None:
+    outline, points = np.array(SQUARE, float), np.array(places)
+    nearest = nearest_on_outline(outline, points)
+    np.testing.assert_allclose(polygon_margins(outline, nearest), 0, atol=1e-3)
+    away = np.linalg.norm(nearest - points, axis=1)
+    np.testing.assert_allclose(away, np.abs(polygon_margins(outline, points)), atol=1e-3)
+    assert (away <= np.linalg.norm(outline[None] - points[:, None], axis=2).min(axis=1) + 1e-9).all()
 
 
 def test_margins_are_positive_inside_and_nan_for_nan() -> None:
