@@ -63,8 +63,9 @@ class Entry:
         code: What the gate read for them; None for somebody whom no gate let in.
         entered_ns: When they crossed the line, or were first seen, store clock.
         is_sure: False if the code may as well be that of somebody who came in at nearly the same moment.
-        came_in: False for somebody who is first seen deep inside and whom no gate let in: nobody comes in but by the
-            door, so they are nobody at all, or somebody who was lost.
+        came_in: False for somebody whom no gate let in and who is first seen deep inside, or inside beside somebody:
+            nobody comes in but by the door, so they are nobody at all (a detector's second look at whom they are
+            beside), or somebody who was lost.
     """
 
     identity_id: int
@@ -244,7 +245,8 @@ class EntryBinder:
             lost = identity_id in gone and newcomer.last_ns - since_ns >= settings.real_s * NANOSECONDS
             if lost or since_ns + wait_ns <= now_ns:
                 nobody = self._entered(identity_id, None, newcomer.first_ns)
-                nobody = replace(nobody, came_in=newcomer.inside_m <= settings.doorstep_m)
+                is_of_the_door = newcomer.inside_m <= settings.doorstep_m and not newcomer.beside
+                nobody = replace(nobody, came_in=is_of_the_door)
                 entries.append(self._found_late(identity_id, newcomer) or nobody)
         return entries
 

@@ -240,3 +240,21 @@ def test_who_is_first_seen_inside_beside_somebody_may_be_either(
     assert found == {1: "ada", 2: "ben"}
     assert [each.identity_ids for each in mix_ups] == told
     assert all(each.since_ns <= 3.9 * SECOND and each.until_ns is None for each in mix_ups)
+
+
+@pytest.mark.parametrize(("apart_m", "came_in"), [(0.1, False), (1.6, True)])
+def test_who_turns_up_beside_somebody_while_no_gate_speaks_is_rather_a_second_look_at_them(
+    apart_m: float, came_in: bool
+) -> None:
+    binder = EntryBinder(LAYOUT)
+    entries: list[Entry] = []
+    for step in range(int(10 / STEP_S)):
+        now_s = step * STEP_S
+        if step == 15:
+            binder.hear([GateEvent(SECOND, "entrance", "passed-in", "ada")])
+        ada = min((now_s - 1.0) * 1.2, 0.5 + apart_m)
+        entries += binder.update(people(now_s, {1: ada, 2: 0.5 if now_s > 5.0 else None}, {1: 0.0, 2: 5.0}))
+    assert [(entry.identity_id, entry.code, entry.came_in) for entry in entries] == [
+        (1, "ada", True),
+        (2, None, came_in),
+    ]
